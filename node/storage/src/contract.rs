@@ -1,0 +1,136 @@
+//! What every [`LogStore`] must do, as checks that run against any of them.
+//!
+//! They panic on the first difference, so they belong in tests only.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::log_store::{Done, Group, LogEntry, LogStore};
+
+const ALL: usize = usize::MAX;
+
+/// Checks an empty store against the whole contract.
+pub fn check(store: &dyn LogStore) {
+    empty_groups_have_nothing(store);
+    appended_entries_are_read_back(store);
+    a_read_is_bounded_by_bytes(store);
+    truncation_removes_the_tail_and_allows_another(store);
+    purging_removes_the_head(store);
+    votes_and_saved_values_are_replaced(store);
+    groups_do_not_touch_each_other(store);
+    an_append_after_a_truncation_in_one_batch_wins(store);
+}
+
+/// An entry whose bytes tell its index and `tag`.
+pub fn entry(index: u64, tag: &str) -> LogEntry {
+    LogEntry { index, bytes: Arc::from(format!("{tag}-{index}").into_bytes()) }
+}
+
+/// Runs a write and waits until it is durable.
+pub fn durably(write: impl FnOnce(Done)) {
+    let (sender, receiver) = channel();
+    write(Box::new(move |result: io::Result<()>| {
+        sender.send(result).expect("the check waits for it");
+    }));
+    let result = receiver.recv_timeout(Duration::from_secs(60)).expect("the callback is called");
+    result.expect("the write succeeds");
+}
+
+/// Appends `entry(index, tag)` for a range and waits until it is durable.
+pub fn append(store: &dyn LogStore, group: Group, range: std::ops::Range<u64>, tag: &str) {
+    let entries = range.map(|index| entry(index, tag)).collect();
+    durably(|done| store.append(group, entries, done));
+}
+
+/// The entries of a whole group.
+pub fn all(store: &dyn LogStore, group: Group) -> Vec<LogEntry> {
+    store.read(group, 0..u64::MAX, ALL).expect("readable")
+}
+
+fn expected(range: std::ops::Range<u64>, tag: &str) -> Vec<LogEntry> {
+    range.map(|index| entry(index, tag)).collect()
+}
+
+fn empty_groups_have_nothing(store: &dyn LogStore) {
+    assert_eq!(all(store, 900), []);
+    assert_eq!(store.last(900).expect("readable"), None);
+    assert_eq!(store.vote(900).expect("readable"), None);
+    assert_eq!(store.purged(900).expect("readable"), None);
+    assert_eq!(store.saved(900, "committed").expect("readable"), None);
+}
+
+fn appended_entries_are_read_back(store: &dyn LogStore) {
+    append(store, 1, 0..10, "a");
+    append(store, 1, 10..20, "a");
+    assert_eq!(all(store, 1), expected(0..20, "a"));
+    assert_eq!(store.read(1, 5..8, ALL).expect("readable"), expected(5..8, "a"));
+    assert_eq!(store.read(1, 18..40, ALL).expect("readable"), expected(18..20, "a"));
+    assert_eq!(store.read(1, 30..40, ALL).expect("readable"), []);
+    assert_eq!(store.last(1).expect("readable"), Some(entry(19, "a")));
+    let before_durable = expected(20..21, "a");
+    store.append(1, before_durable.clone(), Box::new(|_| {}));
+    assert_eq!(store.read(1, 20..21, ALL).expect("readable"), before_durable);
+    store.flush().expect("flushes");
+}
+
+fn a_read_is_bounded_by_bytes(store: &dyn LogStore) {
+    append(store, 2, 0..10, "b");
+    assert_eq!(store.read(2, 0..10, 0).expect("readable"), expected(0..1, "b"));
+    assert_eq!(store.read(2, 0..10, 9).expect("readable"), expected(0..3, "b"));
+}
+
+fn truncation_removes_the_tail_and_allows_another(store: &dyn LogStore) {
+    append(store, 3, 0..10, "c");
+    durably(|done| store.truncate_after(3, Some(4), done));
+    assert_eq!(all(store, 3), expected(0..5, "c"));
+    assert_eq!(store.last(3).expect("readable"), Some(entry(4, "c")));
+    append(store, 3, 5..7, "d");
+    assert_eq!(all(store, 3), [expected(0..5, "c"), expected(5..7, "d")].concat());
+    durably(|done| store.truncate_after(3, None, done));
+    assert_eq!(all(store, 3), []);
+    append(store, 3, 0..2, "e");
+    assert_eq!(all(store, 3), expected(0..2, "e"));
+}
+
+fn purging_removes_the_head(store: &dyn LogStore) {
+    append(store, 4, 1..10, "f");
+    durably(|done| store.purge(4, 6, b"mark".to_vec(), done));
+    assert_eq!(all(store, 4), expected(7..10, "f"));
+    assert_eq!(store.purged(4).expect("readable"), Some((6, b"mark".to_vec())));
+    durably(|done| store.purge(4, 20, b"beyond".to_vec(), done));
+    assert_eq!(all(store, 4), []);
+    assert_eq!(store.last(4).expect("readable"), None);
+    append(store, 4, 21..23, "g");
+    assert_eq!(all(store, 4), expected(21..23, "g"));
+}
+
+fn votes_and_saved_values_are_replaced(store: &dyn LogStore) {
+    durably(|done| store.save_vote(5, b"one".to_vec(), done));
+    durably(|done| store.save_vote(5, b"two".to_vec(), done));
+    assert_eq!(store.vote(5).expect("readable"), Some(b"two".to_vec()));
+    store.save_lazily(5, "committed", b"1".to_vec());
+    store.save_lazily(5, "committed", b"2".to_vec());
+    assert_eq!(store.saved(5, "committed").expect("readable"), Some(b"2".to_vec()));
+    assert_eq!(store.saved(5, "other").expect("readable"), None);
+}
+
+fn groups_do_not_touch_each_other(store: &dyn LogStore) {
+    append(store, 6, 0..3, "h");
+    append(store, 7, 0..3, "i");
+    durably(|done| store.truncate_after(6, None, done));
+    durably(|done| store.save_vote(6, b"six".to_vec(), done));
+    assert_eq!(all(store, 7), expected(0..3, "i"));
+    assert_eq!(store.vote(7).expect("readable"), None);
+}
+
+fn an_append_after_a_truncation_in_one_batch_wins(store: &dyn LogStore) {
+    append(store, 8, 0..10, "j");
+    store.truncate_after(8, Some(2), Box::new(|_| {}));
+    store.append(8, expected(3..6, "k"), Box::new(|_| {}));
+    store.truncate_after(8, Some(3), Box::new(|_| {}));
+    append(store, 8, 4..6, "l");
+    let wanted = [expected(0..3, "j"), expected(3..4, "k"), expected(4..6, "l")].concat();
+    assert_eq!(all(store, 8), wanted);
+}

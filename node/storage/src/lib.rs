@@ -1,0 +1,43 @@
+//! Bytes on disk survive.
+//!
+//! Three things live here, and none of them knows what its bytes mean:
+//!
+//! * [`LogStore`]: the durable log of a node, shared by all of its groups. [`FjallLog`] keeps it on
+//!   disk, [`MemoryLog`] in memory; both pass the same contract suite ([`contract`]).
+//! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
+//!   derived from the log, so it is synced off the hot path and may lose its tail, never its
+//!   middle.
+//! * [`DataDir`]: the directory they live in, which one process of one node of one cluster owns.
+//!
+//! The rules:
+//!
+//! * A write is acknowledged by a callback, and only after `fdatasync` has returned.
+//! * One `fdatasync` serves everything that was queued while the one before it ran. There are no
+//!   timers: the running sync is the batching window.
+//! * A failed sync ends the process at once ([`Fatal`]): nothing may be acknowledged on top of a
+//!   disk whose state is unknown, and retrying a failed sync reports success without writing.
+//! * A torn tail is cut. Damage anywhere else is an error with a name, never a guess.
+//!
+//! What is deliberately absent: Raft, conversations, async. Writers are plain threads.
+
+pub mod contract;
+mod data_dir;
+mod fatal;
+mod fjall_log;
+mod fjall_writer;
+mod journal;
+mod journal_frame;
+mod journal_group;
+mod journal_recovery;
+mod log_store;
+mod memory_log;
+mod tail;
+
+pub use data_dir::{DataDir, DataDirError, Identity};
+pub use fatal::{EXIT_PANIC, EXIT_STORAGE, Fatal};
+pub use fjall_log::{FjallLog, FjallLogOptions};
+pub use journal::{Journal, JournalOptions};
+pub use journal_frame::JournalRecord;
+pub use journal_group::JournalError;
+pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
+pub use memory_log::MemoryLog;

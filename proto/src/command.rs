@@ -1,0 +1,309 @@
+//! Intents: everything that can be asked of a shard.
+//!
+//! A command carries who asks ([`Actor`]), where it came from ([`Origin`], which makes a retry
+//! recognisable) and what is wanted ([`Command`]). A door has authenticated the actor; the
+//! distributor checks again what that actor may do to which entity, because only it knows whose a
+//! conversation is at that entry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, OfferId, PrincipalId, QueueId,
+    ReasonId, RequestId, SessionId, SiteId, SkillId,
+};
+use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings};
+use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
+
+/// One entry of a shard's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "one is decoded at a time, and most are the largest")]
+pub enum ShardCommand {
+    /// Something asked of one site.
+    Site(Envelope),
+    /// Makes an empty site. Asked of a site that exists, it changes nothing.
+    CreateSite {
+        /// The new site.
+        site: SiteId,
+        /// Its settings.
+        settings: SiteSettings,
+    },
+    /// A gateway lives: its sessions in this shard live on.
+    RenewLease {
+        /// Which run of which gateway.
+        gateway: GatewayId,
+    },
+    /// Time has come for what was due. Proposed by the leader's ticker.
+    Tick,
+    /// Behaviour changes from this entry on, on every replica alike.
+    RaiseVersion {
+        /// The logic version; lower than the present one changes nothing.
+        version: u32,
+    },
+}
+
+/// A command with its sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Where it is to be applied.
+    pub site: SiteId,
+    /// What makes a retry of it recognisable.
+    pub origin: Origin,
+    /// Who asks.
+    pub actor: Actor,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What makes a retry recognisable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// A command of a session, numbered densely from 1 within (session, site).
+    Session {
+        /// Which session.
+        session: SessionId,
+        /// Its number.
+        sequence: u64,
+        /// The client has the outcomes of all commands up to this number: they may be forgotten.
+        acknowledged: u64,
+    },
+    /// An HTTP request with its `Idempotency-Key`.
+    Request {
+        /// Whose credential; windows are kept per principal.
+        principal: PrincipalId,
+        /// The key.
+        request: RequestId,
+    },
+    /// The cluster itself. Such commands do nothing when repeated.
+    Internal,
+}
+
+/// Who asks, as the door authenticated them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The cluster itself.
+    System,
+    /// Sets up the site.
+    Administrator(PrincipalId),
+    /// Oversees agents and queues; may also open and close conversations for integrations.
+    Supervisor(PrincipalId),
+    /// Serves customers.
+    Agent(AgentId),
+    /// Is served.
+    Customer(CustomerId),
+}
+
+/// Whom a session serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// An agent's screen.
+    Agent(AgentId),
+    /// A customer's widget.
+    Customer(CustomerId),
+    /// A supervisor's or integration's connection.
+    Principal(PrincipalId),
+}
+
+/// What is asked of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Replaces the site's settings.
+    PutSite {
+        /// The new settings.
+        settings: SiteSettings,
+    },
+    /// Names a skill.
+    PutSkill {
+        /// Which.
+        skill: SkillId,
+        /// Its name.
+        name: Name,
+    },
+    /// Names a reason for being not ready.
+    PutReason {
+        /// Which.
+        reason: ReasonId,
+        /// Its name.
+        name: Name,
+    },
+    /// Names a disposition.
+    PutDisposition {
+        /// Which.
+        disposition: DispositionId,
+        /// Its name.
+        name: Name,
+    },
+    /// Makes or replaces a queue.
+    PutQueue {
+        /// Which.
+        queue: QueueId,
+        /// How it works from here on. Items that wait keep their deadlines.
+        plan: QueuePlan,
+    },
+    /// Makes or replaces an agent.
+    PutAgent {
+        /// Which.
+        agent: AgentId,
+        /// Who they are. A smaller capacity takes effect as conversations end.
+        profile: AgentProfile,
+    },
+    /// A session begins, or returns on this or another gateway.
+    Attach {
+        /// Which session.
+        session: SessionId,
+        /// Whom it serves; never changes.
+        subject: Subject,
+        /// Where its socket is.
+        gateway: GatewayId,
+    },
+    /// A session's socket is gone, or its client said good-bye.
+    Detach {
+        /// Which session.
+        session: SessionId,
+        /// The gateway that lost it; ignored if the session lives on another one.
+        gateway: GatewayId,
+        /// Whether the client said good-bye; a lost socket may return.
+        ended: bool,
+    },
+    /// An agent says whether they want conversations.
+    Declare {
+        /// Which agent.
+        agent: AgentId,
+        /// What they say.
+        declared: Declared,
+    },
+    /// A customer arrives.
+    Open {
+        /// The new conversation's id.
+        conversation: ConversationId,
+        /// Where it waits.
+        queue: QueueId,
+        /// How it travels.
+        channel: Channel,
+        /// How soon it is served; the queue's default if absent.
+        priority: Option<Priority>,
+        /// What it requires of an agent beyond what the queue requires.
+        #[serde(default)]
+        skills: Vec<RequiredSkill>,
+        /// Who arrives, if known.
+        customer: Option<CustomerId>,
+        /// Declared, non-personal facts.
+        #[serde(default)]
+        attributes: Attributes,
+        /// The first message, if there is one.
+        item: Option<Item>,
+    },
+    /// An agent takes an offer.
+    Accept {
+        /// The conversation offered.
+        conversation: ConversationId,
+        /// The offer; any other one is gone.
+        offer: OfferId,
+    },
+    /// An agent turns an offer down.
+    Decline {
+        /// The conversation offered.
+        conversation: ConversationId,
+        /// The offer; any other one is gone.
+        offer: OfferId,
+        /// Why, for reports.
+        reason: Option<ReasonId>,
+    },
+    /// A message or note is added.
+    Post {
+        /// Where.
+        conversation: ConversationId,
+        /// What.
+        item: Item,
+        /// Whether the customer must not see it.
+        #[serde(default)]
+        note: bool,
+        /// The ordinal of the last item the author has seen; refused if another agent has
+        /// answered since. E-mail and task posts of agents must carry it.
+        seen_to: Option<u32>,
+    },
+    /// The agent puts the customer on hold.
+    Hold {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// The agent is back.
+    Retrieve {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// A waiting or assigned conversation goes to the end of what it has not yet waited for.
+    Requeue {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Where to; its present queue if absent.
+        queue: Option<QueueId>,
+        /// Its new priority; the present one if absent.
+        priority: Option<Priority>,
+    },
+    /// The agent or a supervisor ends it.
+    Close {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// The customer ends it, or leaves before being served.
+    Abandon {
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+    /// The agent has finished what comes after the conversation.
+    WrapUp {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// How it went.
+        disposition: Option<DispositionId>,
+        /// What the next agent should know.
+        note: Option<Sealed>,
+    },
+}
+
+impl Command {
+    /// The conversation it is about, if it is about one.
+    pub const fn conversation(&self) -> Option<ConversationId> {
+        match self {
+            Self::Open { conversation, .. }
+            | Self::Accept { conversation, .. }
+            | Self::Decline { conversation, .. }
+            | Self::Post { conversation, .. }
+            | Self::Hold { conversation }
+            | Self::Retrieve { conversation }
+            | Self::Requeue { conversation, .. }
+            | Self::Close { conversation }
+            | Self::Abandon { conversation }
+            | Self::WrapUp { conversation, .. } => Some(*conversation),
+            _ => None,
+        }
+    }
+
+    /// The word that metrics and logs use.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::PutSite { .. } => "put_site",
+            Self::PutSkill { .. } => "put_skill",
+            Self::PutReason { .. } => "put_reason",
+            Self::PutDisposition { .. } => "put_disposition",
+            Self::PutQueue { .. } => "put_queue",
+            Self::PutAgent { .. } => "put_agent",
+            Self::Attach { .. } => "attach",
+            Self::Detach { .. } => "detach",
+            Self::Declare { .. } => "declare",
+            Self::Open { .. } => "open",
+            Self::Accept { .. } => "accept",
+            Self::Decline { .. } => "decline",
+            Self::Post { .. } => "post",
+            Self::Hold { .. } => "hold",
+            Self::Retrieve { .. } => "retrieve",
+            Self::Requeue { .. } => "requeue",
+            Self::Close { .. } => "close",
+            Self::Abandon { .. } => "abandon",
+            Self::WrapUp { .. } => "wrap_up",
+        }
+    }
+}

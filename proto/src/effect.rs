@@ -1,0 +1,132 @@
+//! The shapes of pending effects and of a shard's view.
+//!
+//! What must happen outside (a mail, a webhook, an announcement) is replicated state with an id
+//! and a deadline, removed only by its outcome. Who performs it follows from the shard's view,
+//! which changes only by a committed command. The ids are fixed here because Call-ID, Message-ID
+//! and webhook id derive from them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ConversationId, NodeId, ShardId};
+use crate::stamp::Stamp;
+
+/// The entry that wanted the effect, and which of that entry's effects it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EffectId {
+    /// Which log.
+    pub shard: ShardId,
+    /// Which entry.
+    pub index: u64,
+    /// Which effect of that entry, from 0.
+    pub ordinal: u32,
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ef_{}.{}.{}", self.shard.0, self.index, self.ordinal)
+    }
+}
+
+/// What may be done about an effect whose performer died half-way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repetition {
+    /// Do it again: it carries its id, and the other side knows a repeated one.
+    Repeatable,
+    /// Find out first: it is never repeated blindly.
+    Once,
+}
+
+/// Something to do in the outside world.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PendingEffect {
+    /// Its id.
+    pub id: EffectId,
+    /// The conversation it belongs to; decides its owner.
+    pub conversation: ConversationId,
+    /// What may be done about a performer's death.
+    pub repetition: Repetition,
+    /// The sequence of the site event that says what is to be done.
+    pub sequence: u64,
+    /// When it counts as failed without an outcome.
+    pub until: Stamp,
+    /// Who began a *once* effect, under which epoch.
+    pub started: Option<EffectStart>,
+}
+
+/// Who began a *once* effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EffectStart {
+    /// The replica.
+    pub owner: NodeId,
+    /// The view it acted under.
+    pub epoch: u64,
+}
+
+/// How an effect came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectOutcome {
+    /// The other side took it.
+    Sent,
+    /// The other side certainly did not.
+    NotSent,
+    /// Nobody can know; an agent is shown so.
+    Unknown,
+}
+
+/// Which replicas of a shard are live and caught up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct View {
+    /// Counts views; effects are fenced by it.
+    pub epoch: u64,
+    /// In order of their ids.
+    pub replicas: Vec<NodeId>,
+}
+
+impl View {
+    /// The replica whose actor performs what belongs to `conversation`: the highest of a hash of
+    /// both (rendezvous hashing, Thaler and Ravishankar 1998), so that a lost replica moves only
+    /// what was its own.
+    pub fn owner(&self, conversation: ConversationId) -> Option<NodeId> {
+        let unique = conversation.unique;
+        let seed = conversation.site.key() ^ (unique >> 64) as u64 ^ unique as u64;
+        self.replicas.iter().copied().max_by_key(|node| (mix(seed ^ mix(node.0)), *node))
+    }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SiteId;
+
+    fn view(nodes: &[u64]) -> View {
+        View { epoch: 1, replicas: nodes.iter().map(|node| NodeId(*node)).collect() }
+    }
+
+    #[test]
+    fn a_lost_replica_moves_only_its_own() {
+        let (all, fewer) = (view(&[1, 2, 3]), view(&[1, 3]));
+        let mut counts = [0; 4];
+        for unique in 0..3_000 {
+            let conversation = ConversationId::new(SiteId::new(1, 1), unique);
+            let owner = all.owner(conversation).expect("three replicas");
+            counts[owner.0 as usize] += 1;
+            if owner != NodeId(2) {
+                assert_eq!(fewer.owner(conversation), Some(owner));
+            }
+        }
+        assert!(counts[1..].iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+        assert_eq!(view(&[]).owner(ConversationId::default()), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! Every bound of Rotary, its unit last, and the relations that must hold between them.
+//!
+//! A bound is reached with a named refusal or error, never by growing. Bounds that an operator may
+//! tighten per site are defaults or ceilings here and say so.
+
+// Sizes of what crosses a door.
+
+/// The body of one message or note; what is larger is a blob.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// A name that routing or reports may read: of a queue, a skill, a site.
+pub const NAME_BYTES_MAX: usize = 128;
+/// One declared, non-personal attribute: its key.
+pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
+/// One declared, non-personal attribute: its value.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
+/// Declared attributes of one conversation.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// One command, event, answer or log entry's payload.
+pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// One frame between two nodes, header and all. Appends carry several entries.
+pub const WIRE_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Payload bytes that one append to a follower may carry.
+pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
+/// Entries that one append to a follower may carry.
+pub const APPEND_ENTRIES_MAX: usize = 1024;
+/// One frame of a session, in either direction.
+pub const SESSION_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// One HTTP request's body.
+pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A bearer or resume token.
+pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+
+// How many there may be of a thing.
+
+/// Sites of one tenant.
+pub const SITES_PER_TENANT_MAX: usize = 4_096;
+/// Queues of one site.
+pub const QUEUES_PER_SITE_MAX: usize = 4_096;
+/// Agents of one site.
+pub const AGENTS_PER_SITE_MAX: usize = 65_536;
+/// Skills known to one site.
+pub const SKILLS_PER_SITE_MAX: usize = 4_096;
+/// Skills of one agent.
+pub const SKILLS_PER_AGENT_MAX: usize = 256;
+/// Skills that one conversation may require, the queue's own included.
+pub const REQUIRED_SKILLS_MAX: usize = 8;
+/// Not-ready reasons, and dispositions, of one site.
+pub const REASONS_PER_SITE_MAX: usize = 1_024;
+/// Distinct requirements (queue, channel, skills) that live conversations of a site may have.
+pub const REQUIREMENT_CLASSES_MAX: usize = 4_096;
+/// Live conversations of one site.
+pub const CONVERSATIONS_PER_SITE_MAX: usize = 500_000;
+/// Messages and notes of one conversation.
+pub const ITEMS_PER_CONVERSATION_MAX: u32 = 100_000;
+/// Item ids that hot state keeps per conversation, to refuse a repeated one.
+pub const ITEMS_REMEMBERED_MAX: usize = 16;
+/// Declines in force that one waiting conversation remembers; the oldest is forgotten first.
+pub const DECLINES_PER_CONVERSATION_MAX: usize = 32;
+/// Conversations that one agent may hold at once, whatever the configured mix.
+pub const CONVERSATIONS_PER_AGENT_MAX: u8 = 12;
+/// Sessions that one agent may have at once (tabs and devices).
+pub const SESSIONS_PER_AGENT_MAX: usize = 8;
+/// Sessions of one site, of agents, customers and supervisors together.
+pub const SESSIONS_PER_SITE_MAX: usize = 600_000;
+/// Gateways that hold a lease in one shard.
+pub const GATEWAYS_PER_SHARD_MAX: usize = 1_024;
+/// Sites of one shard.
+pub const SITES_PER_SHARD_MAX: usize = 4_096;
+
+// Exactly once.
+
+/// Unacknowledged commands of one session whose outcomes a site keeps.
+pub const SESSION_WINDOW_COMMANDS_MAX: usize = 64;
+/// How long, in shard time, a site keeps the outcome of an HTTP request.
+pub const REQUEST_WINDOW_MS: u64 = 10 * 60 * 1_000;
+/// Requests whose outcomes one site keeps; the oldest is forgotten first.
+pub const REQUEST_WINDOW_REQUESTS_MAX: usize = 262_144;
+/// Principals with requests in the window of one site, or with a floor of forgotten ones.
+pub const REQUEST_PRINCIPALS_MAX: usize = 65_536;
+/// How far ahead of a gateway's wall clock a request id's time may be before the door refuses it.
+pub const REQUEST_AHEAD_MS: u64 = 5 * 60 * 1_000;
+/// How long, in shard time, a closed conversation leaves a tombstone.
+pub const TOMBSTONE_MS: u64 = REQUEST_WINDOW_MS;
+/// Tombstones of one site; opening is refused when they are all in use.
+pub const TOMBSTONES_PER_SITE_MAX: usize = 1_000_000;
+
+// Time. All in milliseconds of shard time, except where a name says otherwise.
+
+/// How long a gateway's lease in a shard lasts from its last renewal.
+pub const LEASE_MS: u64 = 2_000;
+/// How often a gateway renews it.
+pub const LEASE_RENEWAL_MS: u64 = 500;
+/// How long a pending offer outlives the loss of its agent's last session.
+pub const OFFER_AFTER_LOSS_MS: u64 = 1_000;
+/// Default grace for an agent's live conversations after the loss of the last session.
+pub const AGENT_GRACE_DEFAULT_MS: u64 = 20_000;
+/// Default grace for a chat customer whose last session is lost.
+pub const CUSTOMER_GRACE_DEFAULT_MS: u64 = 5 * 60 * 1_000;
+/// Shortest deadline that a plan may set.
+pub const DEADLINE_MIN_MS: u64 = 10;
+/// Longest deadline that a plan may set: 30 days.
+pub const DEADLINE_MAX_MS: u64 = 30 * 24 * 3_600 * 1_000;
+/// Default time that an agent has to accept an offer.
+pub const OFFER_DEFAULT_MS: u64 = 20_000;
+/// Default wait before an agent who declined an item is offered it again.
+pub const DECLINE_DELAY_DEFAULT_MS: u64 = 30_000;
+/// Default longest wait in a queue.
+pub const WAIT_DEFAULT_MS: u64 = 60 * 60 * 1_000;
+/// Default longest time without a message in an assigned text conversation.
+pub const IDLE_DEFAULT_MS: u64 = 30 * 60 * 1_000;
+/// Default longest assignment of a conversation on voice.
+pub const TALK_DEFAULT_MS: u64 = 4 * 60 * 60 * 1_000;
+/// Default longest hold.
+pub const HOLD_DEFAULT_MS: u64 = 10 * 60 * 1_000;
+/// Default longest wrap-up.
+pub const WRAP_UP_DEFAULT_MS: u64 = 30_000;
+/// How long a pending effect waits for its outcome.
+pub const EFFECT_DEFAULT_MS: u64 = 60_000;
+/// A feed with nothing to say says so this often (wall milliseconds).
+pub const FEED_HEARTBEAT_MS: u64 = 200;
+/// A reader that hears nothing for this long attaches elsewhere (wall milliseconds).
+pub const FEED_SILENCE_MS: u64 = 600;
+/// A new owner starts no *once* effect sooner than this after a view change.
+pub const FENCE_MS: u64 = 1_500;
+
+// Work.
+
+/// Steps of matching, expiry or indexing that one log entry may take; the rest is due at once.
+pub const WORK_PER_ENTRY_MAX: u32 = 2_048;
+/// Commands that a proposer hands to the log in one call.
+pub const PROPOSAL_BATCH_MAX: usize = 256;
+/// Commands waiting at one shard's proposer before the door refuses more.
+pub const PROPOSALS_IN_FLIGHT_MAX: usize = 4_096;
+/// Messages waiting in one actor's mailbox before a send is refused.
+pub const MAILBOX_MAX: usize = 1_024;
+/// Events on their way to one session before it is closed as slow (it resumes later).
+pub const SESSION_BACKLOG_EVENTS_MAX: usize = 1_024;
+/// Sessions that one gateway serves at once.
+pub const SESSIONS_PER_GATEWAY_MAX: usize = 20_000;
+/// Requests in flight on one lane to one peer.
+pub const LANE_REQUESTS_MAX: usize = 8_192;
+
+// What must hold between them.
+
+const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must fit an entry");
+const _: () = assert!(
+    ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX) + BODY_BYTES_MAX
+        < ENTRY_BYTES_MAX / 2,
+    "a conversation with every attribute and a full first message must fit an entry"
+);
+const _: () = assert!(
+    ENTRY_BYTES_MAX * 2 <= APPEND_BYTES_MAX,
+    "an append must be able to carry the largest entry and move on"
+);
+const _: () = assert!(
+    APPEND_BYTES_MAX + ENTRY_BYTES_MAX + APPEND_ENTRIES_MAX * 128 < WIRE_FRAME_BYTES_MAX,
+    "an append with its entries' headers must fit a frame"
+);
+const _: () = assert!(BODY_BYTES_MAX * 2 < SESSION_FRAME_BYTES_MAX, "a body, escaped, in a frame");
+const _: () = assert!(SESSION_FRAME_BYTES_MAX <= ENTRY_BYTES_MAX, "what a door admits must fit");
+const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");
+const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is three lost beats");
+const _: () = assert!(OFFER_AFTER_LOSS_MS < AGENT_GRACE_DEFAULT_MS, "offers end before the grace");
+const _: () = assert!(TOMBSTONE_MS >= REQUEST_WINDOW_MS, "a retried open must meet its tombstone");
+const _: () = assert!(FENCE_MS < LEASE_MS, "effects are fenced before leases move");
+const _: () = assert!(DEADLINE_MIN_MS < OFFER_DEFAULT_MS && WAIT_DEFAULT_MS < DEADLINE_MAX_MS);
+const _: () = assert!(
+    CONVERSATIONS_PER_AGENT_MAX <= 12,
+    "least-loaded compares loads as exact fractions of 27 720, divisible by 1 to 12"
+);
+const _: () = assert!(
+    DECLINES_PER_CONVERSATION_MAX < WORK_PER_ENTRY_MAX as usize / 8,
+    "passing over declined agents must not use up an entry's work"
+);
