@@ -58,6 +58,8 @@ pub const ITEMS_REMEMBERED_MAX: usize = 16;
 pub const DECLINES_PER_CONVERSATION_MAX: usize = 32;
 /// Conversations that one agent may hold at once, whatever the configured mix.
 pub const CONVERSATIONS_PER_AGENT_MAX: u8 = 12;
+/// Live conversations that one customer may have in a site at once.
+pub const CONVERSATIONS_PER_CUSTOMER_MAX: usize = 16;
 /// Sessions that one agent may have at once (tabs and devices).
 pub const SESSIONS_PER_AGENT_MAX: usize = 8;
 /// Sessions of one site, of agents, customers and supervisors together.

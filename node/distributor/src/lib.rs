@@ -1,1 +1,58 @@
-//! To be written.
+//! The brain of Rotary: decides who serves whom.
+//!
+//! A pure, deterministic state machine. [`Shard::apply`] takes one entry of a shard's log (a
+//! command, its stamp of shard time, its index) and gives an answer and events. It is told the
+//! time and never asks for it; it has no randomness, no floating point, no input or output, and
+//! walks only ordered collections, so the same entries give the same bytes on every replica.
+//!
+//! **A conversation's life.** It is opened and takes a place in the line of its queue. It is
+//! offered to an agent, keeping its place; the offer is accepted and becomes an assignment, or is
+//! declined, runs out or is taken back, and the conversation is offered again. The customer's part
+//! ends; the agent wraps up; the conversation closes and leaves a tombstone, so that a late retry
+//! cannot open it again. Every stage has a deadline (`conversation`, `expiry`), so nothing needs a
+//! loop that looks for what is stuck.
+//!
+//! **An agent** can be offered something if three separate facts hold: they declared themselves
+//! ready, a session of theirs lives, and they have room: for one call, or for a mix of the other
+//! channels (`agent`, `presence`). When the last session is lost, offers stop at once and
+//! conversations go back after a grace, to the place they came from.
+//!
+//! **Matching** (`class`, `matching`) works on requirement classes. An agent is only ever offered
+//! the first item in line of all that may be offered to them (`offerable` is the one definition);
+//! among several free agents the queue's strategy chooses, and every offer records why.
+//!
+//! **Exactly once** (`window`): a retried command gets its first answer, or is refused as too old.
+//!
+//! **Bounded work** (`turn`, `site`): one entry does a bounded number of steps. What is left over
+//! is due at once: [`Shard::next_deadline`] is then the present stamp.
+//!
+//! What is left out on purpose: words and names (only ids and counts are hot; words are in the
+//! journal), wall time (an annotation), sockets and sessions' positions (actors hold them), and
+//! any effect on the world.
+
+mod agent;
+mod apply;
+mod authority;
+mod class;
+mod commands;
+mod conversation;
+mod digest;
+mod expiry;
+pub mod invariants;
+mod life;
+mod line;
+mod matching;
+mod offerable;
+mod presence;
+mod queries;
+mod queue;
+mod session;
+mod shard;
+mod site;
+mod table;
+mod turn;
+mod window;
+
+pub use offerable::Obstacle;
+pub use shard::{Applied, Shard};
+pub use turn::Counters;

@@ -1,0 +1,113 @@
+//! A customer arrives.
+
+use rotary_proto::event::{Author, Event, QueuedWhy};
+use rotary_proto::ids::CustomerId;
+use rotary_proto::plan::{RequiredSkill, check_required};
+use rotary_proto::values::{Attributes, Channel, Item, Priority};
+use rotary_proto::{Actor, ConversationId, Done, QueueId, Refusal, limits};
+
+use crate::authority;
+use crate::conversation::{Conversation, Stage};
+use crate::turn::Turn;
+
+/// The fields of [`rotary_proto::Command::Open`].
+pub(crate) struct Arrival {
+    pub(crate) conversation: ConversationId,
+    pub(crate) queue: QueueId,
+    pub(crate) channel: Channel,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) skills: Vec<RequiredSkill>,
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) attributes: Attributes,
+    pub(crate) item: Option<Item>,
+}
+
+/// Opens a conversation, puts it in line and looks for an agent.
+pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<Done, Refusal> {
+    check(turn, actor, &arrival)?;
+    turn.reserve_class()?;
+    let Arrival { conversation, queue, channel, customer, attributes, item, .. } = arrival;
+    let (now, unique) = (turn.now, conversation.unique);
+    let priority = arrival.priority.unwrap_or(turn.queue(queue).plan.priority);
+    let entity = Conversation {
+        channel,
+        customer,
+        queue,
+        priority,
+        skills: arrival.skills,
+        required: Vec::new(),
+        class: u32::MAX,
+        opened: now,
+        since: now,
+        entered: now,
+        waited_us: 0,
+        wait_until: now,
+        stage: Stage::Waiting,
+        legs: 0,
+        items: 0,
+        recent: Vec::new(),
+        answers: Vec::new(),
+        declines: Vec::new(),
+        last_offer: None,
+    };
+    turn.site.conversations.put(unique, entity);
+    turn.count(queue, Stage::Waiting, |count| *count += 1);
+    if let Some(customer) = customer {
+        turn.site.by_customer.entry(customer).or_default().conversations.insert(unique);
+    }
+    turn.emit(
+        turn.audience(unique, None, true),
+        Event::Opened { conversation, channel, customer, attributes },
+    );
+    if let Some(Item { id: item, body }) = item {
+        let ordinal = turn.conversation_mut(unique).add_item(item, None);
+        let (author, note) = (Author::Customer, false);
+        turn.emit(
+            turn.audience(unique, None, true),
+            Event::Posted { conversation, item, ordinal, author, note, body },
+        );
+    }
+    turn.enter_line(unique, now, QueuedWhy::Opened);
+    Ok(Done::Ok)
+}
+
+fn check(turn: &Turn, actor: Actor, arrival: &Arrival) -> Result<(), Refusal> {
+    let site = &*turn.site;
+    let allowed = match actor {
+        Actor::Customer(customer) => arrival.customer == Some(customer),
+        Actor::Agent(_) => false,
+        _ => true,
+    };
+    if !allowed {
+        return Err(authority::not_allowed(actor));
+    }
+    check_required("skills", &arrival.skills)?;
+    arrival.attributes.check()?;
+    arrival.item.as_ref().map_or(Ok(()), |item| item.body.check())?;
+    if arrival.conversation.site != site.id {
+        return Err(Refusal::WrongSite);
+    }
+    let queue = site.queues.get(arrival.queue).ok_or(Refusal::QueueUnknown)?;
+    if arrival.skills.iter().any(|need| !site.skills.contains_key(&need.skill)) {
+        return Err(Refusal::SkillUnknown);
+    }
+    let unique = arrival.conversation.unique;
+    if site.conversations.contains(unique) || site.tombstones.contains(unique) {
+        return Err(Refusal::ConversationExists);
+    }
+    let limit = |limit: &str| Err(Refusal::LimitReached { limit: limit.to_owned() });
+    if queue.requirement(&arrival.skills).len() > limits::REQUIRED_SKILLS_MAX {
+        return limit("required_skills_max");
+    }
+    if site.conversations.len() >= limits::CONVERSATIONS_PER_SITE_MAX {
+        return limit("conversations_per_site_max");
+    }
+    if site.tombstones.len() + site.conversations.len() >= limits::TOMBSTONES_PER_SITE_MAX {
+        return limit("tombstones_per_site_max");
+    }
+    let customer = arrival.customer.and_then(|customer| site.by_customer.get(&customer));
+    if customer.is_some_and(|c| c.conversations.len() >= limits::CONVERSATIONS_PER_CUSTOMER_MAX) {
+        return limit("conversations_per_customer_max");
+    }
+    Ok(())
+}

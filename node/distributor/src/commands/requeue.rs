@@ -1,0 +1,77 @@
+//! A conversation is moved to another queue, or back to its own.
+
+use rotary_proto::event::{OfferEnd, QueuedWhy};
+use rotary_proto::{Actor, ConversationId, Done, Priority, QueueId, Refusal, Stamp, limits};
+
+use crate::authority;
+use crate::conversation::Stage;
+use crate::turn::Turn;
+
+/// Puts a conversation in line with the time it has waited so far. Declines are forgotten.
+pub(crate) fn apply(
+    turn: &mut Turn,
+    actor: Actor,
+    conversation: ConversationId,
+    queue: Option<QueueId>,
+    priority: Option<Priority>,
+) -> Result<Done, Refusal> {
+    let stage = check(turn, actor, conversation, queue)?;
+    turn.reserve_class()?;
+    let unique = conversation.unique;
+    match stage {
+        Stage::Waiting => turn.leave_line(unique),
+        Stage::Offered { .. } => {
+            turn.end_offer(unique, OfferEnd::Withdrawn);
+            turn.leave_line(unique);
+            turn.set_stage(unique, Stage::Waiting);
+        }
+        Stage::Assigned { .. } | Stage::WrapUp { .. } => {}
+    }
+    change_queue(turn, unique, queue, priority);
+    match stage {
+        Stage::Assigned { agent, .. } => turn.give_back(unique, agent, QueuedWhy::Requeued),
+        _ => {
+            let waited_us = turn.conversation(unique).waited_us;
+            let since = Stamp(turn.now.0.saturating_sub(waited_us));
+            turn.enter_line(unique, since, QueuedWhy::Requeued);
+        }
+    }
+    Ok(Done::Ok)
+}
+
+fn check(
+    turn: &Turn,
+    actor: Actor,
+    conversation: ConversationId,
+    queue: Option<QueueId>,
+) -> Result<Stage, Refusal> {
+    if let Actor::Customer(_) = actor {
+        return Err(authority::not_allowed(actor));
+    }
+    if conversation.site != turn.site.id {
+        return Err(Refusal::WrongSite);
+    }
+    if queue.is_some_and(|queue| !turn.site.queues.contains(queue)) {
+        return Err(Refusal::QueueUnknown);
+    }
+    let found = authority::open(turn.site, conversation)?;
+    if let Actor::Agent(agent) = actor {
+        authority::serves(found, agent)?;
+    }
+    let target = turn.queue(queue.unwrap_or(found.queue));
+    if target.requirement(&found.skills).len() > limits::REQUIRED_SKILLS_MAX {
+        return Err(Refusal::LimitReached { limit: "required_skills_max".to_owned() });
+    }
+    Ok(found.stage)
+}
+
+fn change_queue(turn: &mut Turn, unique: u128, queue: Option<QueueId>, priority: Option<Priority>) {
+    let conversation = turn.conversation(unique);
+    let (before, stage) = (conversation.queue, conversation.stage);
+    let after = queue.unwrap_or(before);
+    turn.count(before, stage, |count| *count -= 1);
+    turn.count(after, stage, |count| *count += 1);
+    let conversation = turn.conversation_mut(unique);
+    conversation.queue = after;
+    conversation.priority = priority.unwrap_or(conversation.priority);
+}

@@ -1,0 +1,237 @@
+//! Reading a shard: what the API, boards and the command line show.
+//!
+//! Nothing here changes anything, and nothing here is asked while an entry is applied.
+
+use rotary_proto::ids::{
+    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId,
+    SiteId, SkillId,
+};
+use rotary_proto::plan::Declared;
+use rotary_proto::query::{
+    AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
+};
+use rotary_proto::values::Name;
+use rotary_proto::{Channel, Stamp};
+
+use crate::agent::{Agent, AgentLink};
+use crate::conversation::{Conversation, Stage};
+use crate::offerable::{Obstacle, obstacle};
+use crate::queue::Queue;
+use crate::shard::Shard;
+use crate::site::Site;
+
+impl Shard {
+    /// The sites of this shard.
+    pub fn sites(&self) -> impl Iterator<Item = SiteId> + '_ {
+        self.sites.keys().copied()
+    }
+
+    /// The number of the site's last event.
+    pub fn sequence(&self, site: SiteId) -> Option<u64> {
+        self.sites.get(&site).map(|site| site.sequence)
+    }
+
+    /// A site at a glance.
+    pub fn site_view(&self, site: SiteId) -> Option<SiteView> {
+        let site = self.sites.get(&site)?;
+        let ready = |agent: &Agent| site.is_routable(agent);
+        Some(SiteView {
+            settings: site.settings.clone(),
+            sequence: site.sequence,
+            frozen: site.frozen,
+            queues: site.queues.len() as u64,
+            agents: site.agents.len() as u64,
+            ready: site.agents.iter().filter(|(_, agent)| ready(agent)).count() as u64,
+            conversations: site.conversations.len() as u64,
+            sessions: site.sessions.len() as u64,
+        })
+    }
+
+    /// One queue.
+    pub fn queue_view(&self, site: SiteId, queue: QueueId) -> Option<QueueView> {
+        let site = self.sites.get(&site)?;
+        Some(queue_view(site, queue, site.queues.get(queue)?, self.last_stamp()))
+    }
+
+    /// Every queue of a site.
+    pub fn queue_views(&self, site: SiteId) -> Option<Vec<QueueView>> {
+        let (site, now) = (self.sites.get(&site)?, self.last_stamp());
+        Some(site.queues.iter().map(|(id, queue)| queue_view(site, id, queue, now)).collect())
+    }
+
+    /// One agent.
+    pub fn agent_view(&self, site: SiteId, agent: AgentId) -> Option<AgentView> {
+        let site = self.sites.get(&site)?;
+        Some(agent_view(site, agent, site.agents.get(agent)?))
+    }
+
+    /// At most `limit` agents, in order of their ids, after a given one.
+    pub fn agent_views(
+        &self,
+        site: SiteId,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> Option<Vec<AgentView>> {
+        let site = self.sites.get(&site)?;
+        let rows = site.agents.iter_after(after).take(limit);
+        Some(rows.map(|(id, agent)| agent_view(site, id, agent)).collect())
+    }
+
+    /// One conversation; a closed one only while its tombstone stands.
+    pub fn conversation_view(&self, id: ConversationId) -> Option<ConversationView> {
+        let site = self.sites.get(&id.site)?;
+        match site.conversations.get(id.unique) {
+            Some(conversation) => Some(conversation_view(id, conversation, self.last_stamp())),
+            None if site.tombstones.contains(id.unique) => Some(closed_view(id)),
+            None => None,
+        }
+    }
+
+    /// At most `limit` live conversations, in order of their ids, after a given one.
+    pub fn conversation_views(
+        &self,
+        site: SiteId,
+        after: Option<u128>,
+        limit: usize,
+    ) -> Option<Vec<ConversationView>> {
+        let (found, now) = (self.sites.get(&site)?, self.last_stamp());
+        let rows = found.conversations.iter_after(after).take(limit);
+        let view = |(unique, conversation)| {
+            conversation_view(ConversationId { site, unique }, conversation, now)
+        };
+        Some(rows.map(view).collect())
+    }
+
+    /// The live conversations of a customer.
+    pub fn customer_conversations(
+        &self,
+        site: SiteId,
+        customer: CustomerId,
+    ) -> Vec<ConversationView> {
+        let known = self.sites.get(&site).and_then(|site| site.by_customer.get(&customer));
+        let ids = known.into_iter().flat_map(|known| known.conversations.iter());
+        ids.filter_map(|unique| self.conversation_view(ConversationId { site, unique: *unique }))
+            .collect()
+    }
+
+    /// A session, also for a while after it is over.
+    pub fn session_view(&self, site: SiteId, session: SessionId) -> Option<SessionView> {
+        let found = self.sites.get(&site)?.sessions.get(session)?;
+        Some(SessionView { session, subject: found.subject, link: found.link() })
+    }
+
+    /// Skills and their names.
+    pub fn skills(&self, site: SiteId) -> Option<Vec<Named<SkillId>>> {
+        Some(named(self.sites.get(&site)?.skills.iter()))
+    }
+
+    /// Not-ready reasons and their names.
+    pub fn reasons(&self, site: SiteId) -> Option<Vec<Named<ReasonId>>> {
+        Some(named(self.sites.get(&site)?.reasons.iter()))
+    }
+
+    /// Dispositions and their names.
+    pub fn dispositions(&self, site: SiteId) -> Option<Vec<Named<DispositionId>>> {
+        Some(named(self.sites.get(&site)?.dispositions.iter()))
+    }
+
+    /// Gateways with a lease in this shard, and when it runs out.
+    pub fn leases(&self) -> impl Iterator<Item = (GatewayId, Stamp)> + '_ {
+        self.lease_table().iter().map(|(gateway, until)| (*gateway, *until))
+    }
+
+    /// What keeps a conversation from being offered to an agent at this index; `None` if nothing.
+    pub fn obstacle(&self, id: ConversationId, agent: AgentId) -> Option<Obstacle> {
+        let site = self.sites.get(&id.site);
+        let found = site.and_then(|site| Some((site, site.conversations.get(id.unique)?)));
+        found.map_or(Some(Obstacle::NotWaiting), |(site, c)| obstacle(site, c, agent))
+    }
+
+    /// Whether work of earlier entries is left over in a site.
+    pub fn has_work(&self, site: SiteId) -> bool {
+        self.sites.get(&site).is_some_and(|site| !site.work.is_empty())
+    }
+}
+
+fn named<'a, T: Copy + 'a>(rows: impl Iterator<Item = (&'a T, &'a Name)>) -> Vec<Named<T>> {
+    rows.map(|(id, name)| Named { id: *id, name: name.as_str().to_owned() }).collect()
+}
+
+fn queue_view(site: &Site, id: QueueId, queue: &Queue, now: Stamp) -> QueueView {
+    let first = |slot| site.classes.class(slot).waiting.first().map(|place| place.unique);
+    let oldest = site
+        .classes
+        .of_queue(id)
+        .filter_map(first)
+        .filter_map(|unique| site.conversations.get(unique))
+        .map(|conversation| now.ms_since(conversation.since))
+        .max();
+    QueueView {
+        queue: id,
+        version: queue.version,
+        plan: queue.plan.clone(),
+        waiting: queue.counts.waiting,
+        offered: queue.counts.offered,
+        assigned: queue.counts.assigned,
+        wrap_up: queue.counts.wrap_up,
+        oldest_wait_ms: oldest.unwrap_or(0),
+    }
+}
+
+fn agent_view(site: &Site, id: AgentId, agent: &Agent) -> AgentView {
+    let room = Channel::ALL.iter().any(|channel| agent.has_room(*channel));
+    let ids = agent.held.iter().map(|unique| ConversationId { site: site.id, unique: *unique });
+    AgentView {
+        agent: id,
+        version: agent.version,
+        declared: agent.declared,
+        link: agent.link.view(),
+        routable: site.is_routable(agent) && room,
+        capacity: agent.capacity,
+        load: agent.debits,
+        conversations: ids.collect(),
+    }
+}
+
+fn conversation_view(id: ConversationId, found: &Conversation, now: Stamp) -> ConversationView {
+    let stage = match found.stage {
+        Stage::Waiting => StageView::Waiting,
+        Stage::Offered { offer, agent, until } => {
+            StageView::Offered { offer, agent, remaining_ms: until.ms_since(now) }
+        }
+        Stage::Assigned { agent, held, .. } => StageView::Assigned { agent, held: held.is_some() },
+        Stage::WrapUp { agent, until } => {
+            StageView::WrapUp { agent, remaining_ms: until.ms_since(now) }
+        }
+    };
+    ConversationView {
+        conversation: id,
+        stage,
+        queue: Some(found.queue),
+        channel: Some(found.channel),
+        priority: Some(found.priority),
+        customer: found.customer,
+        items: found.items,
+        legs: found.legs,
+        waited_ms: found.waited_us(now) / 1_000,
+    }
+}
+
+fn closed_view(id: ConversationId) -> ConversationView {
+    ConversationView {
+        conversation: id,
+        stage: StageView::Closed,
+        queue: None,
+        channel: None,
+        priority: None,
+        customer: None,
+        items: 0,
+        legs: 0,
+        waited_ms: 0,
+    }
+}
+
+/// Whether an agent that declared ready can be reached, for checks.
+pub(crate) const fn is_reachable(agent: &Agent) -> bool {
+    matches!(agent.link, AgentLink::Up) && matches!(agent.declared, Declared::Ready)
+}

@@ -1,0 +1,353 @@
+//! A shard: the sites that one log orders, and the leases of the gateways that serve them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rotary_proto::event::{Audience, Event, EventRecord};
+use rotary_proto::ids::{GatewayId, ReasonId, ShardId, SiteId};
+use rotary_proto::outcome::Answer;
+use rotary_proto::plan::{NOT_RESPONDING, SiteSettings};
+use rotary_proto::values::Name;
+use rotary_proto::{
+    Command, Done, Envelope, Origin, Outcome, Refusal, ShardCommand, Stamp, Wall, limits,
+};
+
+use crate::session::SessionState;
+use crate::site::{Site, Work};
+use crate::turn::{Counters, Effort, Turn};
+use crate::window::Known;
+use crate::{apply, authority};
+
+/// The whole replicated state of one shard.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    id: ShardId,
+    last: Stamp,
+    logic_version: u32,
+    pub(crate) sites: BTreeMap<SiteId, Site>,
+    leases: BTreeMap<GatewayId, Stamp>,
+    /// When each site is due, in order of time. Derived.
+    due: BTreeSet<(Stamp, SiteId)>,
+    due_of: BTreeMap<SiteId, Stamp>,
+    effort: Effort,
+}
+
+/// What applying one entry gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// For whoever proposed it.
+    pub answer: Answer,
+    /// For the journal, in order.
+    pub events: Vec<EventRecord>,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    index: u64,
+    now: Stamp,
+    wall: Wall,
+}
+
+impl Shard {
+    /// A shard without sites.
+    pub const fn new(id: ShardId) -> Self {
+        Self {
+            id,
+            last: Stamp::ZERO,
+            logic_version: 1,
+            sites: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            due: BTreeSet::new(),
+            due_of: BTreeMap::new(),
+            effort: Effort::NONE,
+        }
+    }
+
+    /// Which shard it is.
+    pub const fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The stamp of the last applied entry.
+    pub const fn last_stamp(&self) -> Stamp {
+        self.last
+    }
+
+    /// Which behaviour is in force; raised by a logged command.
+    pub const fn logic_version(&self) -> u32 {
+        self.logic_version
+    }
+
+    /// Leases by gateway.
+    pub(crate) const fn lease_table(&self) -> &BTreeMap<GatewayId, Stamp> {
+        &self.leases
+    }
+
+    /// Steps of work so far.
+    pub const fn counters(&self) -> Counters {
+        self.effort.counters
+    }
+
+    /// When the shard must be ticked, if nothing else comes before. The present stamp means: at
+    /// once, because work is left over.
+    pub fn next_deadline(&self) -> Option<Stamp> {
+        let lease = self.leases.values().min().copied();
+        let site = self.due.first().map(|(at, _)| *at);
+        [lease, site].into_iter().flatten().min()
+    }
+
+    /// Applies one entry. The same entries in the same order give the same state, answers and
+    /// events on every replica. A stamp that does not rise is moved just after the last one.
+    pub fn apply(
+        &mut self,
+        index: u64,
+        stamp: Stamp,
+        wall: Wall,
+        command: ShardCommand,
+    ) -> Applied {
+        let entry = Entry { index, now: stamp.after(self.last), wall };
+        self.last = entry.now;
+        self.effort.begin();
+        let mut events = Vec::new();
+        self.expire_leases(entry.now);
+        let answer = match command {
+            ShardCommand::Site(envelope) => self.site_command(entry, envelope, &mut events),
+            ShardCommand::CreateSite { site, settings } => {
+                self.create_site(entry, site, settings, &mut events)
+            }
+            ShardCommand::RenewLease { gateway } => {
+                let renewed = self.renew_lease(gateway, entry.now);
+                answer(renewed.map(|()| Done::Ok), 0, index)
+            }
+            ShardCommand::Tick => {
+                self.tick(entry, &mut events);
+                answer(Ok(Done::Ok), 0, index)
+            }
+            ShardCommand::RaiseVersion { version } => {
+                self.logic_version = self.logic_version.max(version);
+                answer(Ok(Done::Stored { version: self.logic_version }), 0, index)
+            }
+        };
+        self.effort.end();
+        Applied { answer, events }
+    }
+
+    /// Applies an entry whose bytes are not a command of this build: a no-op with an answer.
+    pub fn refuse_malformed(&mut self, index: u64, stamp: Stamp) -> Applied {
+        self.last = stamp.after(self.last);
+        Applied { answer: answer(Err(Refusal::Malformed), 0, index), events: Vec::new() }
+    }
+
+    /// A digest of everything that later entries can depend on. Equal on every replica at equal
+    /// (index, logic version).
+    pub fn digest(&self) -> u128 {
+        let leases = self.leases.iter().collect::<Vec<_>>();
+        let head = (self.id, self.last, self.logic_version, leases);
+        let head = crate::digest::hash_of(105, &head, &mut Vec::new());
+        self.sites.values().map(Site::digest).fold(head, u128::wrapping_add)
+    }
+
+    fn site_command(
+        &mut self,
+        entry: Entry,
+        envelope: Envelope,
+        events: &mut Vec<EventRecord>,
+    ) -> Answer {
+        let Envelope { site: id, origin, actor, command } = envelope;
+        if let Command::Attach { gateway, .. } = &command
+            && self.sites.contains_key(&id)
+            && let Err(refusal) = self.renew_lease(*gateway, entry.now)
+        {
+            return answer(Err(refusal), 0, entry.index);
+        }
+        let Some(site) = self.sites.get_mut(&id) else {
+            return answer(Err(Refusal::SiteUnknown), 0, entry.index);
+        };
+        if site.frozen {
+            return answer(Err(Refusal::SiteFrozen), site.sequence, entry.index);
+        }
+        let mut turn = turn(site, entry, events, &mut self.effort);
+        turn.run_due();
+        let given = match known(&mut turn, origin, actor) {
+            Ok(Known::Repeated(first)) => {
+                turn.run_work();
+                Answer { repeated: true, ..first }
+            }
+            Ok(_) => {
+                let result = apply::command(&mut turn, actor, command);
+                turn.run_work();
+                let given = answer(result, turn.site.sequence, entry.index);
+                keep(&mut turn, origin, &given);
+                given
+            }
+            Err(refusal) => {
+                turn.run_work();
+                answer(Err(refusal), turn.site.sequence, entry.index)
+            }
+        };
+        self.settle(id);
+        given
+    }
+
+    fn create_site(
+        &mut self,
+        entry: Entry,
+        id: SiteId,
+        settings: SiteSettings,
+        events: &mut Vec<EventRecord>,
+    ) -> Answer {
+        if let Err(bad) = settings.check() {
+            return answer(Err(bad.into()), 0, entry.index);
+        }
+        if let Some(site) = self.sites.get(&id) {
+            return answer(Ok(Done::Ok), site.sequence, entry.index);
+        }
+        if self.sites.len() >= limits::SITES_PER_SHARD_MAX {
+            let limit = "sites_per_shard_max".to_owned();
+            return answer(Err(Refusal::LimitReached { limit }), 0, entry.index);
+        }
+        let mut site = Site::new(id, settings.clone());
+        let name = Name::new("not responding").expect("a short plain name");
+        site.reasons.insert(NOT_RESPONDING, name.clone());
+        let mut turn = turn(&mut site, entry, events, &mut self.effort);
+        turn.emit(Audience::default(), Event::SiteSet { settings });
+        let reason: ReasonId = NOT_RESPONDING;
+        turn.emit(Audience::default(), Event::ReasonSet { reason, name });
+        let sequence = site.sequence;
+        self.sites.insert(id, site);
+        self.settle(id);
+        answer(Ok(Done::Ok), sequence, entry.index)
+    }
+
+    fn renew_lease(&mut self, gateway: GatewayId, now: Stamp) -> Result<(), Refusal> {
+        let most = limits::GATEWAYS_PER_SHARD_MAX;
+        if self.leases.len() >= most && !self.leases.contains_key(&gateway) {
+            return Err(Refusal::LimitReached { limit: "gateways_per_shard_max".to_owned() });
+        }
+        self.leases.insert(gateway, now.plus_ms(limits::LEASE_MS));
+        Ok(())
+    }
+
+    /// Takes the sessions of gateways whose lease ran out off the books: at once for matching,
+    /// session by session for everything else.
+    fn expire_leases(&mut self, now: Stamp) {
+        if self.leases.values().all(|until| *until > now) {
+            return;
+        }
+        let gone: Vec<GatewayId> =
+            self.leases.iter().filter(|(_, until)| **until <= now).map(|(id, _)| *id).collect();
+        for gateway in gone {
+            self.leases.remove(&gateway);
+            for site in self.sites.values_mut() {
+                if site.by_gateway.contains_key(&gateway) {
+                    site.lost_gateways.insert(gateway);
+                    site.work.push_back(Work::LoseGateway(gateway));
+                }
+            }
+        }
+        let ids: Vec<SiteId> = self.sites.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.note_due(id));
+    }
+
+    /// Does what is due in any site, as far as one entry may, the longest due first.
+    fn tick(&mut self, entry: Entry, events: &mut Vec<EventRecord>) {
+        while self.effort.remains() {
+            let Some((at, id)) = self.due.first().copied() else { return };
+            if at > entry.now {
+                return;
+            }
+            let site = self.sites.get_mut(&id).expect("sites that are due exist");
+            let mut turn = turn(site, entry, events, &mut self.effort);
+            turn.run_due();
+            turn.run_work();
+            self.settle(id);
+        }
+    }
+
+    fn settle(&mut self, id: SiteId) {
+        if let Some(site) = self.sites.get_mut(&id) {
+            site.settle();
+        }
+        self.note_due(id);
+    }
+
+    fn note_due(&mut self, id: SiteId) {
+        let next = self.sites.get(&id).filter(|site| !site.frozen).and_then(|s| s.due(self.last));
+        let before = match next {
+            Some(at) => self.due_of.insert(id, at),
+            None => self.due_of.remove(&id),
+        };
+        if before != next {
+            if let Some(at) = before {
+                self.due.remove(&(at, id));
+            }
+            if let Some(at) = next {
+                self.due.insert((at, id));
+            }
+        }
+    }
+}
+
+fn turn<'a>(
+    site: &'a mut Site,
+    entry: Entry,
+    events: &'a mut Vec<EventRecord>,
+    effort: &'a mut Effort,
+) -> Turn<'a> {
+    Turn { site, now: entry.now, wall: entry.wall, index: entry.index, events, effort }
+}
+
+fn answer(result: Result<Done, Refusal>, sequence: u64, index: u64) -> Answer {
+    let outcome = match result {
+        Ok(done) => Outcome::Done(done),
+        Err(refusal) => Outcome::Refused(refusal),
+    };
+    Answer { outcome, repeated: false, sequence, index }
+}
+
+/// Looks the command up in the window of where it came from.
+fn known(
+    turn: &mut Turn,
+    origin: Origin,
+    actor: rotary_proto::Actor,
+) -> Result<Known<Answer>, Refusal> {
+    let known = match origin {
+        Origin::Internal => return Ok(Known::New),
+        Origin::Request { principal, request } => turn.site.requests.look(principal, request),
+        Origin::Session { session, sequence, acknowledged } => {
+            let entry = turn.site.sessions.edit(session).ok_or(Refusal::SessionUnknown)?;
+            if !authority::matches(entry.subject, actor) {
+                return Err(authority::not_allowed(actor));
+            }
+            entry.window.acknowledge(acknowledged);
+            match entry.window.look(sequence, acknowledged) {
+                Known::New if matches!(entry.state, SessionState::Ended { .. }) => {
+                    return Err(Refusal::SessionUnknown);
+                }
+                known => known,
+            }
+        }
+    };
+    match known {
+        Known::Forgotten => Err(Refusal::OutcomeForgotten),
+        Known::Full => Err(Refusal::WindowFull),
+        known => Ok(known),
+    }
+}
+
+/// Keeps an outcome for retries.
+fn keep(turn: &mut Turn, origin: Origin, given: &Answer) {
+    match origin {
+        Origin::Internal => {}
+        Origin::Request { principal, request } => {
+            let now = turn.now;
+            let (requests, buffer) = turn.site.requests_mut();
+            requests.keep(now, principal, request, given.clone(), buffer);
+        }
+        Origin::Session { session, sequence, .. } => {
+            if let Some(entry) = turn.site.sessions.edit(session) {
+                entry.window.keep(sequence, given.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A site: everything that one match reads and writes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rotary_proto::Stamp;
+use rotary_proto::ids::{
+    AgentId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId, SiteId, SkillId,
+};
+use rotary_proto::limits;
+use rotary_proto::plan::SiteSettings;
+use rotary_proto::values::Name;
+
+use crate::agent::Agent;
+use crate::class::Classes;
+use crate::conversation::Conversation;
+use crate::digest::{Sum, hash_of};
+use crate::queue::Queue;
+use crate::session::Session;
+use crate::table::Table;
+use crate::window::RequestWindow;
+
+/// A site's state: entities first, then what is derived from them.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) id: SiteId,
+    pub(crate) settings: SiteSettings,
+    /// Set by a fault in applying; everything is refused until a fixed version lifts it.
+    pub(crate) frozen: bool,
+    /// The last event's number.
+    pub(crate) sequence: u64,
+    /// The last offer's number.
+    pub(crate) offers: u64,
+    pub(crate) skills: BTreeMap<SkillId, Name>,
+    pub(crate) reasons: BTreeMap<ReasonId, Name>,
+    pub(crate) dispositions: BTreeMap<DispositionId, Name>,
+    pub(crate) queues: Table<QueueId, Queue>,
+    pub(crate) agents: Table<AgentId, Agent>,
+    pub(crate) conversations: Table<u128, Conversation>,
+    pub(crate) sessions: Table<SessionId, Session>,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) requests: RequestWindow,
+    /// What is due at once, because an earlier entry had done its share of work.
+    pub(crate) work: VecDeque<Work>,
+    /// Gateways whose lease ran out and whose sessions are still being walked.
+    pub(crate) lost_gateways: BTreeSet<GatewayId>,
+
+    // Derived.
+    pub(crate) classes: Classes,
+    pub(crate) alarms: Alarms,
+    pub(crate) by_gateway: BTreeMap<GatewayId, BTreeSet<SessionId>>,
+    pub(crate) by_customer: BTreeMap<CustomerId, Customer>,
+    buffer: Vec<u8>,
+}
+
+/// A customer's sessions and live conversations in this site.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Customer {
+    pub(crate) sessions: BTreeSet<SessionId>,
+    pub(crate) conversations: BTreeSet<u128>,
+}
+
+/// Something due at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Find what this agent can be offered.
+    MatchAgent(AgentId),
+    /// Find who can be offered this conversation.
+    MatchItem(u128),
+    /// Go on with the search for agents who can serve a class.
+    BuildClass(u32),
+    /// Move items out of a class whose plan has changed.
+    MoveItems(u32),
+    /// Walk the sessions of a gateway whose lease ran out.
+    LoseGateway(GatewayId),
+}
+
+/// What must happen when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// The conversation's stage is over.
+    Conversation(u128),
+    /// A decline no longer holds.
+    Declines(u128),
+    /// The agent's grace is over.
+    Agent(AgentId),
+    /// The session's grace or its afterlife is over.
+    Session(SessionId),
+}
+
+/// At most one alarm for each thing that can be due, in order of time.
+///
+/// An alarm may ring early: whoever answers it looks at the entity and sets it again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Alarms {
+    order: BTreeSet<(Stamp, Due)>,
+    set: BTreeMap<Due, Stamp>,
+}
+
+impl Alarms {
+    /// Makes sure that an alarm rings no later than `at`.
+    pub(crate) fn set(&mut self, due: Due, at: Stamp) {
+        match self.set.get(&due) {
+            Some(earlier) if *earlier <= at => return,
+            Some(later) => {
+                self.order.remove(&(*later, due));
+            }
+            None => {}
+        }
+        self.set.insert(due, at);
+        self.order.insert((at, due));
+    }
+
+    /// Takes an alarm away.
+    pub(crate) fn clear(&mut self, due: Due) {
+        if let Some(at) = self.set.remove(&due) {
+            self.order.remove(&(at, due));
+        }
+    }
+
+    /// When that alarm rings, if it is set.
+    pub(crate) fn at(&self, due: Due) -> Option<Stamp> {
+        self.set.get(&due).copied()
+    }
+
+    /// When the first rings.
+    pub(crate) fn first(&self) -> Option<Stamp> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first alarm that rings at or before `now`.
+    pub(crate) fn ring(&mut self, now: Stamp) -> Option<Due> {
+        let (at, due) = *self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(due);
+        Some(due)
+    }
+}
+
+/// Ids of conversations that are over, kept so that a late retry cannot open one again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tombstones {
+    ids: BTreeSet<u128>,
+    ages: VecDeque<(Stamp, u128)>,
+    sum: Sum,
+}
+
+impl Tombstones {
+    /// Whether that conversation is known to be over.
+    pub(crate) fn contains(&self, unique: u128) -> bool {
+        self.ids.contains(&unique)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ages.len()
+    }
+
+    /// Remembers a conversation that is over.
+    pub(crate) fn bury(&mut self, now: Stamp, unique: u128, buffer: &mut Vec<u8>) {
+        if self.ids.insert(unique) {
+            self.ages.push_back((now, unique));
+            self.sum.add(hash_of(TOMBSTONE, &(now, unique), buffer));
+        }
+    }
+
+    /// When the oldest is to be forgotten.
+    pub(crate) fn due(&self) -> Option<Stamp> {
+        self.ages.front().map(|(buried, _)| buried.plus_ms(limits::TOMBSTONE_MS))
+    }
+
+    /// Forgets the oldest.
+    pub(crate) fn forget_oldest(&mut self, buffer: &mut Vec<u8>) {
+        if let Some((buried, unique)) = self.ages.pop_front() {
+            self.ids.remove(&unique);
+            self.sum.subtract(hash_of(TOMBSTONE, &(buried, unique), buffer));
+        }
+    }
+}
+
+const TOMBSTONE: u64 = 103;
+const HEAD: u64 = 104;
+
+impl Site {
+    /// An empty site.
+    pub(crate) fn new(id: SiteId, settings: SiteSettings) -> Self {
+        Self {
+            id,
+            settings,
+            frozen: false,
+            sequence: 0,
+            offers: 0,
+            skills: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            dispositions: BTreeMap::new(),
+            queues: Table::new(1),
+            agents: Table::new(2),
+            conversations: Table::new(3),
+            sessions: Table::new(4),
+            tombstones: Tombstones::default(),
+            requests: RequestWindow::default(),
+            work: VecDeque::new(),
+            lost_gateways: BTreeSet::new(),
+            classes: Classes::default(),
+            alarms: Alarms::default(),
+            by_gateway: BTreeMap::new(),
+            by_customer: BTreeMap::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// When something must happen here by itself.
+    pub(crate) fn due(&self, now: Stamp) -> Option<Stamp> {
+        if !self.work.is_empty() {
+            return Some(now);
+        }
+        [self.alarms.first(), self.requests.due(), self.tombstones.due()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether that agent can be offered something on some channel: declared ready, with a session
+    /// whose gateway is not lost.
+    pub(crate) fn is_routable(&self, agent: &Agent) -> bool {
+        agent.is_routable() && (self.lost_gateways.is_empty() || self.has_live_session(agent))
+    }
+
+    fn has_live_session(&self, agent: &Agent) -> bool {
+        agent.sessions.iter().any(|id| {
+            self.sessions.get(*id).is_some_and(|session| {
+                session.state == crate::session::SessionState::Up
+                    && !self.lost_gateways.contains(&session.gateway)
+            })
+        })
+    }
+
+    /// Hashes what was edited since the last call.
+    pub(crate) fn settle(&mut self) {
+        self.queues.settle(&mut self.buffer);
+        self.agents.settle(&mut self.buffer);
+        self.conversations.settle(&mut self.buffer);
+        self.sessions.settle(&mut self.buffer);
+    }
+
+    /// The digest of the settled site.
+    pub(crate) fn digest(&self) -> u128 {
+        let mut buffer = Vec::new();
+        let head = (
+            self.id,
+            &self.settings,
+            self.frozen,
+            self.sequence,
+            self.offers,
+            &self.skills,
+            &self.reasons,
+            &self.dispositions,
+        );
+        [
+            hash_of(HEAD, &head, &mut buffer),
+            self.queues.sum(),
+            self.agents.sum(),
+            self.conversations.sum(),
+            self.sessions.sum(),
+            self.tombstones.sum.value(),
+            self.requests.sum(),
+        ]
+        .into_iter()
+        .fold(0, u128::wrapping_add)
+    }
+
+    /// The requests window with the buffer it hashes in.
+    pub(crate) fn requests_mut(&mut self) -> (&mut RequestWindow, &mut Vec<u8>) {
+        (&mut self.requests, &mut self.buffer)
+    }
+
+    /// The tombstones with the buffer they hash in.
+    pub(crate) fn tombstones_mut(&mut self) -> (&mut Tombstones, &mut Vec<u8>) {
+        (&mut self.tombstones, &mut self.buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_rings_once_and_never_late() {
+        let mut alarms = Alarms::default();
+        let due = Due::Agent(AgentId(1));
+        alarms.set(due, Stamp(10));
+        alarms.set(due, Stamp(20));
+        assert_eq!(alarms.first(), Some(Stamp(10)));
+        alarms.set(due, Stamp(5));
+        assert_eq!(alarms.ring(Stamp(4)), None);
+        assert_eq!(alarms.ring(Stamp(5)), Some(due));
+        assert_eq!(alarms.ring(Stamp(99)), None);
+    }
+
+    #[test]
+    fn a_tombstone_lasts_as_long_as_the_request_window() {
+        let (mut tombstones, mut buffer) = (Tombstones::default(), Vec::new());
+        tombstones.bury(Stamp(1), 7, &mut buffer);
+        tombstones.bury(Stamp(2), 7, &mut buffer);
+        assert_eq!((tombstones.len(), tombstones.contains(7)), (1, true));
+        assert_eq!(tombstones.due(), Some(Stamp(1).plus_ms(limits::TOMBSTONE_MS)));
+        tombstones.forget_oldest(&mut buffer);
+        assert_eq!((tombstones.contains(7), tombstones.sum), (false, Sum::default()));
+    }
+}

@@ -1,0 +1,134 @@
+//! One golden file: gathers samples, checks each on its own, then compares or writes the file.
+
+use std::fmt::{Debug, Write as _};
+use std::fs;
+use std::path::PathBuf;
+
+use rotary_proto::codec::{self, CodecError, Limit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The samples of one enum, in the order of its variants, each with its variant's name.
+///
+/// The generated `match` has an arm for each listed variant and no other, so an enum that gains a
+/// variant does not compile here until the variant has a sample.
+macro_rules! samples {
+    ($type:ident { $($variant:ident => $sample:expr),+ $(,)? }) => {{
+        fn variant(value: &$type) -> &'static str {
+            match value {
+                $($type::$variant { .. } => stringify!($variant),)+
+            }
+        }
+        let samples = vec![$((stringify!($variant), $sample)),+];
+        for (name, sample) in &samples {
+            assert_eq!(variant(sample), *name, "a sample stands under another variant's name");
+        }
+        samples
+    }};
+}
+pub(crate) use samples;
+
+/// A value that can be sampled.
+pub(crate) trait Golden: Serialize + DeserializeOwned + PartialEq + Debug {}
+impl<T: Serialize + DeserializeOwned + PartialEq + Debug> Golden for T {}
+
+/// The lines of the two files of that name.
+pub(crate) struct Page {
+    name: &'static str,
+    bytes: String,
+    json: String,
+}
+
+impl Page {
+    /// An empty page; its files are `proto/golden/<name>.txt` and `<name>.json.txt`.
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, bytes: String::new(), json: String::new() }
+    }
+
+    /// Adds a value that has both a form in bytes and one in JSON.
+    pub(crate) fn add<T: Golden>(&mut self, name: &str, value: &T) {
+        self.add_bytes(name, value);
+        self.add_json(name, value);
+    }
+
+    /// Adds every sample of an enum.
+    pub(crate) fn add_all<T: Golden>(&mut self, prefix: &str, samples: Vec<(&'static str, T)>) {
+        for (variant, value) in samples {
+            self.add(&format!("{prefix}::{variant}"), &value);
+        }
+    }
+
+    /// Adds a value that log, journal or wire hold, and checks its bytes' way back.
+    pub(crate) fn add_bytes<T: Golden>(&mut self, name: &str, value: &T) {
+        let bytes = codec::encode(value, Limit::Entry).expect("a sample fits an entry");
+        check_bytes(name, value, &bytes);
+        self.add_raw(name, &bytes);
+    }
+
+    /// Adds bytes that something else than the codec made.
+    pub(crate) fn add_raw(&mut self, name: &str, bytes: &[u8]) {
+        write!(self.bytes, "{name}: ").expect("a string grows");
+        for byte in bytes {
+            write!(self.bytes, "{byte:02x}").expect("a string grows");
+        }
+        self.bytes.push('\n');
+    }
+
+    /// Adds a value that doors speak, and checks its text's way back.
+    pub(crate) fn add_json<T: Golden>(&mut self, name: &str, value: &T) {
+        let json = serde_json::to_string(value).expect("a sample has a JSON form");
+        let back: T = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(&back, value, "{name} must survive the way through JSON");
+        writeln!(self.json, "{name}: {json}").expect("a string grows");
+    }
+
+    /// Compares with the files, or writes them where `ROTARY_BLESS` is 1.
+    pub(crate) fn settle(self) {
+        settle_file(&format!("{}.txt", self.name), &self.bytes);
+        settle_file(&format!("{}.json.txt", self.name), &self.json);
+    }
+}
+
+/// The way back; and no other length of these bytes passes for a value.
+fn check_bytes<T: Golden>(name: &str, value: &T, bytes: &[u8]) {
+    let back: T = codec::decode(bytes, Limit::Entry).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(&back, value, "{name} must survive the way through bytes");
+    for end in 0..bytes.len() {
+        let cut = codec::decode::<T>(&bytes[..end], Limit::Entry);
+        assert!(cut.is_err(), "{name} cut to {end} bytes must be an error, not {cut:?}");
+    }
+    let longer = [bytes, &[0]].concat();
+    let error = codec::decode::<T>(&longer, Limit::Entry).expect_err("a byte follows the value");
+    assert_eq!(error, CodecError::Trailing { extra: 1 }, "{name}");
+}
+
+fn settle_file(file: &str, lines: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
+    if lines.is_empty() {
+        assert!(!path.exists(), "proto/golden/{file} belongs to no sample: delete it");
+        return;
+    }
+    if std::env::var_os("ROTARY_BLESS").is_some_and(|value| value == "1") {
+        fs::write(&path, lines).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        return;
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    if golden != lines {
+        panic!("{}", difference(file, &golden, lines));
+    }
+}
+
+/// The first line that differs, and what to do.
+fn difference(file: &str, golden: &str, lines: &str) -> String {
+    let pairs = golden.lines().zip(lines.lines()).position(|(left, right)| left != right);
+    let at = pairs.unwrap_or_else(|| golden.lines().count().min(lines.lines().count()));
+    let show = |text: &str| text.lines().nth(at).unwrap_or("(no line)").to_owned();
+    format!(
+        "proto/golden/{file}:{}: a format changed\n  golden: {}\n  build:  {}\nUntil the first \
+         tagged release: run with ROTARY_BLESS=1 and commit the file with the change. From then \
+         on: leave the old variant as it is and append a new one.",
+        at + 1,
+        show(golden),
+        show(lines)
+    )
+}
