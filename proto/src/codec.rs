@@ -96,7 +96,8 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, limit: Limit) -> Result<Vec<u8>,
 /// Reads a value that takes up all of `bytes`.
 ///
 /// # Errors
-/// Every variant of [`CodecError`]; never a panic and never an allocation beyond `limit`.
+/// Every variant of [`CodecError`]; never a panic. What a length prefix claims is checked against
+/// `limit` before it is allocated.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: Limit) -> Result<T, CodecError> {
     if bytes.len() > limit.bytes() {
         return Err(CodecError::TooLarge { size: bytes.len(), limit: limit.bytes() });

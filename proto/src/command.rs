@@ -16,6 +16,7 @@ use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
 
 /// One entry of a shard's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "one is decoded at a time, and most are the largest")]
 pub enum ShardCommand {
     /// Something asked of one site.
@@ -56,6 +57,7 @@ pub struct Envelope {
 
 /// What makes a retry recognisable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A command of a session, numbered densely from 1 within (session, site).
     Session {

@@ -254,7 +254,8 @@ pub enum Signal {
     Idle,
 }
 
-/// State as far as a subject may see it.
+/// State as far as a subject may see it: at most `SNAPSHOT_ROWS_MAX` rows of each kind, in order of
+/// ids. What is beyond can be read over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SnapshotState {
     /// The agent themselves, for an agent.
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_frame_too_long_is_not_parsed() {
-        assert!(ClientFrame::check_size(65_536).is_ok());
-        assert_eq!(ClientFrame::check_size(65_537), Err(FrameError::TooLarge { bytes: 65_537 }));
+        assert!(ClientFrame::check_size(131_072).is_ok());
+        assert_eq!(ClientFrame::check_size(131_073), Err(FrameError::TooLarge { bytes: 131_073 }));
     }
 }

@@ -103,13 +103,6 @@ macro_rules! unique_id {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct $id(pub u128);
 
-        impl $id {
-            /// Milliseconds since 1970 in the top 48 bits, as UUIDv7 (RFC 9562, 5.7) puts them
-            /// there.
-            pub fn unix_ms(self) -> u64 {
-                (self.0 >> 80) as u64
-            }
-        }
         impl fmt::Display for $id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!($prefix, "{:032x}"), self.0)
@@ -186,6 +179,19 @@ unique_id!(
     /// A customer of a tenant, by keyed hash of an identity; it says nothing about the person.
     CustomerId, "cu_", "a customer id", "cu_0190163d8694739baf5a1e1b57f02a01"
 );
+
+impl RequestId {
+    /// Milliseconds since 1970 in the top 48 bits, as UUIDv7 (RFC 9562, 5.7) puts them there.
+    pub const fn unix_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+
+    /// Whether version and variant are those of a UUIDv7. Doors refuse any other id, because
+    /// only a UUIDv7 tells its time.
+    pub const fn is_uuid_v7(self) -> bool {
+        (self.0 >> 76) & 0xf == 7 && (self.0 >> 62) & 0b11 == 0b10
+    }
+}
 
 /// The unit of placement and of atomic routing: all of a site lives in one shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -342,6 +348,9 @@ mod tests {
     fn a_uuid_v7_tells_its_time() {
         let id: RequestId = "rq_0190163d8694739baf5a1e1b57f02a01".parse().expect("valid");
         assert_eq!(id.unix_ms(), 0x0190_163d_8694);
+        assert!(id.is_uuid_v7());
+        let v4: RequestId = "rq_0190163d8694439baf5a1e1b57f02a01".parse().expect("an id");
+        assert!(!v4.is_uuid_v7());
     }
 
     #[test]

@@ -7,6 +7,12 @@
 
 /// The body of one message or note; what is larger is a blob.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Content that a blob may hold.
+pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Blobs that one message or note may name.
+pub const BLOBS_PER_ITEM_MAX: usize = 8;
+/// A personal name: of an agent, of an attached file.
+pub const PERSONAL_NAME_BYTES_MAX: usize = 512;
 /// A name that routing or reports may read: of a queue, a skill, a site.
 pub const NAME_BYTES_MAX: usize = 128;
 /// One declared, non-personal attribute: its key.
@@ -23,10 +29,13 @@ pub const WIRE_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 /// Entries that one append to a follower may carry.
 pub const APPEND_ENTRIES_MAX: usize = 1024;
-/// One frame of a session, in either direction.
-pub const SESSION_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// One frame that a session's client sends.
+pub const SESSION_FRAME_BYTES_MAX: usize = 128 * 1024;
+/// Agents, queues or conversations that one snapshot frame lists; more of them follow in pages of
+/// the HTTP API.
+pub const SNAPSHOT_ROWS_MAX: usize = 1_000;
 /// One HTTP request's body.
-pub const HTTP_BODY_BYTES_MAX: usize = 64 * 1024;
+pub const HTTP_BODY_BYTES_MAX: usize = 128 * 1024;
 /// A bearer or resume token.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 
@@ -73,18 +82,20 @@ pub const SITES_PER_SHARD_MAX: usize = 4_096;
 
 /// Unacknowledged commands of one session whose outcomes a site keeps.
 pub const SESSION_WINDOW_COMMANDS_MAX: usize = 64;
-/// How long, in shard time, a site keeps the outcome of an HTTP request.
+/// How long, in shard time, a site keeps the outcome of an HTTP request; shorter where more
+/// requests come in that time than `REQUEST_WINDOW_REQUESTS_MAX`.
 pub const REQUEST_WINDOW_MS: u64 = 10 * 60 * 1_000;
 /// Requests whose outcomes one site keeps; the oldest is forgotten first.
 pub const REQUEST_WINDOW_REQUESTS_MAX: usize = 262_144;
-/// Principals with requests in the window of one site, or with a floor of forgotten ones.
+/// Principals whose requests, or whose floor of forgotten requests, one site remembers; beyond it
+/// the principal with the oldest floor and nothing kept shares its floor with all unknown ones.
 pub const REQUEST_PRINCIPALS_MAX: usize = 65_536;
 /// How far ahead of a gateway's wall clock a request id's time may be before the door refuses it.
 pub const REQUEST_AHEAD_MS: u64 = 5 * 60 * 1_000;
 /// How long, in shard time, a closed conversation leaves a tombstone.
 pub const TOMBSTONE_MS: u64 = REQUEST_WINDOW_MS;
 /// Tombstones of one site; opening is refused when they are all in use.
-pub const TOMBSTONES_PER_SITE_MAX: usize = 1_000_000;
+pub const TOMBSTONES_PER_SITE_MAX: usize = 2_000_000;
 
 // Time. All in milliseconds of shard time, except where a name says otherwise.
 
@@ -146,7 +157,9 @@ pub const LANE_REQUESTS_MAX: usize = 8_192;
 
 const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must fit an entry");
 const _: () = assert!(
-    ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX) + BODY_BYTES_MAX
+    ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX)
+        + BODY_BYTES_MAX
+        + BLOBS_PER_ITEM_MAX * (PERSONAL_NAME_BYTES_MAX + NAME_BYTES_MAX + 64)
         < ENTRY_BYTES_MAX / 2,
     "a conversation with every attribute and a full first message must fit an entry"
 );
@@ -158,8 +171,11 @@ const _: () = assert!(
     APPEND_BYTES_MAX + ENTRY_BYTES_MAX + APPEND_ENTRIES_MAX * 128 < WIRE_FRAME_BYTES_MAX,
     "an append with its entries' headers must fit a frame"
 );
-const _: () = assert!(BODY_BYTES_MAX * 2 < SESSION_FRAME_BYTES_MAX, "a body, escaped, in a frame");
-const _: () = assert!(SESSION_FRAME_BYTES_MAX <= ENTRY_BYTES_MAX, "what a door admits must fit");
+const _: () = assert!(
+    BODY_BYTES_MAX * 6 + 16 * 1024 < SESSION_FRAME_BYTES_MAX
+        && BODY_BYTES_MAX * 6 + 16 * 1024 < HTTP_BODY_BYTES_MAX,
+    "a full body must pass a door even where JSON escapes every byte to six"
+);
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");
 const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is three lost beats");
 const _: () = assert!(OFFER_AFTER_LOSS_MS < AGENT_GRACE_DEFAULT_MS, "offers end before the grace");

@@ -47,7 +47,9 @@ impl SiteSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// Whoever has been free for longest. Time not ready does not count, and is not lost either.
+    /// Whoever holds nothing and has been free for longest; after them, among those who have room
+    /// beside what they hold, whoever took or finished something longest ago. Time not ready does
+    /// not count, and is not lost either; signing in begins anew.
     #[default]
     LongestIdle,
     /// Whoever has the highest sum of proficiencies in the required skills.
@@ -238,7 +240,7 @@ impl AgentProfile {
     /// # Errors
     /// [`BadValue`] naming the field.
     pub fn check(&self) -> Result<(), BadValue> {
-        self.name.check()?;
+        self.name.check_name("name")?;
         if self.skills.len() > limits::SKILLS_PER_AGENT_MAX {
             let rule = format!("at most {} skills per agent", limits::SKILLS_PER_AGENT_MAX);
             return Err(BadValue::new("skills", rule));

@@ -41,7 +41,7 @@ impl Stamp {
     /// The stamp that applying uses for an entry stamped `self` after one applied at `last`.
     #[must_use]
     pub const fn after(self, last: Self) -> Self {
-        if self.0 > last.0 { self } else { Self(last.0 + 1) }
+        if self.0 > last.0 { self } else { Self(last.0.saturating_add(1)) }
     }
 }
 

@@ -183,6 +183,18 @@ impl Sealed {
         if self.format == 0 && self.key == 0 { str::from_utf8(&self.bytes).ok() } else { None }
     }
 
+    /// Whether it is short enough for a person's or a file's name.
+    ///
+    /// # Errors
+    /// [`BadValue`] of `field`.
+    pub fn check_name(&self, field: &'static str) -> Result<(), BadValue> {
+        let (bytes, most) = (self.bytes.len(), limits::PERSONAL_NAME_BYTES_MAX);
+        if bytes == 0 || bytes > most {
+            return Err(BadValue::new(field, format!("{bytes} bytes are not within 1 to {most}")));
+        }
+        self.check()
+    }
+
     /// Whether it is within its bounds.
     ///
     /// # Errors
@@ -210,6 +222,42 @@ impl Sealed {
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed(key {}, {} bytes)", self.key, self.bytes.len())
+    }
+}
+
+/// A digest as hexadecimal digits in JSON, as itself in bytes.
+mod hex_digest {
+    use std::fmt::Write as _;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        if !to.is_human_readable() {
+            return digest.serialize(to);
+        }
+        let text = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let written = write!(text, "{byte:02x}");
+            debug_assert!(written.is_ok(), "a String takes every write");
+            text
+        });
+        to.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        if !from.is_human_readable() {
+            return <[u8; 32]>::deserialize(from);
+        }
+        let text = String::deserialize(from)?;
+        let wrong = || de::Error::custom("sha256 is 64 hexadecimal digits");
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(wrong());
+        }
+        let mut digest = [0; 32];
+        for (place, byte) in digest.iter_mut().enumerate() {
+            let pair = &text[place * 2..place * 2 + 2];
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(digest)
     }
 }
 
@@ -271,7 +319,8 @@ impl<'de> Deserialize<'de> for Sealed {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BlobRef {
-    /// SHA-256 of the bytes.
+    /// SHA-256 of the bytes; 64 hexadecimal digits in JSON.
+    #[serde(with = "hex_digest")]
     pub sha256: [u8; 32],
     /// How many bytes.
     pub bytes: u64,
@@ -279,6 +328,21 @@ pub struct BlobRef {
     pub media_type: Name,
     /// The file name the author gave, which may be personal.
     pub file_name: Option<Sealed>,
+}
+
+impl BlobRef {
+    /// Whether it is within its bounds.
+    ///
+    /// # Errors
+    /// [`BadValue`] naming the bound.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.bytes > limits::BLOB_BYTES_MAX {
+            let rule =
+                format!("{} bytes exceed the limit of {}", self.bytes, limits::BLOB_BYTES_MAX);
+            return Err(BadValue::new("blobs", rule));
+        }
+        self.file_name.as_ref().map_or(Ok(()), |name| name.check_name("file_name"))
+    }
 }
 
 /// What a message or note says.
@@ -293,9 +357,6 @@ pub struct Body {
 }
 
 impl Body {
-    /// Most blobs that one body may name.
-    pub const BLOBS_MAX: usize = 16;
-
     /// A body of words alone.
     ///
     /// # Errors
@@ -310,10 +371,11 @@ impl Body {
     /// [`BadValue`] naming the bound.
     pub fn check(&self) -> Result<(), BadValue> {
         self.text.check()?;
-        if self.blobs.len() > Self::BLOBS_MAX {
-            return Err(BadValue::new("blobs", format!("at most {} per body", Self::BLOBS_MAX)));
+        if self.blobs.len() > limits::BLOBS_PER_ITEM_MAX {
+            let rule = format!("at most {} per item", limits::BLOBS_PER_ITEM_MAX);
+            return Err(BadValue::new("blobs", rule));
         }
-        self.blobs.iter().filter_map(|blob| blob.file_name.as_ref()).try_for_each(Sealed::check)
+        self.blobs.iter().try_for_each(BlobRef::check)
     }
 }
 

@@ -89,6 +89,7 @@ pub(crate) struct Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FreeKey {
     pub(crate) idle_since: Stamp,
+    pub(crate) holds: bool,
     pub(crate) load: i64,
     pub(crate) room: [bool; Channel::ALL.len()],
 }
@@ -97,6 +98,7 @@ impl FreeKey {
     fn of(agent: &Agent) -> Self {
         Self {
             idle_since: agent.idle_since,
+            holds: !agent.held.is_empty(),
             load: agent.load(),
             room: Channel::ALL.map(|channel| agent.has_room(channel)),
         }
@@ -361,7 +363,7 @@ impl Classes {
 fn candidate(class: &Class, id: AgentId, agent: &Agent, key: FreeKey) -> Candidate {
     let idle = i64::try_from(key.idle_since.0).unwrap_or(i64::MAX);
     let order = match class.strategy {
-        Strategy::LongestIdle => [0, idle],
+        Strategy::LongestIdle => [i64::from(key.holds), idle],
         Strategy::MostSkilled => [-agent.proficiency(&class.key.requirement.skills), idle],
         Strategy::LeastLoaded => [key.load, idle],
         Strategy::RoundRobin => [0, i64::from(id.0)],

@@ -1,12 +1,16 @@
 //! A conversation as routing knows it: where it is in its life, and its place in line.
 //!
 //! ```text
-//!          open                 match               accept              close            wrap-up
-//!   (new) ------> Waiting ------------> Offered ------------> Assigned ------> WrapUp ----------> gone
-//!                    ^  ^                  |  declined, expired,  |  requeued, agent lost          ^
-//!                    |  +------------------+  withdrawn           |  or signed out                 |
-//!                    +--------------------------------------------+     no wrap-up, or never served|
+//!      open             match             accept              close            wrap-up
+//!    ------> Waiting ----------> Offered ----------> Assigned ------> WrapUp ----------> gone
+//!              ^  ^                 |                    |
+//!              |  +-----------------+ declined, expired, |
+//!              |                      withdrawn          |
+//!              +-----------------------------------------+ requeued, agent lost, signed out
 //! ```
+//!
+//! A customer who leaves, or waits too long, goes from `Waiting` or `Offered` straight to gone, as
+//! does an assignment in a queue without wrap-up.
 //!
 //! Words and names are not here: hot state holds item ids and counts.
 

@@ -34,6 +34,9 @@ impl Turn<'_> {
         change(agent);
         agent.settle_capacity();
         let (is_routable, is_in) = (agent.is_routable(), agent.is_signed_in());
+        if !was_in && is_in {
+            agent.reset_idle(now);
+        }
         if was_routable && !is_routable {
             agent.pause_idle(now);
         } else if !was_routable && is_routable {

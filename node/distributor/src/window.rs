@@ -6,7 +6,7 @@
 //! know is refused, never executed: for sessions by number, for requests by the time inside the
 //! id, against a floor that rises with every forgotten outcome. No server's clock takes part.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rotary_proto::ids::{PrincipalId, RequestId};
 use rotary_proto::outcome::Answer;
@@ -88,6 +88,10 @@ pub(crate) struct RequestWindow {
     /// In order of their coming.
     ages: VecDeque<(Stamp, PrincipalId, RequestId)>,
     principals: BTreeMap<PrincipalId, Principal>,
+    /// Principals with nothing kept, by their floor.
+    idle: BTreeSet<(u64, PrincipalId)>,
+    /// The floor of every principal that is not remembered.
+    shared_floor_ms: u64,
     sum: Sum,
 }
 
@@ -107,6 +111,7 @@ struct Principal {
 
 const KEPT: u64 = 101;
 const PRINCIPAL: u64 = 102;
+const SHARED: u64 = 106;
 
 impl RequestWindow {
     /// Looks a request up.
@@ -114,12 +119,9 @@ impl RequestWindow {
         if let Some(kept) = self.answers.get(&(principal, request)) {
             return Known::Repeated(kept.answer.clone());
         }
-        match self.principals.get(&principal) {
-            Some(known) if request.unix_ms() < known.floor_ms => Known::Forgotten,
-            Some(_) => Known::New,
-            None if self.principals.len() < limits::REQUEST_PRINCIPALS_MAX => Known::New,
-            None => Known::Full,
-        }
+        let known = self.principals.get(&principal);
+        let floor_ms = known.map_or(self.shared_floor_ms, |known| known.floor_ms);
+        if request.unix_ms() < floor_ms { Known::Forgotten } else { Known::New }
     }
 
     /// Keeps an answer.
@@ -164,12 +166,36 @@ impl RequestWindow {
         buffer: &mut Vec<u8>,
         edit: impl FnOnce(&mut Principal),
     ) {
-        let known = self.principals.entry(principal).or_default();
+        let floor_ms = self.shared_floor_ms;
+        let fresh = Principal { floor_ms, ..Principal::default() };
+        let known = self.principals.entry(principal).or_insert(fresh);
         self.sum.subtract(known.hash);
+        self.idle.remove(&(known.floor_ms, principal));
         edit(known);
+        if known.kept == 0 {
+            self.idle.insert((known.floor_ms, principal));
+        }
         known.hash = 0;
         known.hash = hash_of(PRINCIPAL, &(principal, &*known), buffer);
         self.sum.add(known.hash);
+        self.share_a_floor(limits::REQUEST_PRINCIPALS_MAX, buffer);
+    }
+
+    /// Forgets the idle principal with the oldest floor, where more are remembered than may be:
+    /// from then on its floor is that of every unknown one, so that nothing it sent is executed
+    /// again.
+    fn share_a_floor(&mut self, most: usize, buffer: &mut Vec<u8>) {
+        if self.principals.len() <= most {
+            return;
+        }
+        let Some((floor_ms, principal)) = self.idle.pop_first() else { return };
+        let gone = self.principals.remove(&principal).expect("idle principals are remembered");
+        self.sum.subtract(gone.hash);
+        if self.shared_floor_ms > 0 {
+            self.sum.subtract(hash_of(SHARED, &self.shared_floor_ms, buffer));
+        }
+        self.shared_floor_ms = self.shared_floor_ms.max(floor_ms);
+        self.sum.add(hash_of(SHARED, &self.shared_floor_ms, buffer));
     }
 
     /// How many answers are kept.
@@ -235,6 +261,21 @@ mod tests {
         assert_eq!(window.look(principal, request(1_001, 1)), Known::New);
         assert_eq!(window.look(PrincipalId(2), one), Known::New);
         assert_eq!((window.len(), window.due()), (0, None));
+    }
+
+    #[test]
+    fn a_principal_too_many_leaves_its_floor_behind() {
+        let (mut window, mut buffer) = (RequestWindow::default(), Vec::new());
+        for principal in 1..=2 {
+            let id = request(u64::from(principal) * 1_000, 1);
+            window.keep(Stamp(5), PrincipalId(principal), id, answer(9), &mut buffer);
+        }
+        window.forget_oldest(&mut buffer);
+        window.share_a_floor(1, &mut buffer);
+        assert_eq!(window.look(PrincipalId(1), request(1_000, 1)), Known::Forgotten);
+        assert_eq!(window.look(PrincipalId(9), request(1_000, 7)), Known::Forgotten);
+        assert_eq!(window.look(PrincipalId(9), request(1_001, 7)), Known::New);
+        assert_eq!(window.look(PrincipalId(2), request(2_000, 1)), Known::Repeated(answer(9)));
     }
 
     #[test]
