@@ -11,13 +11,20 @@ use rotary_proto::query::Link;
 use rotary_proto::{Channel, Stamp};
 use serde::Serialize;
 
+use crate::digest::hash_of;
+
+const SKILLS: u64 = 107;
+
 /// An agent's hot state. The name is personal and lives in the journal only.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Agent {
     /// Counts profiles, from 1.
     pub(crate) version: u32,
-    /// Skills and proficiencies.
+    /// Skills and proficiencies. The digest takes `skills_hash` instead.
+    #[serde(skip)]
     pub(crate) skills: BTreeMap<SkillId, u8>,
+    /// The hash of `skills`, so that taking a conversation does not cost hashing them.
+    skills_hash: u128,
     /// What the profile allows; new work must fit it.
     pub(crate) capacity: Capacity,
     /// What bounds present work: `capacity`, or a former one while more than that is held.
@@ -65,10 +72,11 @@ impl AgentLink {
 
 impl Agent {
     /// Someone new, signed out.
-    pub(crate) fn new(skills: BTreeMap<SkillId, u8>, capacity: Capacity, now: Stamp) -> Self {
+    pub(crate) fn new(capacity: Capacity, now: Stamp) -> Self {
         Self {
             version: 0,
-            skills,
+            skills: BTreeMap::new(),
+            skills_hash: 0,
             capacity,
             in_force: capacity,
             declared: Declared::SignedOut,
@@ -79,6 +87,12 @@ impl Agent {
             idle_since: now,
             idle_carried_us: 0,
         }
+    }
+
+    /// Replaces the skills.
+    pub(crate) fn set_skills(&mut self, skills: &BTreeMap<SkillId, u8>) {
+        self.skills.clone_from(skills);
+        self.skills_hash = hash_of(SKILLS, skills, &mut Vec::new());
     }
 
     /// Ready, and reachable.
@@ -181,7 +195,9 @@ mod tests {
     use super::*;
 
     fn agent() -> Agent {
-        Agent::new(BTreeMap::from([(SkillId(1), 7)]), Capacity::default(), Stamp(0))
+        let mut agent = Agent::new(Capacity::default(), Stamp(0));
+        agent.set_skills(&BTreeMap::from([(SkillId(1), 7)]));
+        agent
     }
 
     fn room(agent: &Agent) -> [bool; 5] {

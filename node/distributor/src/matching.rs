@@ -5,6 +5,7 @@
 //! item chooses an agent by its queue's strategy, and that agent then takes *their* first item,
 //! which is the arriving one unless something earlier was overlooked so far.
 
+use rotary_proto::Channel;
 use rotary_proto::event::{Decision, Event, Trigger};
 use rotary_proto::ids::{AgentId, OfferId};
 use rotary_proto::plan::Strategy;
@@ -91,7 +92,8 @@ impl Turn<'_> {
     fn next_item_for(&mut self, id: AgentId) -> Option<(Place, Candidate)> {
         self.finish_admission(id);
         let agent = self.site.agents.get(id)?;
-        if !self.site.is_routable(agent) {
+        let room = Channel::ALL.map(|channel| agent.has_room(channel));
+        if !self.site.is_routable(agent) || room == [false; Channel::ALL.len()] {
             return None;
         }
         let classes = &self.site.classes;
@@ -102,7 +104,7 @@ impl Turn<'_> {
             let head = classes.heads[reference.slot as usize];
             let Some(first) = head.first else { continue };
             let better = best.is_none_or(|(place, _)| first < place);
-            if head.generation != reference.generation || !better || !agent.has_room(head.channel) {
+            if head.generation != reference.generation || !better || !room[head.channel.index()] {
                 continue;
             }
             let offerable = |place: &&Place| {
@@ -150,8 +152,11 @@ impl Turn<'_> {
         self.set_stage(unique, Stage::Offered { offer, agent, until });
         let entry = self.site.agents.edit(agent).expect("candidates are agents");
         entry.debit(unique, channel);
-        self.site.queues.edit(queue).expect("conversations are in queues").last_offered =
-            Some(agent);
+        if decision.strategy == Strategy::RoundRobin
+            && let Some(queue) = self.site.queues.edit(queue)
+        {
+            queue.last_offered = Some(agent);
+        }
         self.effort.counters.offers += 1;
         let conversation = self.id(unique);
         self.emit(

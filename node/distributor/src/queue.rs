@@ -11,14 +11,15 @@ pub(crate) struct Queue {
     pub(crate) version: u32,
     /// How it works.
     pub(crate) plan: QueuePlan,
-    /// Whom round robin offered last.
+    /// Whom round robin offered last; other strategies leave it.
     pub(crate) last_offered: Option<AgentId>,
-    /// Conversations by stage.
+    /// Conversations by stage. Derived.
+    #[serde(skip)]
     pub(crate) counts: Counts,
 }
 
 /// Conversations of a queue by stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) waiting: u64,
     pub(crate) offered: u64,

@@ -1,7 +1,9 @@
 //! A table of entities in order of their keys, with the digest of what is in it.
 //!
 //! An edit marks the entity; [`Table::settle`] hashes what was marked, once per applied entry
-//! however often it was edited. This is also the seam where snapshots will freeze a generation.
+//! however often it was edited. Entities lie in slots; an entry mostly deals with the same few, so
+//! the slot found last is looked at first. This is also the seam where snapshots will freeze a
+//! generation.
 
 use std::collections::BTreeMap;
 
@@ -10,58 +12,106 @@ use serde::Serialize;
 use crate::digest::{Sum, hash_of};
 
 #[derive(Debug, Clone)]
-struct Slot<V> {
+struct Slot<K, V> {
+    key: K,
     value: V,
     hash: u128,
+    marked: bool,
 }
 
 /// Entities by key.
 #[derive(Debug, Clone)]
 pub(crate) struct Table<K, V> {
     kind: u64,
-    slots: BTreeMap<K, Slot<V>>,
-    marked: Vec<K>,
+    index: BTreeMap<K, u32>,
+    slots: Vec<Option<Slot<K, V>>>,
+    vacant: Vec<u32>,
+    marked: Vec<u32>,
+    last: u32,
     sum: Sum,
 }
 
 impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     /// An empty table; `kind` differs between tables of one site.
     pub(crate) const fn new(kind: u64) -> Self {
-        Self { kind, slots: BTreeMap::new(), marked: Vec::new(), sum: Sum::ZERO }
+        Self {
+            kind,
+            index: BTreeMap::new(),
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            marked: Vec::new(),
+            last: 0,
+            sum: Sum::ZERO,
+        }
     }
 
     /// How many entities there are.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+        self.index.len()
+    }
+
+    fn slot(&self, key: K) -> Option<u32> {
+        let last = self.slots.get(self.last as usize).and_then(Option::as_ref);
+        match last {
+            Some(slot) if slot.key == key => Some(self.last),
+            _ => self.index.get(&key).copied(),
+        }
     }
 
     /// The entity of that key.
     pub(crate) fn get(&self, key: K) -> Option<&V> {
-        self.slots.get(&key).map(|slot| &slot.value)
+        let slot = self.slots[self.slot(key)? as usize].as_ref();
+        slot.map(|slot| &slot.value)
     }
 
     /// Whether there is one.
     pub(crate) fn contains(&self, key: K) -> bool {
-        self.slots.contains_key(&key)
+        self.slot(key).is_some()
     }
 
     /// The entity of that key, to be changed.
     pub(crate) fn edit(&mut self, key: K) -> Option<&mut V> {
-        let slot = self.slots.get_mut(&key)?;
-        self.marked.push(key);
+        let at = self.slot(key)?;
+        self.last = at;
+        let slot = self.slots[at as usize].as_mut()?;
+        if !slot.marked {
+            slot.marked = true;
+            self.marked.push(at);
+        }
         Some(&mut slot.value)
+    }
+
+    /// The entity of that key, to be changed in what its digest leaves out.
+    pub(crate) fn edit_derived(&mut self, key: K) -> Option<&mut V> {
+        let at = self.slot(key)?;
+        self.last = at;
+        self.slots[at as usize].as_mut().map(|slot| &mut slot.value)
     }
 
     /// Puts an entity in, in place of one of the same key.
     pub(crate) fn put(&mut self, key: K, value: V) {
-        let old = self.slots.insert(key, Slot { value, hash: 0 });
-        self.sum.subtract(old.map_or(0, |slot| slot.hash));
-        self.marked.push(key);
+        self.take(key);
+        let slot = Some(Slot { key, value, hash: 0, marked: true });
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.index.insert(key, at);
+        self.marked.push(at);
+        self.last = at;
     }
 
     /// Takes an entity out.
     pub(crate) fn take(&mut self, key: K) -> Option<V> {
-        let slot = self.slots.remove(&key)?;
+        let at = self.index.remove(&key)?;
+        let slot = self.slots[at as usize].take()?;
+        self.vacant.push(at);
         self.sum.subtract(slot.hash);
         Some(slot.value)
     }
@@ -70,22 +120,25 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     pub(crate) fn iter_after(&self, after: Option<K>) -> impl Iterator<Item = (K, &V)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        self.slots.range((from, Unbounded)).map(|(key, slot)| (*key, &slot.value))
+        self.index.range((from, Unbounded)).filter_map(|(key, at)| {
+            let slot = self.slots[*at as usize].as_ref();
+            slot.map(|slot| (*key, &slot.value))
+        })
     }
 
     /// Entities in order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
-        self.slots.iter().map(|(key, slot)| (*key, &slot.value))
+        self.iter_after(None)
     }
 
     /// Hashes what was edited since the last call.
     pub(crate) fn settle(&mut self, buffer: &mut Vec<u8>) {
-        while let Some(key) = self.marked.pop() {
-            if let Some(slot) = self.slots.get_mut(&key) {
-                let hash = hash_of(self.kind, &(key, &slot.value), buffer);
+        while let Some(at) = self.marked.pop() {
+            if let Some(slot) = self.slots[at as usize].as_mut().filter(|slot| slot.marked) {
+                let hash = hash_of(self.kind, &(slot.key, &slot.value), buffer);
                 self.sum.subtract(slot.hash);
                 self.sum.add(hash);
-                slot.hash = hash;
+                (slot.hash, slot.marked) = (hash, false);
             }
         }
     }
@@ -118,13 +171,38 @@ mod tests {
             table.put(2, "x".to_owned());
             table.put(3, "c".to_owned());
             table.settle(&mut Vec::new());
-            table.put(1, "a".to_owned());
-            *table.edit(2).expect("there") = "b".to_owned();
             assert_eq!(table.take(3), Some("c".to_owned()));
+            table.put(1, "a".to_owned());
+            *table.edit(2).expect("there") = "y".to_owned();
+            *table.edit(2).expect("there") = "b".to_owned();
         });
         assert_eq!(direct, roundabout);
         assert_ne!(direct, settled(|table| table.put(1, "a".to_owned())));
         assert_eq!(settled(|_| ()), 0);
+    }
+
+    #[test]
+    fn an_entity_put_twice_or_taken_unsettled_counts_once() {
+        let once = settled(|table| table.put(1, "a".to_owned()));
+        let twice = settled(|table| {
+            table.put(1, "x".to_owned());
+            table.put(1, "a".to_owned());
+            table.put(2, "gone".to_owned());
+            table.take(2);
+        });
+        assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn the_slot_found_last_is_not_another_keys() {
+        let mut table = Table::new(1);
+        table.put(1, 10);
+        table.put(2, 20);
+        assert_eq!(table.edit(1), Some(&mut 10));
+        assert_eq!(table.take(1), Some(10));
+        assert_eq!((table.get(1), table.get(2)), (None, Some(&20)));
+        table.put(3, 30);
+        assert_eq!((table.get(1), table.get(3)), (None, Some(&30)));
     }
 
     #[test]

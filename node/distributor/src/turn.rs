@@ -143,7 +143,8 @@ impl Turn<'_> {
 
     /// Changes the count of a stage in a queue.
     pub(crate) fn count(&mut self, queue: QueueId, stage: Stage, change: impl FnOnce(&mut u64)) {
-        let queue = self.site.queues.edit(queue).expect("conversations are in queues that exist");
+        let queue = self.site.queues.edit_derived(queue);
+        let queue = queue.expect("conversations are in queues that exist");
         change(count_of(&mut queue.counts, stage));
     }
 

@@ -25,12 +25,12 @@ pub(crate) fn apply(
         if turn.site.agents.len() >= limits::AGENTS_PER_SITE_MAX {
             return Err(Refusal::LimitReached { limit: "agents_per_site_max".to_owned() });
         }
-        let agent = Agent::new(profile.skills.clone(), profile.capacity, turn.now);
+        let agent = Agent::new(profile.capacity, turn.now);
         turn.site.agents.put(id, agent);
     }
     turn.change_agent(id, |agent| {
         agent.version += 1;
-        agent.skills.clone_from(&profile.skills);
+        agent.set_skills(&profile.skills);
         agent.capacity = profile.capacity;
     });
     let version = turn.agent_mut(id).version;
