@@ -12,7 +12,9 @@ pub const EXIT_PANIC: i32 = 70;
 ///
 /// Callers must not rely on it not returning: after it does, they answer with errors.
 #[derive(Clone)]
-pub struct Fatal(Arc<dyn Fn(i32, &str) + Send + Sync>);
+pub struct Fatal(Arc<Hook>);
+
+type Hook = dyn Fn(i32, &str) + Send + Sync;
 
 impl Fatal {
     /// Prints the reason to standard error and exits with the code, without running destructors.

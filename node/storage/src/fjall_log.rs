@@ -14,6 +14,7 @@
 //! as one fjall batch, syncs once, and calls back ([`crate::fjall_writer`]).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -57,7 +58,6 @@ pub struct FjallLog {
 }
 
 /// What callers and the writer thread share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) database: Database,
     pub(crate) keyspace: Keyspace,
@@ -76,7 +76,7 @@ pub(crate) struct State {
     pub(crate) queue: Vec<Queued>,
     pub(crate) queue_bytes: usize,
     /// Values to go with the next batch.
-    pub(crate) lazy: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) lazy: Lazy,
     /// The number of the last write queued.
     pub(crate) ticket: u64,
     /// The number of the last write that is durable.
@@ -86,9 +86,9 @@ pub(crate) struct State {
     pub(crate) closing: bool,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("ticket", &self.ticket).finish_non_exhaustive()
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -101,6 +101,9 @@ pub(crate) struct GroupState {
     purged: Option<(u64, Vec<u8>)>,
     saved: BTreeMap<&'static str, Vec<u8>>,
 }
+
+/// Values, by key, that wait for a batch to go with.
+pub(crate) type Lazy = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// One call on its way to the disk.
 pub(crate) struct Queued {
@@ -131,7 +134,8 @@ fn key(group: Group, kind: u8, name: &str) -> Vec<u8> {
 
 fn index_of(key: &[u8]) -> io::Result<u64> {
     let bytes = key.last_chunk::<8>().filter(|_| key.len() == 13);
-    let bytes = bytes.ok_or_else(|| io::Error::other(format!("log key {key:02x?} is malformed")))?;
+    let bytes =
+        bytes.ok_or_else(|| io::Error::other(format!("log key {key:02x?} is malformed")))?;
     Ok(u64::from_be_bytes(*bytes))
 }
 
@@ -234,9 +238,8 @@ impl Shared {
     /// The lock, with that group's state loaded from disk.
     fn with_group(&self, group: Group) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        if !state.groups.contains_key(&group) {
-            let loaded = self.load(group)?;
-            state.groups.insert(group, loaded);
+        if let Entry::Vacant(free) = state.groups.entry(group) {
+            free.insert(self.load(group)?);
         }
         Ok(state)
     }
@@ -292,8 +295,7 @@ impl LogStore for FjallLog {
                 assert!(follows, "entry {} leaves a hole in group {group}", entry.index);
                 let first = state.bounds.map_or(entry.index, |(first, _)| first);
                 state.bounds = Some((first, entry.index));
-                operations
-                    .push(Operation::Put(entry_key(group, entry.index), entry.bytes.clone()));
+                operations.push(Operation::Put(entry_key(group, entry.index), entry.bytes.clone()));
                 state.tail.push(ticket, entry);
             }
             operations
@@ -350,12 +352,7 @@ impl LogStore for FjallLog {
         state.groups.entry(group).or_default().saved.insert(name, bytes);
     }
 
-    fn read(
-        &self,
-        group: Group,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> io::Result<Vec<LogEntry>> {
+    fn read(&self, group: Group, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let mut collector = Collector::new(bytes_max);
         let mut start = range.start;
         loop {

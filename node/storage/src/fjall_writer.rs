@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fjall::PersistMode;
 
 use crate::fatal::EXIT_STORAGE;
-use crate::fjall_log::{Operation, Queued, Shared, entry_key, io_error};
+use crate::fjall_log::{Lazy, Operation, Queued, Shared, entry_key, io_error};
 
 /// What one batch does to each key: a value, or its removal.
 type Changes = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
@@ -39,7 +39,7 @@ pub(crate) fn run(shared: &Shared) {
 }
 
 /// Waits for work; `None` when the store closes.
-fn next(shared: &Shared) -> Option<(Vec<Queued>, BTreeMap<Vec<u8>, Vec<u8>>)> {
+fn next(shared: &Shared) -> Option<(Vec<Queued>, Lazy)> {
     let mut state = shared.lock();
     loop {
         if state.closing {
@@ -53,7 +53,7 @@ fn next(shared: &Shared) -> Option<(Vec<Queued>, BTreeMap<Vec<u8>, Vec<u8>>)> {
     }
 }
 
-fn write(shared: &Shared, queue: &[Queued], lazy: BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<()> {
+fn write(shared: &Shared, queue: &[Queued], lazy: Lazy) -> io::Result<()> {
     let mut changes = Changes::new();
     for operation in queue.iter().flat_map(|queued| &queued.operations) {
         match operation {

@@ -69,12 +69,7 @@ pub trait LogStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the disk says.
-    fn read(
-        &self,
-        group: Group,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> io::Result<Vec<LogEntry>>;
+    fn read(&self, group: Group, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>>;
 
     /// The last entry of the group.
     ///

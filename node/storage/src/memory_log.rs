@@ -93,12 +93,7 @@ impl LogStore for MemoryLog {
         self.lock().groups.entry(group).or_default().saved.insert(name, bytes);
     }
 
-    fn read(
-        &self,
-        group: Group,
-        range: Range<u64>,
-        bytes_max: usize,
-    ) -> io::Result<Vec<LogEntry>> {
+    fn read(&self, group: Group, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         Ok(self.read_group(group, |log| {
             let mut bytes_read = 0;
             let in_range = log.entries.range(range.start..range.end.max(range.start));

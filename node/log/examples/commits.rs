@@ -1,0 +1,152 @@
+//! Commits per second of one shard on three nodes in this process, with real disks and sockets.
+//!
+//! `cargo run -p rotary-log --example commits -- [seconds] [shards]`
+//!
+//! Every writer proposes 200-byte commands to the leader, one after the other. The figures are for
+//! this machine carrying all three nodes and the writers.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use rotary_log::{Log, LogConfig, Machine};
+use rotary_proto::{NodeId, ShardId, Stamp, Wall};
+use rotary_storage::{FjallLog, FjallLogOptions};
+use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Applies nothing.
+struct Idle(Stamp);
+
+impl Machine for Idle {
+    fn apply(&mut self, _: u64, stamp: Stamp, _: Wall, _: &[u8]) -> Vec<u8> {
+        self.0 = stamp;
+        Vec::new()
+    }
+
+    fn next_deadline(&self) -> Option<Stamp> {
+        None
+    }
+
+    fn tick(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn last_stamp(&self) -> Stamp {
+        self.0
+    }
+}
+
+#[derive(Default)]
+struct Door(OnceLock<Weak<Log>>);
+
+impl Handler for Door {
+    fn handle(
+        &self,
+        _: NodeId,
+        _: Lane,
+        service: u8,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        let log = self.0.get().and_then(Weak::upgrade);
+        Box::pin(async move { log.ok_or("the node is starting")?.handle(service, payload).await })
+    }
+}
+
+async fn start(
+    authority: &ClusterAuthority,
+    node: NodeId,
+    addresses: &BTreeMap<NodeId, SocketAddr>,
+    shards: u32,
+    path: &Path,
+) -> Result<Arc<Log>, Failure> {
+    let pem = authority.issue(node)?;
+    let config = TransportConfig {
+        node,
+        listen: addresses[&node],
+        peers: addresses.clone(),
+        certificates: Certificates::from_pem(
+            authority.certificate_pem(),
+            &pem.certificate,
+            &pem.key,
+        )?,
+    };
+    let door = Arc::new(Door::default());
+    let transport = Arc::new(Transport::start(config, door.clone())?);
+    let store = FjallLog::open(&path.join(node.to_string()), FjallLogOptions::default())?;
+    let machine = || Box::new(Idle(Stamp::ZERO)) as Box<dyn Machine>;
+    let machines = (0..shards).map(|shard| (ShardId(shard), machine())).collect();
+    let config = LogConfig::new(node, addresses.keys().copied());
+    let log = Arc::new(Log::start(config, Arc::new(store), transport, machines).await?);
+    // The only setting of it, so it cannot be set already.
+    drop(door.0.set(Arc::downgrade(&log)));
+    for shard in 0..shards {
+        log.initialize(ShardId(shard)).await?;
+    }
+    Ok(log)
+}
+
+/// Writers on the leaders of their shards, for a while; prints what came of it.
+async fn measure(logs: &[Arc<Log>], shards: u32, writers: u32, time: Duration) {
+    let deadline = Instant::now() + time;
+    let mut tasks = Vec::new();
+    for writer in 0..writers {
+        let shard = ShardId(writer % shards);
+        let log = logs[shard.0 as usize % logs.len()].clone();
+        tasks.push(tokio::spawn(async move {
+            let mut waits = Vec::new();
+            while Instant::now() < deadline {
+                let began = Instant::now();
+                let limit = began + Duration::from_secs(10);
+                let proposed = log.propose_with_retry(shard, vec![7; 200], limit, true).await;
+                waits.extend(proposed.ok().map(|_| began.elapsed()));
+            }
+            waits
+        }));
+    }
+    let before = logs[0].store_stats();
+    let mut waits = Vec::new();
+    for task in tasks {
+        waits.extend(task.await.unwrap_or_default());
+    }
+    let after = logs[0].store_stats();
+    waits.sort_unstable();
+    let at = |part: usize| waits.get(waits.len() * part / 100).copied().unwrap_or_default();
+    let rate = waits.len() as f64 / time.as_secs_f64();
+    println!(
+        "{writers:5} writers: {rate:8.0} commits/s, p50 {:?}, p99 {:?}, {} syncs on node 1",
+        at(50),
+        at(99),
+        after.syncs - before.syncs
+    );
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<(), Failure> {
+    let argument = |place| std::env::args().nth(place).and_then(|text| text.parse().ok());
+    let (seconds, shards) = (argument(1).unwrap_or(3), argument(2).unwrap_or(1).max(1) as u32);
+    let directory = tempfile::tempdir()?;
+    let authority = ClusterAuthority::create("bench")?;
+    let mut addresses = BTreeMap::new();
+    for node in 1..=3 {
+        addresses.insert(NodeId(node), UdpSocket::bind("127.0.0.1:0")?.local_addr()?);
+    }
+    let mut logs = Vec::new();
+    for node in addresses.keys() {
+        logs.push(start(&authority, *node, &addresses, shards, directory.path()).await?);
+    }
+    measure(&logs, shards, 1, Duration::from_secs(1)).await;
+    println!("that was the warming up; {shards} shards, {seconds} s each:");
+    for writers in [1, 64, 512] {
+        measure(&logs, shards, writers, Duration::from_secs(seconds)).await;
+    }
+    for log in logs {
+        log.stop().await?;
+    }
+    Ok(())
+}

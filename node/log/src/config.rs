@@ -1,0 +1,116 @@
+//! How a log is started, and why it cannot be.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+use rotary_proto::limits::APPEND_ENTRIES_MAX;
+use rotary_proto::{NodeId, ShardId};
+use rotary_storage::Fatal;
+
+/// How the shards of a node elect, propose and fail.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The voters of every shard, this node among them.
+    pub members: BTreeSet<NodeId>,
+    /// Milliseconds between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a heartbeat, after the lease of the leader has ended, that makes a
+    /// follower a candidate. Milliseconds; more than two heartbeats.
+    pub election_min_ms: u64,
+    /// Longest such time; it is also the lease of a leader. Milliseconds.
+    pub election_max_ms: u64,
+    /// How long a proposal waits for its commit before its outcome is called unknown.
+    pub propose_timeout: Duration,
+    /// Batches that one shard's proposer has on their way at once. Fewer make larger batches.
+    pub batches_in_flight_max: usize,
+    /// How the process ends when applying panics.
+    pub fatal: Fatal,
+}
+
+impl LogConfig {
+    /// The defaults: heartbeats every 100 ms, elections after 300 to 600 ms.
+    pub fn new(node: NodeId, members: impl IntoIterator<Item = NodeId>) -> Self {
+        Self {
+            node,
+            members: members.into_iter().collect(),
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 600,
+            propose_timeout: Duration::from_secs(5),
+            batches_in_flight_max: 4,
+            fatal: Fatal::exit(),
+        }
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.election_max_ms)
+    }
+
+    /// The Raft configuration; openraft refuses one whose times do not fit together.
+    pub(crate) fn raft(&self) -> Result<Arc<Config>, LogError> {
+        if !self.members.contains(&self.node) {
+            return Err(LogError::Config(format!("{} is not one of the members", self.node)));
+        }
+        let config = Config {
+            cluster_name: "rotary".to_owned(),
+            heartbeat_interval: self.heartbeat_ms,
+            heartbeat_min_interval: Some(self.heartbeat_ms / 2),
+            election_timeout_min: self.election_min_ms,
+            election_timeout_max: self.election_max_ms,
+            enable_pre_vote: Some(true),
+            // A leader without a quorum falls silent, so that the others may elect another.
+            quorum_loss_probe_interval: Some(2 * self.election_max_ms),
+            max_payload_entries: APPEND_ENTRIES_MAX as u64,
+            max_append_entries: Some(4096),
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            replication_lag_threshold: u64::MAX,
+            // The machine is in memory, so a restarted leader must be elected again.
+            enable_leader_restore: Some(false),
+            backoff: "20ms 50ms 100ms ...500ms".to_owned(),
+            ..Config::default()
+        };
+        config.validate().map(Arc::new).map_err(|error| LogError::Config(error.to_string()))
+    }
+}
+
+/// Why a log cannot be started, or a call on it fails.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The configuration does not fit together.
+    #[error("the log's configuration is wrong: {0}")]
+    Config(String),
+    /// There is no such shard on this node.
+    #[error("{0} has no replica on this node")]
+    NoShard(ShardId),
+    /// The log store failed.
+    #[error("the log store failed: {0}")]
+    Storage(#[from] std::io::Error),
+    /// A shard's Raft has stopped, or could not start.
+    #[error("{shard} has stopped: {reason}")]
+    Raft {
+        /// The shard.
+        shard: ShardId,
+        /// What Raft said.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_together() {
+        let members = [NodeId(1), NodeId(2), NodeId(3)];
+        LogConfig::new(NodeId(1), members).raft().expect("valid");
+        let error = LogConfig::new(NodeId(4), members).raft().expect_err("not a member");
+        assert!(matches!(error, LogError::Config(_)));
+        let wrong = LogConfig { election_min_ms: 50, ..LogConfig::new(NodeId(1), members) };
+        assert!(matches!(wrong.raft(), Err(LogError::Config(_))));
+    }
+}

@@ -1,0 +1,333 @@
+//! The door: all shards of one node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::limits::ENTRY_BYTES_MAX;
+use rotary_proto::{NodeId, ShardId, Stamp};
+use rotary_storage::{LogStats, LogStore};
+use rotary_transport::{Lane, Transport};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::{LogConfig, LogError};
+use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
+use crate::machine::Machine;
+use crate::propose::{self, ProposeError, Proposed};
+use crate::shard::{LeaderView, Shard, ShardCounters, ShardStatus};
+
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// How long a replaced leader may take to answer what it was asked before.
+const REPLACED_GRACE: Duration = Duration::from_millis(100);
+/// How long a graceful stop waits for another leader.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The shards of a node. [`Log::stop`] or [`Log::halt`] it before dropping it: Raft's own tasks do
+/// not end by themselves.
+pub struct Log {
+    config: LogConfig,
+    store: Arc<dyn LogStore>,
+    transport: Arc<Transport>,
+    shards: BTreeMap<ShardId, Arc<Shard>>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("node", &self.config.node).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Starts a replica of every shard given. Entries known to be committed are applied before
+    /// this returns.
+    ///
+    /// # Errors
+    /// `Config`; `Raft` where the log store's content is refused.
+    pub async fn start(
+        config: LogConfig,
+        store: Arc<dyn LogStore>,
+        transport: Arc<Transport>,
+        machines: Vec<(ShardId, Box<dyn Machine>)>,
+    ) -> Result<Self, LogError> {
+        let mut shards = BTreeMap::new();
+        for (id, machine) in machines {
+            let started = Shard::start(id, machine, &config, store.clone(), transport.clone());
+            shards.insert(id, started.await?);
+        }
+        Ok(Self { config, store, transport, shards })
+    }
+
+    /// Founds a shard, if it falls to this node and the shard is empty: the members are its voters,
+    /// and the node at position `shard % members` founds it, and so is its first leader. On every
+    /// other node, and on every other start, this does nothing.
+    ///
+    /// # Errors
+    /// `NoShard`, `Raft`.
+    pub async fn initialize(&self, shard: ShardId) -> Result<(), LogError> {
+        let members = &self.config.members;
+        let founder = members.iter().nth(shard.0 as usize % members.len().max(1));
+        if founder != Some(&self.config.node) {
+            return Ok(());
+        }
+        let raft = &self.shard(shard)?.raft;
+        let failed = |reason: String| LogError::Raft { shard, reason };
+        if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+            return Ok(());
+        }
+        let voters: BTreeMap<u64, ()> = members.iter().map(|node| (node.0, ())).collect();
+        raft.initialize(voters).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Proposes a command and waits until it is committed and applied on the leader. A node that
+    /// does not lead the shard hands it to the leader, once.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn propose(
+        &self,
+        shard: ShardId,
+        payload: impl Into<Bytes>,
+    ) -> Result<Proposed, ProposeError> {
+        self.propose_at(shard, payload.into(), None).await
+    }
+
+    /// Proposes on the leader this node knows, or on the node given.
+    async fn propose_at(
+        &self,
+        shard: ShardId,
+        payload: Bytes,
+        at: Option<NodeId>,
+    ) -> Result<Proposed, ProposeError> {
+        if payload.len() > ENTRY_BYTES_MAX {
+            let (bytes, bytes_max) = (payload.len(), ENTRY_BYTES_MAX);
+            return Err(ProposeError::TooLarge { bytes, bytes_max });
+        }
+        let replica = self.shards.get(&shard).ok_or(ProposeError::NoShard(shard))?;
+        let leader = at.or(replica.view.borrow().leader);
+        let Some(leader) = leader else { return Err(ProposeError::NotLeader { leader: None }) };
+        if leader == self.config.node {
+            return self.propose_here(replica, payload).await;
+        }
+        self.forward(replica, leader, payload).await
+    }
+
+    /// Hands a proposal to the leader and waits for its answer, though not for long once this node
+    /// knows of another leader: whoever can repeat the proposal should do so there.
+    async fn forward(
+        &self,
+        shard: &Shard,
+        leader: NodeId,
+        payload: Bytes,
+    ) -> Result<Proposed, ProposeError> {
+        shard.applied.counters.forwarded.fetch_add(1, Ordering::Relaxed);
+        let (request, ttl) = (propose::join(shard.id, &payload), self.config.propose_timeout);
+        let answer = self.transport.call(leader, Lane::Live, SERVICE_PROPOSE, request, ttl);
+        let mut view = shard.view.subscribe();
+        let term = view.borrow().term;
+        let replaced = async {
+            let newer = |view: &LeaderView| {
+                view.term > term && view.leader.is_some_and(|other| other != leader)
+            };
+            // An error means that the shard stops here, which is as good a reason.
+            drop(view.wait_for(newer).await);
+            tokio::time::sleep(REPLACED_GRACE).await;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|error| ProposeError::from_call(leader, error))?,
+            () = replaced => {
+                return Err(ProposeError::Unknown(format!("{leader} was replaced meanwhile")));
+            }
+        };
+        let outcome: Result<Result<Proposed, ProposeError>, _> =
+            codec::decode(&answer, Limit::Wire);
+        outcome.unwrap_or_else(|error| Err(ProposeError::Unknown(error.to_string())))
+    }
+
+    async fn propose_here(&self, shard: &Shard, payload: Bytes) -> Result<Proposed, ProposeError> {
+        let timeout = self.config.propose_timeout;
+        let late = |_| {
+            Err(ProposeError::Unknown(format!("not committed within {} ms", timeout.as_millis())))
+        };
+        tokio::time::timeout(timeout, shard.propose_here(payload)).await.unwrap_or_else(late)
+    }
+
+    /// Proposes until it succeeds, is refused for good, or the deadline passes. Definite refusals
+    /// are always repeated, with a growing pause, at whichever node is said to lead, or at each in
+    /// turn. An unknown outcome is repeated only if the command is `idempotent`: if applying it
+    /// twice does no more than applying it once.
+    ///
+    /// # Errors
+    /// The last refusal, or `Unknown` if the deadline cut an attempt short.
+    pub async fn propose_with_retry(
+        &self,
+        shard: ShardId,
+        payload: impl Into<Bytes>,
+        deadline: impl Into<Instant>,
+        idempotent: bool,
+    ) -> Result<Proposed, ProposeError> {
+        let (payload, deadline) = (payload.into(), deadline.into());
+        let (mut pause, mut attempt, mut at) = (RETRY_PAUSE_MIN, 0, None);
+        loop {
+            let proposed = self.propose_at(shard, payload.clone(), at);
+            let proposed = tokio::time::timeout_at(deadline, proposed).await;
+            let late = |_| Err(ProposeError::Unknown("the deadline has passed".to_owned()));
+            let error = match proposed.unwrap_or_else(late) {
+                Ok(proposed) => return Ok(proposed),
+                Err(error) => error,
+            };
+            let repeat = error.may_pass() && (error.is_definite() || idempotent);
+            if !repeat || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            attempt += 1;
+            at = self.next_route(shard, &error, attempt);
+            if self.pause(shard, pause).await {
+                at = None;
+            }
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
+    /// Rests, but no longer than until this node learns of another leader; says whether it has.
+    async fn pause(&self, shard: ShardId, pause: Duration) -> bool {
+        let Some(replica) = self.shards.get(&shard) else { return false };
+        let mut view = replica.view.subscribe();
+        let before = *view.borrow();
+        let learns = view.wait_for(|view| *view != before && view.leader.is_some());
+        tokio::time::timeout(pause, learns).await.is_ok()
+    }
+
+    /// Where to try after `error`: at the leader it names; else, in turn, where this node believes
+    /// the leader to be, and at each member, because a leader that is cut off goes on calling
+    /// itself one.
+    fn next_route(&self, shard: ShardId, error: &ProposeError, attempt: usize) -> Option<NodeId> {
+        if let ProposeError::NotLeader { leader: Some(leader) } = error {
+            return Some(*leader);
+        }
+        let view = *self.shards.get(&shard)?.view.borrow();
+        let others = self.config.members.iter().filter(|node| Some(**node) != view.leader);
+        let others: Vec<NodeId> = others.copied().collect();
+        if attempt.is_multiple_of(2) {
+            None
+        } else {
+            others.get(attempt / 2 % others.len().max(1)).copied()
+        }
+    }
+
+    /// Answers a request that came over the transport for [`SERVICE_RAFT`] or [`SERVICE_PROPOSE`].
+    ///
+    /// # Errors
+    /// A text for the caller's log: the request is malformed, or for a shard or a service that is
+    /// not here.
+    pub async fn handle(&self, service: u8, payload: Bytes) -> Result<Vec<u8>, String> {
+        match service {
+            SERVICE_RAFT => {
+                let (kind, shard, body) = inbound::split_raft(&payload)?;
+                let shard = self.shard(shard).map_err(|error| error.to_string())?;
+                inbound::raft(shard, kind, body).await
+            }
+            SERVICE_PROPOSE => {
+                let split = propose::split(&payload);
+                let (id, command) = split.ok_or_else(|| "a proposal without a shard".to_owned())?;
+                let outcome = match self.shards.get(&id) {
+                    Some(shard) => self.propose_here(shard, payload.slice_ref(command)).await,
+                    None => Err(ProposeError::NoShard(id)),
+                };
+                codec::encode(&outcome, Limit::Wire).map_err(|error| error.to_string())
+            }
+            other => Err(format!("the log does not serve {other}")),
+        }
+    }
+
+    fn shard(&self, shard: ShardId) -> Result<&Arc<Shard>, LogError> {
+        self.shards.get(&shard).ok_or(LogError::NoShard(shard))
+    }
+
+    /// The shards with a replica on this node.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.keys().copied()
+    }
+
+    /// A replica at this moment.
+    pub fn status(&self, shard: ShardId) -> Option<ShardStatus> {
+        self.shards.get(&shard).map(|shard| shard.status())
+    }
+
+    /// Shard time at this moment: it runs on the leader, and elsewhere is the last applied stamp.
+    pub fn shard_time(&self, shard: ShardId) -> Option<Stamp> {
+        self.shards.get(&shard).map(|shard| shard.time(Instant::now()))
+    }
+
+    /// Who leads a shard, and every change of it.
+    pub fn watch_leader(&self, shard: ShardId) -> Option<watch::Receiver<LeaderView>> {
+        self.shards.get(&shard).map(|shard| shard.view.subscribe())
+    }
+
+    /// What a replica has done since it was started.
+    pub fn counters(&self, shard: ShardId) -> Option<ShardCounters> {
+        self.shards.get(&shard).map(|shard| shard.counters())
+    }
+
+    /// What the log store has done since it was opened.
+    pub fn store_stats(&self) -> LogStats {
+        self.store.stats()
+    }
+
+    /// Hands a shard that this node leads to another member, which must be caught up.
+    ///
+    /// # Errors
+    /// `NoShard`, `Raft`. That the other became leader shows in [`Log::watch_leader`].
+    pub async fn transfer(&self, shard: ShardId, to: NodeId) -> Result<(), LogError> {
+        let asked = self.shard(shard)?.raft.trigger().transfer_leader(to.0).await;
+        asked.map_err(|error| LogError::Raft { shard, reason: error.to_string() })
+    }
+
+    /// Hands leadership on, for up to a second; then stops every replica and flushes the store.
+    ///
+    /// # Errors
+    /// `Storage` if the flush fails.
+    pub async fn stop(&self) -> Result<(), LogError> {
+        let handed_on = futures::future::join_all(self.shards.values().map(|s| self.hand_on(s)));
+        if tokio::time::timeout(TRANSFER_TIMEOUT, handed_on).await.is_err() {
+            tracing::warn!("stopping while still the leader of a shard");
+        }
+        self.halt().await;
+        let store = self.store.clone();
+        let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
+        flushed.map_err(std::io::Error::other)?.map_err(LogError::from)
+    }
+
+    async fn hand_on(&self, shard: &Shard) {
+        let mut view = shard.view.subscribe();
+        if !view.borrow().is_self {
+            return;
+        }
+        let mut others = self.config.members.iter().filter(|node| **node != self.config.node);
+        let Some(to) = others.find(|node| self.transport.peer_connected(**node)) else { return };
+        if let Err(error) = self.transfer(shard.id, *to).await {
+            tracing::warn!(shard = %shard.id, %error, "leadership was not handed on");
+            return;
+        }
+        // An error means that the shard is gone, which is an end as well.
+        drop(view.wait_for(|view| !view.is_self).await);
+    }
+
+    /// Stops every replica where it stands, without handing anything on and without a flush.
+    pub async fn halt(&self) {
+        futures::future::join_all(self.shards.values().map(|shard| shard.stop())).await;
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        for shard in self.shards.values() {
+            shard.abort_tasks();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A cluster of real nodes in one process: real sockets, real TLS, real disks.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use rotary_log::{Fatal, Log, LogConfig, Machine, SERVICE_PROPOSE, SERVICE_RAFT};
+use rotary_proto::{NodeId, ShardId, Stamp, Wall};
+use rotary_storage::{FjallLog, FjallLogOptions};
+use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
+use tempfile::TempDir;
+
+/// Nothing in these tests takes nearly as long.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a machine has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) entries: Vec<(u64, Stamp, Vec<u8>)>,
+    pub(crate) ticks: Vec<Stamp>,
+    pub(crate) through: u64,
+    deadline: Option<Stamp>,
+}
+
+/// Records what it applies. `after <ms>` asks for a tick that long after; `panic` panics.
+struct Recorder(Arc<Mutex<Seen>>);
+
+impl Recorder {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.0.lock().expect("not poisoned")
+    }
+}
+
+impl Machine for Recorder {
+    fn apply(&mut self, index: u64, stamp: Stamp, _: Wall, payload: &[u8]) -> Vec<u8> {
+        assert_ne!(payload, b"panic", "expected by the test");
+        let mut seen = self.seen();
+        if payload == b"tick" {
+            seen.ticks.push(stamp);
+            seen.deadline = None;
+        } else if let Some(ms) = payload.strip_prefix(b"after ") {
+            let ms = String::from_utf8_lossy(ms).parse().expect("milliseconds");
+            seen.deadline = Some(stamp.plus_ms(ms));
+        }
+        seen.entries.push((index, stamp, payload.to_vec()));
+        [b"done ".as_slice(), payload].concat()
+    }
+
+    fn applied(&mut self, through: u64) {
+        self.seen().through = through;
+    }
+
+    fn next_deadline(&self) -> Option<Stamp> {
+        self.seen().deadline
+    }
+
+    fn tick(&self) -> Vec<u8> {
+        b"tick".to_vec()
+    }
+
+    fn last_stamp(&self) -> Stamp {
+        self.seen().entries.last().map_or(Stamp::ZERO, |(_, stamp, _)| *stamp)
+    }
+}
+
+/// Routes requests to the log, once there is one.
+#[derive(Default)]
+struct Door(OnceLock<Weak<Log>>);
+
+impl Handler for Door {
+    fn handle(
+        &self,
+        _: NodeId,
+        _: Lane,
+        service: u8,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        let log = self.0.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let log = log.ok_or("the node is starting")?;
+            assert!(matches!(service, SERVICE_RAFT | SERVICE_PROPOSE));
+            log.handle(service, payload).await
+        })
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) log: Arc<Log>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) seen: BTreeMap<ShardId, Arc<Mutex<Seen>>>,
+}
+
+impl Node {
+    pub(crate) fn entries(&self, shard: ShardId) -> Vec<(u64, Stamp, Vec<u8>)> {
+        self.seen[&shard].lock().expect("not poisoned").entries.clone()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    pub(crate) shards: Vec<ShardId>,
+    pub(crate) fatal: Fatal,
+    authority: ClusterAuthority,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+    directory: TempDir,
+}
+
+impl World {
+    /// Nodes 1 to `nodes`, each with a replica of shards 0 to `shards - 1`, founded and led.
+    pub(crate) async fn start(nodes: u64, shards: u32) -> Self {
+        Self::start_with(nodes, shards, Fatal::exit()).await
+    }
+
+    pub(crate) async fn start_with(nodes: u64, shards: u32, fatal: Fatal) -> Self {
+        let sockets: Vec<(NodeId, UdpSocket)> = (1..=nodes)
+            .map(|node| (NodeId(node), UdpSocket::bind("127.0.0.1:0").expect("a port")))
+            .collect();
+        let address =
+            |(node, socket): &(NodeId, UdpSocket)| (*node, socket.local_addr().expect("bound"));
+        let addresses = sockets.iter().map(address).collect();
+        drop(sockets);
+        let mut world = Self {
+            nodes: BTreeMap::new(),
+            shards: (0..shards).map(ShardId).collect(),
+            fatal,
+            authority: ClusterAuthority::create("test").expect("a good id"),
+            addresses,
+            directory: tempfile::tempdir().expect("a directory"),
+        };
+        for node in 1..=nodes {
+            world.start_node(node).await;
+        }
+        world.led().await;
+        world
+    }
+
+    fn path(&self, node: u64) -> PathBuf {
+        self.directory.path().join(node.to_string())
+    }
+
+    /// Starts a node on whatever its directory holds.
+    pub(crate) async fn start_node(&mut self, node: u64) {
+        let door = Arc::new(Door::default());
+        let id = NodeId(node);
+        let transport = eventually("the port is free", || {
+            let pem = self.authority.issue(id).expect("signs");
+            let ca = self.authority.certificate_pem();
+            let certificates = Certificates::from_pem(ca, &pem.certificate, &pem.key);
+            let config = TransportConfig {
+                node: id,
+                listen: self.addresses[&id],
+                peers: self.addresses.clone(),
+                certificates: certificates.expect("fits"),
+            };
+            Transport::start(config, door.clone()).ok()
+        })
+        .await;
+        let store = eventually("the store is free", || {
+            FjallLog::open(&self.path(node), FjallLogOptions::default()).ok()
+        })
+        .await;
+        let transport = Arc::new(transport);
+        let mut seen = BTreeMap::new();
+        let mut machines = Vec::new();
+        for shard in &self.shards {
+            let state = Arc::new(Mutex::new(Seen::default()));
+            seen.insert(*shard, state.clone());
+            machines.push((*shard, Box::new(Recorder(state)) as Box<dyn Machine>));
+        }
+        let config = LogConfig {
+            fatal: self.fatal.clone(),
+            ..LogConfig::new(id, self.addresses.keys().copied())
+        };
+        let log = Log::start(config, Arc::new(store), transport.clone(), machines).await;
+        let log = Arc::new(log.expect("starts"));
+        door.0.set(Arc::downgrade(&log)).expect("set once");
+        for shard in &self.shards {
+            log.initialize(*shard).await.expect("founded, or nothing to do");
+        }
+        self.nodes.insert(node, Node { log, transport, seen });
+    }
+
+    /// Takes a node away as a crash does: nothing is handed on, nothing is flushed.
+    pub(crate) async fn kill(&mut self, node: u64) {
+        let node = self.nodes.remove(&node).expect("it runs");
+        node.log.halt().await;
+        node.transport.close().await;
+    }
+
+    /// Waits until every shard has a leader among the running nodes.
+    pub(crate) async fn led(&self) {
+        for shard in &self.shards {
+            self.leader(*shard).await;
+        }
+    }
+
+    /// The leader of the highest term.
+    pub(crate) async fn leader(&self, shard: ShardId) -> u64 {
+        eventually("a leader", || {
+            let mut views = Vec::new();
+            for (node, running) in &self.nodes {
+                let view = running.log.watch_leader(shard).expect("known");
+                let view = *view.borrow();
+                views.push((view.term, view.is_self, *node));
+            }
+            let (_, leads, node) = views.into_iter().max()?;
+            leads.then_some(node)
+        })
+        .await
+    }
+
+    /// Proposes on a node until it succeeds.
+    pub(crate) async fn propose(&self, node: u64, shard: ShardId, text: &str) -> u64 {
+        let log = &self.nodes[&node].log;
+        let deadline = Instant::now() + LIMIT;
+        let proposed = log.propose_with_retry(shard, text.to_owned(), deadline, true).await;
+        let proposed = proposed.expect("succeeds in time");
+        assert_eq!(proposed.answer, format!("done {text}").into_bytes());
+        proposed.index
+    }
+
+    /// Waits until every running replica has applied the same, `count` commands at least.
+    pub(crate) async fn agreed(&self, shard: ShardId, count: usize) -> Vec<(u64, Stamp, Vec<u8>)> {
+        eventually("the replicas agree", || {
+            let mut all = self.nodes.values().map(|node| node.entries(shard));
+            let first = all.next()?;
+            (first.len() >= count && all.all(|other| other == first)).then_some(first)
+        })
+        .await
+    }
+}
+
+/// Tries until it gets something.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

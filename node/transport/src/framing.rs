@@ -1,0 +1,94 @@
+//! Frames on a stream: the reading end cuts them out, the writing end packs what waits together.
+
+use bytes::{Bytes, BytesMut};
+use quinn::{ReadError, RecvStream, SendStream};
+use rotary_proto::wire::{self, FrameHeader, HEADER_BYTES, WireError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::stats::{Counters, count};
+
+/// A frame on its way out.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) header: FrameHeader,
+    pub(crate) payload: Bytes,
+    /// What an answer holds until it is written, so that a peer that asks without reading stops
+    /// being served.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Bytes that one write gathers at most, beyond its last frame.
+const WRITE_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+
+/// Why a stream ended other than cleanly.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StreamError {
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] quinn::WriteError),
+    #[error("the stream ended within a frame")]
+    Cut,
+}
+
+/// Reads whole, checked frames.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    stream: RecvStream,
+    buffer: BytesMut,
+}
+
+impl FrameReader {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    /// The next frame, or `None` where the stream ends cleanly between two.
+    pub(crate) async fn next(&mut self) -> Result<Option<(FrameHeader, Bytes)>, StreamError> {
+        loop {
+            if let Some(first) = self.buffer.first_chunk::<4>() {
+                let length = wire::frame_length(*first)?;
+                if self.buffer.len() >= length {
+                    let frame = self.buffer.split_to(length).freeze();
+                    let (header, _) = wire::parse_frame(&frame, crc32fast::hash)?;
+                    return Ok(Some((header, frame.slice(HEADER_BYTES..))));
+                }
+            }
+            match self.stream.read_chunk(READ_BYTES, true).await? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(StreamError::Cut),
+            }
+        }
+    }
+}
+
+/// Writes frames until the channel closes; whatever waits goes into one write.
+pub(crate) async fn write_frames(
+    mut frames: mpsc::UnboundedReceiver<Outgoing>,
+    mut stream: SendStream,
+    counters: &Counters,
+) -> Result<(), StreamError> {
+    let (mut buffer, mut held) = (Vec::new(), Vec::new());
+    while let Some(first) = frames.recv().await {
+        let mut next = Some(first);
+        let mut packed = 0;
+        while let Some(frame) = next {
+            wire::append_frame(frame.header, &frame.payload, crc32fast::hash, &mut buffer)?;
+            held.extend(frame.permit);
+            packed += 1;
+            next = if buffer.len() < WRITE_BYTES { frames.try_recv().ok() } else { None };
+        }
+        stream.write_all(&buffer).await?;
+        held.clear();
+        count(&counters.frames_sent, packed);
+        count(&counters.writes, 1);
+        count(&counters.bytes_sent, buffer.len() as u64);
+        buffer.clear();
+        buffer.shrink_to(2 * WRITE_BYTES);
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The door: one transport per node.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use quinn::{Endpoint, VarInt};
+use rotary_proto::NodeId;
+use rotary_proto::limits::WIRE_FRAME_BYTES_MAX;
+use rotary_proto::wire::{HEADER_BYTES, Lane};
+use tokio::task::JoinHandle;
+
+use crate::certificates::Certificates;
+use crate::endpoint::{self, BindError};
+use crate::lane::CallError;
+use crate::peer::{Class, Dialler, Peer};
+use crate::serve::Server;
+use crate::stats::{Counters, TransportStats};
+
+/// Bytes that one request or answer may have.
+pub const PAYLOAD_BYTES_MAX: usize = WIRE_FRAME_BYTES_MAX - HEADER_BYTES;
+
+/// A call waits this long for a connection that is being made; a peer that takes longer is down, and
+/// its callers should hear so while they can still ask another.
+const CONNECT_WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// Answers requests of other nodes, and of this one to itself.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. An `Err` reaches the caller as [`CallError::Failed`], and so does a
+    /// panic. Requests run concurrently, in no promised order.
+    fn handle(
+        &self,
+        from: NodeId,
+        lane: Lane,
+        service: u8,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<Vec<u8>, String>>;
+}
+
+/// What a transport is started with.
+#[derive(Debug)]
+pub struct TransportConfig {
+    /// This node; its certificate must be issued to it.
+    pub node: NodeId,
+    /// The UDP address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the other nodes listen. An entry for this node is passed over.
+    pub peers: BTreeMap<NodeId, SocketAddr>,
+    /// Who this node is and whom it believes.
+    pub certificates: Certificates,
+}
+
+/// A node's connections to its peers. Dropping it closes them at once.
+pub struct Transport {
+    node: NodeId,
+    endpoint: Endpoint,
+    dialler: Dialler,
+    server: Server,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    tasks: Vec<JoinHandle<()>>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Transport {
+    /// Listens, and begins to connect to every peer. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `InUse`, `Other` for an address that cannot be bound; `Certificates` for ones that cannot
+    /// be used.
+    ///
+    /// # Panics
+    /// If the certificate is not issued to `config.node`.
+    pub fn start(config: TransportConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
+        let certificates = config.certificates;
+        assert_eq!(certificates.node(), config.node, "the certificate is another node's");
+        let endpoint = endpoint::bind(config.listen, &certificates)?;
+        let counters = Arc::new(Counters::default());
+        let cluster = certificates.cluster().to_owned();
+        let dialler = Dialler {
+            endpoint: endpoint.clone(),
+            cluster: cluster.clone(),
+            bulk: endpoint::client(&certificates, false)?,
+            counters: counters.clone(),
+        };
+        let server = Server { cluster, handler, counters };
+        let accepting = tokio::spawn(server.clone().run(endpoint.clone()));
+        let state = State { tasks: vec![accepting], ..State::default() };
+        let transport =
+            Self { node: config.node, endpoint, dialler, server, state: Mutex::new(state) };
+        for (node, address) in config.peers {
+            transport.set_peer(node, address);
+        }
+        Ok(transport)
+    }
+
+    /// Adds a peer, or notes that it listens elsewhere.
+    pub fn set_peer(&self, node: NodeId, address: SocketAddr) {
+        let mut state = self.lock();
+        if node == self.node || state.closed {
+            return;
+        }
+        if let Some(peer) = state.peers.get(&node) {
+            return peer.move_to(address);
+        }
+        let peer = Arc::new(Peer::new(address));
+        state.peers.insert(node, peer.clone());
+        for class in Class::ALL {
+            let (peer, dialler) = (peer.clone(), self.dialler.clone());
+            let keep = async move { peer.keep_connected(class, node, dialler).await };
+            state.tasks.push(tokio::spawn(keep));
+        }
+    }
+
+    /// Asks a node and waits up to `ttl` for its answer, no more than 50 ms of it for a
+    /// connection. This node answers itself without a network.
+    ///
+    /// # Errors
+    /// See [`CallError`]; only `Unknown` leaves open whether the peer acted, and `Failed` is for
+    /// its service to interpret.
+    pub async fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        service: u8,
+        payload: impl Into<Bytes>,
+        ttl: Duration,
+    ) -> Result<Bytes, CallError> {
+        let payload = payload.into();
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let (bytes, bytes_max) = (payload.len(), PAYLOAD_BYTES_MAX);
+            return Err(CallError::TooLarge { bytes, bytes_max });
+        }
+        if to == self.node {
+            return self.call_self(lane, service, payload, ttl).await;
+        }
+        let began = tokio::time::Instant::now();
+        let peer = self.peer(to)?;
+        let wire = peer.wire(lane, ttl.min(CONNECT_WAIT_MAX)).await?;
+        wire.call(service, payload, ttl.saturating_sub(began.elapsed())).await
+    }
+
+    async fn call_self(
+        &self,
+        lane: Lane,
+        service: u8,
+        payload: Bytes,
+        ttl: Duration,
+    ) -> Result<Bytes, CallError> {
+        let answer = self.server.answer(self.node, lane, service, payload);
+        match tokio::time::timeout(ttl, answer).await {
+            Ok(answer) => answer.map_err(CallError::Failed),
+            Err(_) => Err(CallError::Unknown(format!("no answer within {} ms", ttl.as_millis()))),
+        }
+    }
+
+    fn peer(&self, node: NodeId) -> Result<Arc<Peer>, CallError> {
+        let state = self.lock();
+        if state.closed {
+            return Err(CallError::NotSent("the transport is closed".to_owned()));
+        }
+        let unknown = || CallError::NotSent(format!("{node} is not a known peer"));
+        state.peers.get(&node).cloned().ok_or_else(unknown)
+    }
+
+    /// Whether lanes to that peer are open at this moment. This node is always connected to
+    /// itself.
+    pub fn peer_connected(&self, node: NodeId) -> bool {
+        node == self.node || self.peer(node).is_ok_and(|peer| peer.is_connected())
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The address that it listens on, with the port that was taken.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_address(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> TransportStats {
+        self.server.counters.read()
+    }
+
+    /// Tells the peers goodbye and waits, up to a second, until they know.
+    pub async fn close(&self) {
+        self.stop();
+        let idle = self.endpoint.wait_idle();
+        drop(tokio::time::timeout(Duration::from_secs(1), idle).await);
+    }
+
+    fn stop(&self) {
+        let tasks = {
+            let mut state = self.lock();
+            state.closed = true;
+            state.peers.clear();
+            std::mem::take(&mut state.tasks)
+        };
+        self.endpoint.close(VarInt::from_u32(0), b"closing");
+        for task in tasks {
+            task.abort();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
