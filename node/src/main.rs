@@ -1,2 +1,36 @@
-//! To be written.
-fn main() {}
+//! Rotary: a fault-tolerant distributor of calls and chats, in one binary.
+//!
+//! ```text
+//!   world --> door --> command --> log --> distributor --> events --> dispatch --> actor --> door
+//! ```
+//!
+//! This crate is the shell: it joins the parts that each keep one promise. [`gateway`] is the door
+//! for clients, [`spine`] the way from a door to the log, [`machine`] what the log runs, [`replica`]
+//! what this node knows, [`feed`] and [`actor`] bring what became true to whom it concerns.
+//! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
+//! the command line. Beside them, and through the public doors only, [`load`] and [`demo`] put a
+//! cluster to work and judge it.
+//!
+//! What is deliberately absent: nothing here decides about a conversation, and nothing calls
+//! upstream. A new intention enters as a command.
+
+mod actor;
+mod cli;
+mod cluster;
+mod config;
+mod demo;
+mod feed;
+mod gateway;
+mod hint;
+mod load;
+mod machine;
+mod replica;
+mod report;
+mod server;
+mod simulate_day;
+mod spine;
+mod telemetry;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,1 +1,31 @@
-//! To be written.
+//! The directory: who exists, and where it lives.
+//!
+//! Shard 0 of every cluster runs this machine instead of a distributor. It knows the tenants, each
+//! tenant's sites, the data shard that each site lives in, and the counter from which principals
+//! (the holders of credentials) get their numbers. Everything that routing reads lives in the
+//! site's own shard; what is here is read once, to find that shard.
+//!
+//! Like the distributor it is pure: [`Directory::apply`] is the only change, it is told the time,
+//! and the same entries give the same state, answers and events on every replica. The rules:
+//!
+//! * A cluster is *founded* once, with a number of data shards. Until then no site can be made.
+//! * A site is placed when it is made: on the shard that was named, or else on the data shard with
+//!   the fewest sites, the lowest id among equals. It does not move.
+//! * Numbers are given densely from 1, and never twice.
+//! * A retried request (same principal, same key) gets its first answer for ten minutes of shard
+//!   time; a key too old to know is refused, never executed again.
+//!
+//! What is deliberately absent: revocation of credentials, movement of sites, any clock.
+
+mod command;
+mod state;
+mod window;
+
+pub use command::{
+    DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
+    DirectoryOutcome, DirectoryRefusal,
+};
+pub use state::{Applied, Directory, SiteRow, TenantRow};
+
+/// The principal of the first administrator, whose token is made with the cluster.
+pub const FIRST_PRINCIPAL: rotary_proto::PrincipalId = rotary_proto::PrincipalId(1);

@@ -296,23 +296,20 @@ impl Classes {
         debug_assert!(indexed.is_none_or(|indexed| indexed.free.is_none()), "taken out first");
     }
 
-    /// Lets an agent serve a class, if they can and do not already. Says whether items of that
-    /// class can find them from here on.
-    pub(crate) fn admit(&mut self, slot: u32, id: AgentId, agent: &Agent) -> bool {
+    /// Lets an agent serve a class, if they can and do not already.
+    pub(crate) fn admit(&mut self, slot: u32, id: AgentId, agent: &Agent) {
         let reference = self.reference(slot);
         let class = self.slots[slot as usize].as_mut().expect("a class under search exists");
-        let Some(indexed) = self.agents.get_mut(&id) else { return false };
+        let Some(indexed) = self.agents.get_mut(&id) else { return };
         if indexed.served.contains(&reference) || !agent.has_skills(&class.key.requirement.skills) {
-            return false;
+            return;
         }
         indexed.served.push(reference);
         if let Some(free) = indexed.free
             && free.room[class.key.requirement.channel.index()]
         {
             class.free.insert(candidate(class, id, agent, free));
-            return true;
         }
-        false
     }
 
     /// Puts an agent into the `free` sets of the classes they serve and have room for. Gives the

@@ -89,6 +89,8 @@ pub(crate) enum Stage {
         agent: AgentId,
         /// When it ends by itself.
         until: Stamp,
+        /// What its agent was told; `until` is sooner while no session of theirs lives.
+        promised: Stamp,
     },
     /// With an agent.
     Assigned {

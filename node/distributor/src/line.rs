@@ -6,8 +6,8 @@
 
 use rotary_proto::event::{Event, QueuedWhy};
 use rotary_proto::limits;
-use rotary_proto::plan::Requirement;
-use rotary_proto::{QueueId, Refusal, Stamp};
+use rotary_proto::plan::{RequiredSkill, Requirement, Strategy};
+use rotary_proto::{Channel, QueueId, Refusal, Stamp};
 
 use crate::class::ClassKey;
 use crate::conversation::Stage;
@@ -40,16 +40,10 @@ impl Turn<'_> {
     /// Finds the class of a waiting conversation and puts it in line there.
     pub(crate) fn join_class(&mut self, unique: u128) {
         let conversation = self.conversation(unique);
-        let queue = self.queue(conversation.queue);
-        let skills = queue.requirement(&conversation.skills);
-        let requirement = Requirement {
-            queue: conversation.queue,
-            channel: conversation.channel,
-            skills: skills.clone(),
-        };
-        let strategy = queue.plan.strategy;
         let place = conversation.place(unique);
-        let key = ClassKey { requirement, strategy: strategy.into() };
+        let (queue, channel) = (conversation.queue, conversation.channel);
+        let (key, strategy) = self.class_key(queue, channel, &conversation.skills);
+        let skills = key.requirement.skills.clone();
         let slot = match self.site.classes.find(&key) {
             Some(slot) => slot,
             None => {
@@ -107,12 +101,31 @@ impl Turn<'_> {
         self.join_class(unique);
     }
 
-    /// Makes room for one more class if need be.
+    /// The class that the present plan of a queue gives, and the plan's strategy.
+    fn class_key(
+        &self,
+        queue: QueueId,
+        channel: Channel,
+        extra: &[RequiredSkill],
+    ) -> (ClassKey, Strategy) {
+        let found = self.queue(queue);
+        let strategy = found.plan.strategy;
+        let requirement = Requirement { queue, channel, skills: found.requirement(extra) };
+        (ClassKey { requirement, strategy: strategy.into() }, strategy)
+    }
+
+    /// Makes room for one more class, if a conversation needs one that does not exist.
     ///
     /// # Errors
     /// `LimitReached` where every class is in use.
-    pub(crate) fn reserve_class(&mut self) -> Result<(), Refusal> {
-        if self.site.classes.len() < limits::REQUIREMENT_CLASSES_MAX {
+    pub(crate) fn reserve_class(
+        &mut self,
+        queue: QueueId,
+        channel: Channel,
+        extra: &[RequiredSkill],
+    ) -> Result<(), Refusal> {
+        let room = self.site.classes.len() < limits::REQUIREMENT_CLASSES_MAX;
+        if room || self.site.classes.find(&self.class_key(queue, channel, extra).0).is_some() {
             return Ok(());
         }
         let limit = || Refusal::LimitReached { limit: "requirement_classes_max".to_owned() };

@@ -32,11 +32,15 @@ impl Turn<'_> {
     }
 
     /// Offers an agent what is next for them until nothing is, or no room is left; then, if they
-    /// have room, lets items find them.
+    /// have room, lets items find them. Each offer is a walk over the agent's classes, so the
+    /// entry's share of work may end in between.
     pub(crate) fn match_agent(&mut self, agent: AgentId) {
         self.set_busy(agent);
         while let Some((place, candidate)) = self.next_item_for(agent) {
             self.offer(place, candidate, Trigger::AgentFree);
+            if !self.effort.remains() {
+                return self.later(Work::MatchAgent(agent));
+            }
         }
         self.set_free(agent);
     }
@@ -149,7 +153,7 @@ impl Turn<'_> {
             waited_ms,
         };
         self.site.classes.step_out(slot, place);
-        self.set_stage(unique, Stage::Offered { offer, agent, until });
+        self.set_stage(unique, Stage::Offered { offer, agent, until, promised: until });
         let entry = self.site.agents.edit(agent).expect("candidates are agents");
         entry.debit(unique, channel);
         if decision.strategy == Strategy::RoundRobin
@@ -194,7 +198,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Goes on with the search for agents who can serve a class.
+    /// Goes on with the search for agents who can serve a class. Its items are matched when the
+    /// search is over (each has its own work, which comes later in line), so that the strategy
+    /// chooses among all who can serve them.
     fn build_class(&mut self, slot: u32) {
         if !self.site.classes.building.contains(&slot) {
             return;
@@ -206,10 +212,7 @@ impl Turn<'_> {
             let Some(id) = next else { return self.site.classes.finish(slot) };
             build.after = Some(id);
             let agent = self.site.agents.get(id).expect("who is signed in is an agent");
-            let free = self.site.classes.admit(slot, id, agent);
-            if free && self.site.classes.heads[slot as usize].first.is_some() {
-                self.match_agent(id);
-            }
+            self.site.classes.admit(slot, id, agent);
         }
         self.site.classes.class_mut(slot).build = Some(build);
         self.site.work.push_front(Work::BuildClass(slot));

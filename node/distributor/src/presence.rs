@@ -5,8 +5,8 @@ use rotary_proto::event::{
     Audience, DeclaredWhy, EndReason, Event, OfferEnd, QueuedWhy, SessionLoss,
 };
 use rotary_proto::ids::{AgentId, CustomerId, GatewayId, SessionId};
-use rotary_proto::limits;
 use rotary_proto::plan::{Declared, NOT_RESPONDING};
+use rotary_proto::{Stamp, limits};
 
 use crate::agent::{Agent, AgentLink};
 use crate::conversation::Stage;
@@ -126,6 +126,10 @@ impl Turn<'_> {
                     sessions.push(id);
                 }
                 self.refresh_link(agent);
+                if !self.site.lost_gateways.is_empty() {
+                    // Their link may not have changed: its loss was known and not worked off.
+                    self.later(Work::MatchAgent(agent));
+                }
             }
             Subject::Customer(customer) => {
                 self.site.by_customer.entry(customer).or_default().sessions.insert(id);
@@ -188,6 +192,9 @@ impl Turn<'_> {
                 self.site.by_gateway.remove(&gateway);
             }
         }
+        if let Some(sessions) = self.site.lost_gateways.get_mut(&gateway) {
+            sessions.remove(&id);
+        }
     }
 
     /// Ends the live chats of a customer whose last session is over.
@@ -218,10 +225,7 @@ impl Turn<'_> {
         });
         match (agent.link, up) {
             (AgentLink::Up, false) => self.link_lost(id),
-            (AgentLink::None | AgentLink::Lost { .. }, true) => {
-                self.site.alarms.clear(Due::Agent(id));
-                self.change_agent(id, |agent| agent.link = AgentLink::Up);
-            }
+            (AgentLink::None | AgentLink::Lost { .. }, true) => self.link_returned(id),
             _ => {}
         }
     }
@@ -233,11 +237,28 @@ impl Turn<'_> {
         self.site.alarms.set(Due::Agent(id), until);
         let soon = self.now.plus_ms(limits::OFFER_AFTER_LOSS_MS);
         for unique in self.held(id) {
-            if let Stage::Offered { offer, agent, until } = self.conversation(unique).stage {
-                let stage = Stage::Offered { offer, agent, until: until.min(soon) };
-                self.conversation_mut(unique).stage = stage;
-                self.rearm(unique);
+            if let Stage::Offered { promised, .. } = self.conversation(unique).stage {
+                self.bound_offer(unique, promised.min(soon));
             }
+        }
+    }
+
+    /// Somebody is there again: pending offers last as long as was promised.
+    fn link_returned(&mut self, id: AgentId) {
+        self.site.alarms.clear(Due::Agent(id));
+        self.change_agent(id, |agent| agent.link = AgentLink::Up);
+        for unique in self.held(id) {
+            if let Stage::Offered { promised, .. } = self.conversation(unique).stage {
+                self.bound_offer(unique, promised);
+            }
+        }
+    }
+
+    /// Changes when a pending offer ends.
+    fn bound_offer(&mut self, unique: u128, end: Stamp) {
+        if let Stage::Offered { until, .. } = &mut self.conversation_mut(unique).stage {
+            *until = end;
+            self.rearm(unique);
         }
     }
 
@@ -274,7 +295,8 @@ impl Turn<'_> {
     /// Walks the sessions of a gateway whose lease ran out.
     pub(crate) fn lose_gateway(&mut self, gateway: GatewayId) {
         while self.effort.remains() {
-            let first = self.site.by_gateway.get(&gateway).and_then(|all| all.first().copied());
+            let lost = self.site.lost_gateways.get(&gateway);
+            let first = lost.and_then(|sessions| sessions.first().copied());
             let Some(session) = first else {
                 self.site.lost_gateways.remove(&gateway);
                 return;

@@ -11,10 +11,10 @@ use rotary_proto::query::{
     AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
 };
 use rotary_proto::values::Name;
-use rotary_proto::{Channel, Stamp};
+use rotary_proto::{Channel, Priority, Stamp};
 
 use crate::agent::{Agent, AgentLink};
-use crate::conversation::{Conversation, Stage};
+use crate::conversation::{Conversation, Place, Stage};
 use crate::offerable::{Obstacle, obstacle};
 use crate::queue::Queue;
 use crate::shard::Shard;
@@ -158,14 +158,13 @@ fn named<'a, T: Copy + 'a>(rows: impl Iterator<Item = (&'a T, &'a Name)>) -> Vec
 }
 
 fn queue_view(site: &Site, id: QueueId, queue: &Queue, now: Stamp) -> QueueView {
-    let first = |slot| site.classes.class(slot).waiting.first().map(|place| place.unique);
-    let oldest = site
-        .classes
-        .of_queue(id)
-        .filter_map(first)
-        .filter_map(|unique| site.conversations.get(unique))
-        .map(|conversation| now.ms_since(conversation.since))
-        .max();
+    let first = |(slot, urgency)| {
+        let from = Place { urgency, since: Stamp::ZERO, unique: 0 };
+        site.classes.class(slot).waiting.range(from..).next()
+    };
+    let lines =
+        site.classes.of_queue(id).flat_map(|slot| (0..=Priority::MAX).map(move |u| (slot, u)));
+    let oldest = lines.filter_map(first).map(|place| now.ms_since(place.since)).max();
     QueueView {
         queue: id,
         version: queue.version,
@@ -196,7 +195,7 @@ fn agent_view(site: &Site, id: AgentId, agent: &Agent) -> AgentView {
 fn conversation_view(id: ConversationId, found: &Conversation, now: Stamp) -> ConversationView {
     let stage = match found.stage {
         Stage::Waiting => StageView::Waiting,
-        Stage::Offered { offer, agent, until } => {
+        Stage::Offered { offer, agent, until, .. } => {
             StageView::Offered { offer, agent, remaining_ms: until.ms_since(now) }
         }
         Stage::Assigned { agent, held, .. } => StageView::Assigned { agent, held: held.is_some() },

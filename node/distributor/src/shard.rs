@@ -11,6 +11,7 @@ use rotary_proto::{
     Command, Done, Envelope, Origin, Outcome, Refusal, ShardCommand, Stamp, Wall, limits,
 };
 
+use crate::commands::attach;
 use crate::session::SessionState;
 use crate::site::{Site, Work};
 use crate::turn::{Counters, Effort, Turn};
@@ -154,12 +155,8 @@ impl Shard {
         events: &mut Vec<EventRecord>,
     ) -> Answer {
         let Envelope { site: id, origin, actor, command } = envelope;
-        if let Command::Attach { gateway, .. } = &command
-            && self.sites.contains_key(&id)
-            && let Err(refusal) = self.renew_lease(*gateway, entry.now)
-        {
-            return answer(Err(refusal), 0, entry.index);
-        }
+        let gateway = gateway_of(&command);
+        let no_lease = gateway.is_some_and(|gateway| !self.may_hold_lease(gateway));
         let Some(site) = self.sites.get_mut(&id) else {
             return answer(Err(Refusal::SiteUnknown), 0, entry.index);
         };
@@ -174,7 +171,12 @@ impl Shard {
                 Answer { repeated: true, ..first }
             }
             Ok(_) => {
-                let result = apply::command(&mut turn, actor, command);
+                let result = match command {
+                    Command::Attach { session, subject, .. } if no_lease => {
+                        Err(attach::without_lease(&turn, actor, session, subject))
+                    }
+                    command => apply::command(&mut turn, actor, command),
+                };
                 turn.run_work();
                 let given = answer(result, turn.site.sequence, entry.index);
                 keep(&mut turn, origin, &given);
@@ -186,6 +188,10 @@ impl Shard {
             }
         };
         self.settle(id);
+        if let (Some(gateway), Outcome::Done(_), false) = (gateway, &given.outcome, given.repeated)
+        {
+            self.leases.insert(gateway, entry.now.plus_ms(limits::LEASE_MS));
+        }
         given
     }
 
@@ -219,9 +225,12 @@ impl Shard {
         answer(Ok(Done::Ok), sequence, entry.index)
     }
 
+    fn may_hold_lease(&self, gateway: GatewayId) -> bool {
+        self.leases.len() < limits::GATEWAYS_PER_SHARD_MAX || self.leases.contains_key(&gateway)
+    }
+
     fn renew_lease(&mut self, gateway: GatewayId, now: Stamp) -> Result<(), Refusal> {
-        let most = limits::GATEWAYS_PER_SHARD_MAX;
-        if self.leases.len() >= most && !self.leases.contains_key(&gateway) {
+        if !self.may_hold_lease(gateway) {
             return Err(Refusal::LimitReached { limit: "gateways_per_shard_max".to_owned() });
         }
         self.leases.insert(gateway, now.plus_ms(limits::LEASE_MS));
@@ -239,8 +248,8 @@ impl Shard {
         for gateway in gone {
             self.leases.remove(&gateway);
             for site in self.sites.values_mut() {
-                if site.by_gateway.contains_key(&gateway) {
-                    site.lost_gateways.insert(gateway);
+                if let Some(mut sessions) = site.by_gateway.remove(&gateway) {
+                    site.lost_gateways.entry(gateway).or_default().append(&mut sessions);
                     site.work.push_back(Work::LoseGateway(gateway));
                 }
             }
@@ -288,6 +297,14 @@ impl Shard {
     }
 }
 
+/// The gateway that an attachment proves to live.
+const fn gateway_of(command: &Command) -> Option<GatewayId> {
+    match command {
+        Command::Attach { gateway, .. } => Some(*gateway),
+        _ => None,
+    }
+}
+
 fn turn<'a>(
     site: &'a mut Site,
     entry: Entry,
@@ -317,7 +334,10 @@ fn known(
         Origin::Session { session, sequence, acknowledged } => {
             let entry = turn.site.sessions.edit(session).ok_or(Refusal::SessionUnknown)?;
             if !authority::matches(entry.subject, actor) {
-                return Err(authority::not_allowed(actor));
+                return Err(match entry.state {
+                    SessionState::Ended { .. } => Refusal::SessionUnknown,
+                    _ => authority::not_allowed(actor),
+                });
             }
             entry.window.acknowledge(acknowledged);
             match entry.window.look(sequence, acknowledged) {

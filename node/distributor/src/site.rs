@@ -41,8 +41,9 @@ pub(crate) struct Site {
     pub(crate) requests: RequestWindow,
     /// What is due at once, because an earlier entry had done its share of work.
     pub(crate) work: VecDeque<Work>,
-    /// Gateways whose lease ran out and whose sessions are still being walked.
-    pub(crate) lost_gateways: BTreeSet<GatewayId>,
+    /// Gateways whose lease ran out, with those of their sessions that are still to be walked. A
+    /// session that attaches anew in the meantime, there or elsewhere, is not among them.
+    pub(crate) lost_gateways: BTreeMap<GatewayId, BTreeSet<SessionId>>,
 
     // Derived.
     pub(crate) classes: Classes,
@@ -201,7 +202,7 @@ impl Site {
             tombstones: Tombstones::default(),
             requests: RequestWindow::default(),
             work: VecDeque::new(),
-            lost_gateways: BTreeSet::new(),
+            lost_gateways: BTreeMap::new(),
             classes: Classes::default(),
             alarms: Alarms::default(),
             by_gateway: BTreeMap::new(),
@@ -231,9 +232,14 @@ impl Site {
         agent.sessions.iter().any(|id| {
             self.sessions.get(*id).is_some_and(|session| {
                 session.state == crate::session::SessionState::Up
-                    && !self.lost_gateways.contains(&session.gateway)
+                    && !self.is_being_lost(*id, session.gateway)
             })
         })
+    }
+
+    /// Whether the loss of a session with its gateway is known and not yet worked off.
+    pub(crate) fn is_being_lost(&self, id: SessionId, gateway: GatewayId) -> bool {
+        self.lost_gateways.get(&gateway).is_some_and(|sessions| sessions.contains(&id))
     }
 
     /// Hashes what was edited since the last call.

@@ -23,6 +23,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Effort {
     /// Steps left to this entry.
     left: u32,
+    /// Steps this entry has taken.
+    taken: u64,
     /// Steps of all entries.
     pub(crate) counters: Counters,
 }
@@ -60,18 +62,17 @@ impl Counters {
 
 impl Effort {
     /// Nothing done, nothing left to do.
-    pub(crate) const NONE: Self = Self { left: 0, counters: Counters::NONE };
+    pub(crate) const NONE: Self = Self { left: 0, taken: 0, counters: Counters::NONE };
 
     /// Begins an entry.
     pub(crate) fn begin(&mut self) {
-        self.left = limits::WORK_PER_ENTRY_MAX;
+        (self.left, self.taken) = (limits::WORK_PER_ENTRY_MAX, 0);
         self.counters.entries += 1;
     }
 
     /// Ends an entry.
     pub(crate) fn end(&mut self) {
-        let steps = u64::from(limits::WORK_PER_ENTRY_MAX - self.left);
-        self.counters.steps_max = self.counters.steps_max.max(steps);
+        self.counters.steps_max = self.counters.steps_max.max(self.taken);
     }
 
     /// Whether this entry may begin another piece of work.
@@ -83,6 +84,7 @@ impl Effort {
     /// than is left.
     pub(crate) fn spend(&mut self, steps: u32) {
         self.left = self.left.saturating_sub(steps);
+        self.taken += u64::from(steps);
     }
 }
 

@@ -48,10 +48,9 @@ impl<T: Clone> SessionWindow<T> {
         if let Some(outcome) = self.outcomes.get(&number) {
             return Known::Repeated(outcome.clone());
         }
-        let floor = self.floor.max(acknowledged);
-        if number <= floor {
+        if number <= self.floor.max(acknowledged) {
             Known::Forgotten
-        } else if number - floor > limits::SESSION_WINDOW_COMMANDS_MAX as u64 {
+        } else if number - self.floor > limits::SESSION_WINDOW_COMMANDS_MAX as u64 {
             Known::Full
         } else {
             Known::New
@@ -245,6 +244,8 @@ mod tests {
         window.acknowledge(u64::MAX);
         assert_eq!(window.look(2, 0), Known::New);
         assert_eq!(window.look(1, 0), Known::Forgotten);
+        // Nor does it make room for more outcomes than a window may keep.
+        assert_eq!(window.look(66, 65), Known::Full);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn apply(
     offer: OfferId,
 ) -> Result<Done, Refusal> {
     let agent = authority::agent(actor)?;
-    let found = authority::live(turn.site, conversation)?;
+    let found = authority::open(turn.site, conversation)?;
     standing(found, offer, agent, turn.now)?;
     let unique = conversation.unique;
     turn.leave_line(unique);

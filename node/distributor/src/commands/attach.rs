@@ -18,11 +18,23 @@ pub(crate) fn apply(
 ) -> Result<Done, Refusal> {
     check(turn, actor, session, subject)?;
     let known = turn.site.sessions.get(session);
-    let same = known.is_some_and(|s| s.gateway == gateway && s.state == SessionState::Up);
+    let same = known.is_some_and(|s| s.gateway == gateway && s.state == SessionState::Up)
+        && !turn.site.is_being_lost(session, gateway);
     if !same {
         turn.attach(session, subject, gateway);
     }
     Ok(Done::Ok)
+}
+
+/// Refuses a session whose gateway can have no lease.
+pub(crate) fn without_lease(
+    turn: &Turn,
+    actor: Actor,
+    session: SessionId,
+    subject: Subject,
+) -> Refusal {
+    let limit = || Refusal::LimitReached { limit: "gateways_per_shard_max".to_owned() };
+    check(turn, actor, session, subject).err().unwrap_or_else(limit)
 }
 
 fn check(turn: &Turn, actor: Actor, id: SessionId, subject: Subject) -> Result<(), Refusal> {

@@ -25,7 +25,7 @@ pub(crate) fn apply(
     if reason.is_some_and(|reason| !turn.site.reasons.contains_key(&reason)) {
         return Err(Refusal::ReasonUnknown);
     }
-    let found = authority::live(turn.site, conversation)?;
+    let found = authority::open(turn.site, conversation)?;
     accept::standing(found, offer, agent, turn.now)?;
     let unique = conversation.unique;
     let delay_ms = turn.queue(found.queue).plan.decline_delay_ms;

@@ -47,7 +47,7 @@ fn assigned(
     conversation: ConversationId,
 ) -> Result<(Stage, rotary_proto::QueueId), Refusal> {
     let agent = authority::agent(actor)?;
-    let found = authority::live(turn.site, conversation)?;
+    let found = authority::open(turn.site, conversation)?;
     authority::serves(found, agent)?;
     Ok((found.stage, found.queue))
 }

@@ -25,7 +25,7 @@ pub(crate) struct Arrival {
 /// Opens a conversation, puts it in line and looks for an agent.
 pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<Done, Refusal> {
     check(turn, actor, &arrival)?;
-    turn.reserve_class()?;
+    turn.reserve_class(arrival.queue, arrival.channel, &arrival.skills)?;
     let Arrival { conversation, queue, channel, customer, attributes, item, .. } = arrival;
     let (now, unique) = (turn.now, conversation.unique);
     let priority = arrival.priority.unwrap_or(turn.queue(queue).plan.priority);

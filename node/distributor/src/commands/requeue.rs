@@ -16,8 +16,11 @@ pub(crate) fn apply(
     priority: Option<Priority>,
 ) -> Result<Done, Refusal> {
     let stage = check(turn, actor, conversation, queue)?;
-    turn.reserve_class()?;
     let unique = conversation.unique;
+    let found = turn.conversation(unique);
+    let (target, channel, skills) =
+        (queue.unwrap_or(found.queue), found.channel, found.skills.clone());
+    turn.reserve_class(target, channel, &skills)?;
     match stage {
         Stage::Waiting => turn.leave_line(unique),
         Stage::Offered { .. } => {

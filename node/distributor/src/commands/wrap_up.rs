@@ -29,6 +29,9 @@ pub(crate) fn apply(
     match found.stage {
         Stage::WrapUp { agent: serving, .. } if serving == agent => {}
         Stage::WrapUp { .. } => return Err(Refusal::NotYours),
+        Stage::Assigned { agent: serving, .. } if serving != agent => {
+            return Err(Refusal::NotYours);
+        }
         _ => return Err(Refusal::NotInWrapUp),
     }
     if disposition.is_none() && turn.queue(found.queue).plan.disposition_required {

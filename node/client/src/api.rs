@@ -1,0 +1,360 @@
+//! Requests over HTTP, retried until their outcome is known.
+//!
+//! The rules, in the order of their application:
+//!
+//! 1. No connection: certainly not done. The next gateway is tried.
+//! 2. No answer, or an answer that says *unknown*: it is sent again under the same key. From there
+//!    on only an acknowledgement or a refusal *from the log* ends the doubt; a door's refusal of
+//!    the retry says nothing about the first attempt.
+//! 3. *Definite* and worth waiting for (503, 429): it is sent again after a while.
+//! 4. Anything else is the answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use rotary_proto::{Position, RequestId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backoff::Backoff;
+use crate::gateway::Gateway;
+use crate::http::{Answer, Http, HttpError, Outgoing};
+
+/// How long to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For one attempt.
+    pub attempt: Duration,
+    /// For all attempts of one request.
+    pub total: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { attempt: Duration::from_secs(3), total: Duration::from_secs(30) }
+    }
+}
+
+/// A definite yes.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    /// Where in which log it was decided; absent for what no log decided.
+    pub position: Option<Position>,
+    /// Whether this is the kept answer to an earlier attempt.
+    pub repeated: bool,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Acknowledged {
+    /// The body as `T`.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreadable`] for another shape.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_slice(&self.body).map_err(|error| ApiError::Unreadable(error.to_string()))
+    }
+}
+
+/// A definite no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable word.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+/// How a request that changes something ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It was done.
+    Acknowledged(Acknowledged),
+    /// It was certainly not done.
+    Refused(Refused),
+    /// Nobody knows. The same key may be sent again later.
+    Unknown(String),
+}
+
+impl Outcome {
+    /// The acknowledgement, for callers that need one.
+    ///
+    /// # Errors
+    /// [`ApiError`] for the two other ends.
+    pub fn acknowledged(self) -> Result<Acknowledged, ApiError> {
+        match self {
+            Self::Acknowledged(acknowledged) => Ok(acknowledged),
+            Self::Refused(refused) => Err(ApiError::Refused(refused)),
+            Self::Unknown(detail) => Err(ApiError::Unknown(detail)),
+        }
+    }
+}
+
+/// Why there is no answer to read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ApiError {
+    /// A definite no.
+    #[error("{}: {}", .0.code, .0.detail)]
+    Refused(Refused),
+    /// Nobody knows.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The answer has another shape than it should.
+    #[error("an answer that cannot be read: {0}")]
+    Unreadable(String),
+    /// No gateway answered a reading request in time.
+    #[error("no gateway answered: {0}")]
+    Unreachable(String),
+}
+
+/// The problem document of a failed request (RFC 9457).
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: String,
+    detail: String,
+    outcome: String,
+    retry_after_ms: Option<u64>,
+}
+
+/// Every gateway, as one credential sees it. Clones share connections.
+#[derive(Clone)]
+pub struct Api {
+    http: Http,
+    gateways: Arc<[Gateway]>,
+    next: Arc<AtomicUsize>,
+    token: Arc<str>,
+    patience: Patience,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Settled(Outcome),
+    /// Certainly not done; the wait that was asked for.
+    NotDone(Refused, Option<Duration>),
+    /// Perhaps done.
+    Doubt(String),
+}
+
+impl Api {
+    /// Speaks to `gateways` with `token`.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`] for an empty list.
+    pub fn new(gateways: Vec<Gateway>, token: &str, patience: Patience) -> Result<Self, ApiError> {
+        if gateways.is_empty() {
+            return Err(ApiError::Unreachable("the list of gateways is empty".to_owned()));
+        }
+        let http = Http::new(Duration::from_millis(500));
+        let next = Arc::new(AtomicUsize::new(0));
+        Ok(Self { http, gateways: gateways.into(), next, token: token.into(), patience })
+    }
+
+    /// The same gateways and connections, with another credential.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.into(), ..self.clone() }
+    }
+
+    /// One gateway only, with the same connections.
+    #[must_use]
+    pub fn only(&self, gateway: &Gateway) -> Self {
+        Self { gateways: Arc::from([gateway.clone()]), ..self.clone() }
+    }
+
+    /// Some of these gateways, with the same connections; all of them if none is chosen.
+    #[must_use]
+    pub fn among(&self, chosen: impl Fn(&Gateway) -> bool) -> Self {
+        let gateways: Vec<Gateway> = self.gateways.iter().filter(|g| chosen(g)).cloned().collect();
+        if gateways.is_empty() {
+            return self.clone();
+        }
+        Self { gateways: gateways.into(), ..self.clone() }
+    }
+
+    /// The same, with other patience.
+    #[must_use]
+    pub fn patient(&self, patience: Patience) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// The gateways.
+    pub fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// A key for one request that changes something.
+    pub fn key() -> RequestId {
+        RequestId(crate::unique())
+    }
+
+    /// Asks for a change under a new key.
+    pub async fn change<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Outcome {
+        self.change_as(Self::key(), method, path, body).await
+    }
+
+    /// Asks for a change under `key`, which may have been sent before.
+    pub async fn change_as<B: Serialize>(
+        &self,
+        key: RequestId,
+        method: Method,
+        path: &str,
+        body: &B,
+    ) -> Outcome {
+        let body = match serde_json::to_vec(body) {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
+                let detail = error.to_string();
+                return Outcome::Refused(Refused { status: 0, code: "malformed".into(), detail });
+            }
+        };
+        let key = uuid::Uuid::from_u128(key.0).to_string();
+        let request = Outgoing { method, path, token: &self.token, key: Some(&key), body };
+        self.settle(request).await
+    }
+
+    async fn settle(&self, request: Outgoing<'_>) -> Outcome {
+        let deadline = Instant::now() + self.patience.total;
+        let mut backoff = Backoff::standard();
+        let mut doubt: Option<String> = None;
+        let mut place = self.next.load(Ordering::Relaxed);
+        loop {
+            let gateway = &self.gateways[place % self.gateways.len()];
+            let answer = self.http.send(gateway, request.clone(), self.patience.attempt).await;
+            let wait = match judge(answer, doubt.is_some()) {
+                Attempt::Settled(outcome) => return outcome,
+                Attempt::NotDone(refused, wait) => {
+                    if Instant::now() >= deadline {
+                        return doubt.map_or(Outcome::Refused(refused), Outcome::Unknown);
+                    }
+                    wait
+                }
+                Attempt::Doubt(detail) => {
+                    if Instant::now() >= deadline {
+                        return Outcome::Unknown(detail);
+                    }
+                    doubt = Some(detail);
+                    None
+                }
+            };
+            place = self.turn_from(place);
+            tokio::time::sleep(backoff.delay().max(wait.unwrap_or_default())).await;
+        }
+    }
+
+    /// Moves on from a gateway that failed, for this request and those to come.
+    fn turn_from(&self, place: usize) -> usize {
+        let next = place.wrapping_add(1);
+        let _ = self.next.compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed);
+        next
+    }
+
+    /// Reads, from whichever gateway answers.
+    ///
+    /// # Errors
+    /// [`ApiError`] if it is refused, cannot be read, or nobody answers in time.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let answer = self.fetch(path).await?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| ApiError::Unreadable(format!("{path}: {error}")))
+    }
+
+    /// Reads, and gives the whole answer.
+    ///
+    /// # Errors
+    /// [`ApiError`] if it is refused or nobody answers in time.
+    pub async fn fetch(&self, path: &str) -> Result<Answer, ApiError> {
+        let deadline = Instant::now() + self.patience.total;
+        let mut backoff = Backoff::standard();
+        let mut place = self.next.load(Ordering::Relaxed);
+        loop {
+            let gateway = &self.gateways[place % self.gateways.len()];
+            let request = Outgoing {
+                method: Method::GET,
+                path,
+                token: &self.token,
+                key: None,
+                body: Bytes::new(),
+            };
+            let answer = self.http.send(gateway, request, self.patience.attempt).await;
+            let why = match answer {
+                Ok(answer) if answer.status.is_success() => return Ok(answer),
+                Ok(answer) if answer.status.is_server_error() => problem(&answer).detail,
+                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
+                    problem(&answer).detail
+                }
+                Ok(answer) => return Err(ApiError::Refused(refused(&answer))),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= deadline {
+                return Err(ApiError::Unreachable(format!("{path}: {why}")));
+            }
+            place = self.turn_from(place);
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    }
+}
+
+/// What an attempt came to, given whether an earlier one of the same key is in doubt.
+fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(HttpError::Connect { gateway, cause }) => {
+            let detail = format!("{gateway}: {cause}");
+            return Attempt::NotDone(
+                Refused { status: 0, code: "unreachable".into(), detail },
+                None,
+            );
+        }
+        Err(HttpError::Malformed(detail)) => {
+            let refused = Refused { status: 0, code: "malformed".into(), detail };
+            return Attempt::Settled(Outcome::Refused(refused));
+        }
+        Err(error @ HttpError::Broken { .. }) => return Attempt::Doubt(error.to_string()),
+    };
+    if answer.status.is_success() {
+        let position = answer.header("rotary-position").and_then(position);
+        let repeated = answer.header("rotary-repeated") == Some("true");
+        let body = answer.body;
+        return Attempt::Settled(Outcome::Acknowledged(Acknowledged { position, repeated, body }));
+    }
+    let problem = problem(&answer);
+    let refused = refused(&answer);
+    let waits = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+    if problem.outcome == "unknown" || (problem.code.is_empty() && answer.status.is_server_error())
+    {
+        Attempt::Doubt(format!("{}: {}", refused.code, refused.detail))
+    } else if waits.contains(&answer.status) && refused.code != "limit-reached" {
+        Attempt::NotDone(refused, problem.retry_after_ms.map(Duration::from_millis))
+    } else if refused.code == "outcome-forgotten" || (in_doubt && answer.status.as_u16() == 401) {
+        Attempt::Settled(Outcome::Unknown(format!("{}: {}", refused.code, refused.detail)))
+    } else {
+        Attempt::Settled(Outcome::Refused(refused))
+    }
+}
+
+fn problem(answer: &Answer) -> Problem {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
+}
+
+fn refused(answer: &Answer) -> Refused {
+    let problem = problem(answer);
+    let status = answer.status.as_u16();
+    let code = if problem.code.is_empty() { format!("http-{status}") } else { problem.code };
+    Refused { status, code, detail: problem.detail }
+}
+
+/// Reads `sh_3:1042`.
+fn position(text: &str) -> Option<Position> {
+    let (shard, index) = text.split_once(':')?;
+    Some(Position { shard: shard.parse().ok()?, index: index.parse().ok()? })
+}
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! Opening a session's socket: TCP, the WebSocket handshake, `hello`, then `welcome`.
+
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use rotary_proto::NodeId;
+use rotary_proto::frame::{ClientFrame, PROTOCOL, Retry, ServerFrame};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use super::SessionConfig;
+use crate::gateway::Gateway;
+
+/// The largest frame that is read: a supervisor's snapshot of a whole site.
+const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// An open WebSocket.
+pub(super) type Socket = WebSocketStream<TcpStream>;
+
+/// A socket on which a session is on.
+pub(super) struct Dialled {
+    pub(super) socket: Socket,
+    pub(super) node: NodeId,
+    pub(super) welcome: ServerFrame,
+}
+
+/// Why a session is not on.
+pub(super) enum DialError {
+    /// This gateway cannot; another may.
+    Failed(String),
+    /// The gateway gave its reason.
+    Bye { code: String, detail: String, retry: Retry },
+}
+
+impl From<String> for DialError {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// Opens a socket and sends `first`, a start or a resume.
+pub(super) async fn dial(
+    config: &SessionConfig,
+    gateway: &Gateway,
+    first: &ClientFrame,
+) -> Result<Dialled, DialError> {
+    let opening = async {
+        let mut socket = open(gateway).await?;
+        let node = match read(&mut socket).await? {
+            ServerFrame::Hello { node, .. } => node,
+            ServerFrame::Bye { code, detail, retry } => {
+                return Err(DialError::Bye { code, detail, retry });
+            }
+            other => return Err(format!("{other:?} instead of a hello").into()),
+        };
+        Ok((socket, node))
+    };
+    let (mut socket, node) = within(config.connect, "connection", opening).await?;
+    let welcoming = async {
+        write(&mut socket, first).await?;
+        match read(&mut socket).await? {
+            ServerFrame::Bye { code, detail, retry } => Err(DialError::Bye { code, detail, retry }),
+            welcome @ ServerFrame::Welcome { .. } => Ok(welcome),
+            other => Err(format!("{other:?} instead of a welcome").into()),
+        }
+    };
+    let welcome = within(config.welcome, "welcome", welcoming).await?;
+    Ok(Dialled { socket, node, welcome })
+}
+
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no {what} within {} ms", limit.as_millis()).into()),
+    }
+}
+
+async fn open(gateway: &Gateway) -> Result<Socket, DialError> {
+    let stream = TcpStream::connect(gateway.authority()).await.map_err(|e| e.to_string())?;
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    let url = format!("ws://{}/v1/session", gateway.authority());
+    let mut request = url.into_client_request().map_err(|e| e.to_string())?;
+    let protocol = HeaderValue::from_static(PROTOCOL);
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX));
+    let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
+    shaken.map(|(socket, _)| socket).map_err(|e| DialError::Failed(e.to_string()))
+}
+
+/// Sends one frame.
+pub(super) async fn write(socket: &mut Socket, frame: &ClientFrame) -> Result<(), String> {
+    let text = serde_json::to_string(frame).map_err(|error| error.to_string())?;
+    socket.send(Message::text(text)).await.map_err(|error| error.to_string())
+}
+
+/// Reads one frame, over anything that is not one.
+pub(super) async fn read(socket: &mut Socket) -> Result<ServerFrame, String> {
+    loop {
+        let message = match socket.next().await {
+            None => return Err("the socket closed".to_owned()),
+            Some(Err(error)) => return Err(error.to_string()),
+            Some(Ok(message)) => message,
+        };
+        match message {
+            Message::Text(text) => {
+                return serde_json::from_str(&text)
+                    .map_err(|error| format!("a frame that cannot be read: {error}"));
+            }
+            Message::Close(_) => return Err("the gateway closed the socket".to_owned()),
+            _ => {}
+        }
+    }
+}

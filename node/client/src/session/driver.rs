@@ -1,0 +1,356 @@
+//! The half of a session that owns the socket.
+//!
+//! It connects, resumes, pings, and carries frames between the socket and the pure halves. Reading
+//! has precedence: a socket is only called silent when nothing of it is left to read.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rotary_proto::SessionId;
+use rotary_proto::frame::{ClientFrame, Retry, ServerFrame};
+use tokio::sync::mpsc;
+
+use super::dial::{self, DialError, Dialled, Socket};
+use super::stream::Stream;
+use super::window::Window;
+use super::{Ask, End, Notice, SessionConfig, Welcomed};
+use crate::backoff::Backoff;
+use crate::gateway::Gateway;
+
+/// How often due commands, pings and silence are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long after giving up on a gateway its late welcome may still take the session over.
+const AFTERMATH: Duration = Duration::from_secs(15);
+/// Events after which the gateway is told how far they were seen.
+const ACK_EVERY: u64 = 64;
+
+/// Why a socket was left.
+enum Left {
+    Lost(String),
+    /// Asked to leave; wait at random up to this long.
+    Goaway(Duration),
+    Ended(End),
+    /// Nobody reads any more.
+    Unread,
+}
+
+/// Which session it is, once a gateway said so.
+struct Identity {
+    session: SessionId,
+    resume_token: String,
+}
+
+pub(super) struct Driver {
+    config: SessionConfig,
+    gateways: Vec<Gateway>,
+    place: usize,
+    asks: mpsc::Receiver<Ask>,
+    notices: mpsc::Sender<Notice>,
+    identity: Option<Identity>,
+    stream: Stream,
+    window: Window,
+    /// Asks that the window has no room for, in their order.
+    held: VecDeque<Ask>,
+    acked: u64,
+    heard: Instant,
+    pinged: Instant,
+    ticked: Instant,
+    /// When a gateway was last given up on that may yet take the session up.
+    given_up: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: SessionConfig,
+        asks: mpsc::Receiver<Ask>,
+        notices: mpsc::Sender<Notice>,
+    ) -> Self {
+        let (gateways, stream) = (config.gateways.clone(), Stream::new(&config.cursors));
+        let now = Instant::now();
+        Self {
+            config,
+            gateways,
+            place: 0,
+            asks,
+            notices,
+            identity: None,
+            stream,
+            window: Window::default(),
+            held: VecDeque::new(),
+            acked: 0,
+            heard: now,
+            pinged: now,
+            ticked: now,
+            given_up: None,
+        }
+    }
+
+    /// Holds the session until it ends.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::standard();
+        loop {
+            let gateway = self.gateways[self.place % self.gateways.len()].clone();
+            let left = match dial::dial(&self.config, &gateway, &self.first_frame()).await {
+                Ok(dialled) => {
+                    backoff.reset();
+                    self.serve(&gateway, dialled).await
+                }
+                Err(DialError::Failed(why)) => {
+                    self.given_up = Some(Instant::now());
+                    Left::Lost(why)
+                }
+                Err(DialError::Bye { code, detail, retry }) => farewell(code, detail, retry),
+            };
+            let left = self.unless_own_doing(left);
+            self.place += 1;
+            let mut wait = backoff.delay();
+            match left {
+                Left::Lost(why) => {
+                    if self.notices.send(Notice::Lost { gateway, why }).await.is_err() {
+                        return;
+                    }
+                }
+                Left::Goaway(within) => wait = within.mul_f64(rand::random::<f64>()),
+                Left::Ended(end) => {
+                    let _ = self.notices.send(Notice::Ended(end)).await;
+                    return;
+                }
+                Left::Unread => return,
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// A session that is taken over by a gateway that this client gave up on is still its own.
+    fn unless_own_doing(&self, left: Left) -> Left {
+        let recent = self.given_up.is_some_and(|at| at.elapsed() < AFTERMATH);
+        match left {
+            Left::Ended(End::Closed { code, detail, .. }) if code == "taken-over" && recent => {
+                Left::Lost(format!("{code}: {detail}"))
+            }
+            left => left,
+        }
+    }
+
+    fn first_frame(&self) -> ClientFrame {
+        match &self.identity {
+            None => ClientFrame::Start {
+                token: self.config.token.clone(),
+                cursors: self.config.cursors.clone(),
+            },
+            Some(identity) => ClientFrame::Resume {
+                resume_token: identity.resume_token.clone(),
+                cursors: self.stream.cursors(),
+                seq: self.stream.seq(),
+                unacknowledged: self.window.unanswered(),
+            },
+        }
+    }
+
+    /// Carries frames until the socket is left.
+    async fn serve(&mut self, gateway: &Gateway, dialled: Dialled) -> Left {
+        let Dialled { mut socket, node, welcome } = dialled;
+        let welcomed = self.welcomed(gateway, node, welcome);
+        let (notice, frames) = match welcomed {
+            Ok(pair) => pair,
+            Err(left) => return left,
+        };
+        if self.notices.send(notice).await.is_err() {
+            return Left::Unread;
+        }
+        for frame in frames {
+            if let Err(why) = dial::write(&mut socket, &frame).await {
+                return Left::Lost(why);
+            }
+        }
+        loop {
+            if let Err(left) = self.turn(&mut socket).await {
+                return left;
+            }
+        }
+    }
+
+    /// Takes a `welcome`: the notice for the reader, and the commands to send again.
+    fn welcomed(
+        &mut self,
+        gateway: &Gateway,
+        node: rotary_proto::NodeId,
+        frame: ServerFrame,
+    ) -> Result<(Notice, Vec<ClientFrame>), Left> {
+        let ServerFrame::Welcome {
+            session,
+            subject,
+            sites,
+            mode,
+            seq,
+            resume_token,
+            gateways,
+            results,
+        } = frame
+        else {
+            return Err(Left::Lost("no welcome".to_owned()));
+        };
+        let resumed = self.identity.is_some();
+        let now = Instant::now();
+        let outage = if resumed { now - self.heard } else { Duration::ZERO };
+        if let Some(identity) = &self.identity
+            && identity.session != session
+        {
+            return Err(Left::Lost(format!("welcomed as another session, {session}")));
+        }
+        self.identity = Some(Identity { session, resume_token });
+        self.stream.welcomed(mode, seq).map_err(|fault| Left::Ended(End::Fault(fault)))?;
+        self.learn(&gateways);
+        (self.heard, self.pinged, self.acked) = (now, now, seq);
+        for result in results {
+            self.window.settle(result, now);
+        }
+        let frames = self.window.all();
+        let resent = frames.len();
+        let gateway = gateway.clone();
+        let welcomed =
+            Welcomed { session, subject, sites, mode, seq, gateway, node, outage, resent };
+        Ok((Notice::Welcome(Box::new(welcomed)), frames))
+    }
+
+    /// Remembers gateways that a welcome named.
+    fn learn(&mut self, gateways: &[String]) {
+        let known = gateways.iter().filter_map(|text| text.parse::<Gateway>().ok());
+        for gateway in known {
+            if !self.gateways.contains(&gateway) && self.gateways.len() < 64 {
+                self.gateways.push(gateway);
+            }
+        }
+    }
+
+    /// One thing: a frame read, an ask, or a look at the time.
+    async fn turn(&mut self, socket: &mut Socket) -> Result<(), Left> {
+        self.release(socket).await?;
+        let tick = tokio::time::sleep_until((self.ticked + TICK).into());
+        if self.ticked.elapsed() > 2 * TICK {
+            self.beat(socket).await?;
+        }
+        let listens = self.held.is_empty();
+        tokio::select! {
+            biased;
+            frame = dial::read(socket) => {
+                self.heard = Instant::now();
+                let frame = frame.map_err(Left::Lost)?;
+                self.receive(socket, frame).await
+            }
+            ask = self.asks.recv(), if listens => match ask {
+                Some(ask) => self.ask(socket, ask).await,
+                None => self.ask(socket, Ask::Bye).await,
+            },
+            () = tick => {
+                let silence = self.heard.elapsed();
+                if silence > self.config.silence {
+                    let why = format!("nothing was heard for {} ms", silence.as_millis());
+                    return Err(Left::Lost(why));
+                }
+                self.beat(socket).await
+            }
+        }
+    }
+
+    /// Sends what was held back, as far as there is room.
+    async fn release(&mut self, socket: &mut Socket) -> Result<(), Left> {
+        while let Some(ask) = self.held.pop_front() {
+            let waits = matches!(&ask, Ask::Command { site, .. } if !self.window.has_room(*site));
+            if waits {
+                self.held.push_front(ask);
+                return Ok(());
+            }
+            self.ask(socket, ask).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, socket: &mut Socket, ask: Ask) -> Result<(), Left> {
+        let frame = match ask {
+            Ask::Command { site, .. } if !self.window.has_room(site) => {
+                self.held.push_back(ask);
+                return Ok(());
+            }
+            Ask::Command { site, command, reply } => self.window.admit(site, command, reply),
+            Ask::Signal { conversation, signal } => {
+                Some(ClientFrame::Signal { conversation, signal })
+            }
+            Ask::Bye => {
+                let _ = dial::write(socket, &ClientFrame::Bye {}).await;
+                let _ = socket.close(None).await;
+                return Err(Left::Ended(End::Bye));
+            }
+        };
+        match frame {
+            Some(frame) => dial::write(socket, &frame).await.map_err(Left::Lost),
+            None => Ok(()),
+        }
+    }
+
+    async fn receive(&mut self, socket: &mut Socket, frame: ServerFrame) -> Result<(), Left> {
+        let faulty = |fault| Left::Ended(End::Fault(fault));
+        let notice = match frame {
+            ServerFrame::Event(event) => {
+                self.stream.event(&event).map_err(faulty)?;
+                Notice::Event(event)
+            }
+            ServerFrame::Snapshot { cursor, state } => {
+                self.stream.snapshot(cursor).map_err(faulty)?;
+                Notice::Snapshot { cursor, state }
+            }
+            ServerFrame::Result(result) => {
+                self.window.settle(result, Instant::now());
+                return Ok(());
+            }
+            ServerFrame::Signal { conversation, signal, .. } => {
+                Notice::Signal { conversation, signal }
+            }
+            ServerFrame::Goaway { reconnect_within_ms, .. } => {
+                return Err(Left::Goaway(Duration::from_millis(reconnect_within_ms)));
+            }
+            ServerFrame::Bye { code, detail, retry } => return Err(farewell(code, detail, retry)),
+            ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => return Ok(()),
+            ServerFrame::Welcome { .. } => {
+                return Err(Left::Lost("a second welcome on one socket".to_owned()));
+            }
+        };
+        self.notices.send(notice).await.map_err(|_| Left::Unread)?;
+        if self.stream.seq() >= self.acked + ACK_EVERY {
+            self.ack(socket).await?;
+        }
+        Ok(())
+    }
+
+    async fn ack(&mut self, socket: &mut Socket) -> Result<(), Left> {
+        self.acked = self.stream.seq();
+        dial::write(socket, &ClientFrame::Ack { seq: self.acked }).await.map_err(Left::Lost)
+    }
+
+    /// Sends what is due by now: commands again, pings, acknowledgements.
+    async fn beat(&mut self, socket: &mut Socket) -> Result<(), Left> {
+        let now = Instant::now();
+        self.ticked = now;
+        for frame in self.window.due(now) {
+            dial::write(socket, &frame).await.map_err(Left::Lost)?;
+        }
+        if now - self.pinged >= self.config.ping {
+            self.pinged = now;
+            let ping = ClientFrame::Ping { t: self.stream.seq() };
+            dial::write(socket, &ping).await.map_err(Left::Lost)?;
+            if self.stream.seq() > self.acked {
+                self.ack(socket).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a `bye` means for the session.
+fn farewell(code: String, detail: String, retry: Retry) -> Left {
+    match retry {
+        Retry::Resume => Left::Lost(format!("{code}: {detail}")),
+        Retry::Restart => Left::Ended(End::Closed { code, detail, restart: true }),
+        Retry::Never => Left::Ended(End::Closed { code, detail, restart: false }),
+    }
+}

@@ -1,0 +1,247 @@
+//! The directory's state, and the one way to change it.
+
+use std::collections::BTreeMap;
+
+use rotary_proto::{Name, PrincipalId, ShardId, SiteId, Stamp, TenantId, limits};
+
+use crate::FIRST_PRINCIPAL;
+use crate::command::{
+    DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
+    DirectoryOutcome, DirectoryRefusal,
+};
+use crate::window::{Kept, Known, Window};
+
+/// Most tenants of one cluster.
+const TENANTS_MAX: usize = 65_536;
+/// Most data shards of one cluster.
+const SHARDS_MAX: u32 = 1_024;
+
+/// What one entry came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// For its proposer.
+    pub answer: DirectoryAnswer,
+    /// What became true.
+    pub events: Vec<DirectoryEvent>,
+}
+
+/// A tenant as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Which.
+    pub tenant: TenantId,
+    /// What people call it.
+    pub name: Name,
+}
+
+/// A site as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteRow {
+    /// Which.
+    pub site: SiteId,
+    /// Where it lives.
+    pub shard: ShardId,
+    /// What people call it.
+    pub name: Name,
+}
+
+/// Everything the directory knows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// Data shards `sh_1` to this; 0 before the cluster is founded.
+    shards: u32,
+    tenants: BTreeMap<TenantId, Name>,
+    sites: BTreeMap<SiteId, (ShardId, Name)>,
+    /// How many sites each data shard has; every data shard has an entry.
+    placed: BTreeMap<ShardId, u32>,
+    /// The last principal's number, beside [`FIRST_PRINCIPAL`].
+    principals: u32,
+    window: Window,
+    last_stamp: Stamp,
+}
+
+impl Directory {
+    /// A directory that knows nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies one entry. The stamp is clamped to be strictly rising.
+    pub fn apply(&mut self, index: u64, stamp: Stamp, entry: DirectoryEntry) -> Applied {
+        self.advance(stamp);
+        if let Some(key) = entry.origin {
+            match self.window.look(key) {
+                Known::Answered(Kept { outcome, index }) => {
+                    let answer = DirectoryAnswer { outcome, repeated: true, index };
+                    return Applied { answer, events: Vec::new() };
+                }
+                Known::Forgotten => return refused(index, DirectoryRefusal::OutcomeForgotten),
+                Known::New => {}
+            }
+        }
+        let (outcome, events) = match self.execute(entry.command) {
+            Ok((done, events)) => (DirectoryOutcome::Done(done), events),
+            Err(refusal) => (DirectoryOutcome::Refused(refusal), Vec::new()),
+        };
+        if let Some(key) = entry.origin {
+            let kept = Kept { outcome: outcome.clone(), index };
+            self.window.keep(self.last_stamp, key, kept);
+        }
+        Applied { answer: DirectoryAnswer { outcome, repeated: false, index }, events }
+    }
+
+    /// Applies an entry whose bytes are not a command of this build.
+    pub fn refuse_malformed(&mut self, index: u64, stamp: Stamp) -> Applied {
+        self.advance(stamp);
+        refused(index, DirectoryRefusal::Malformed)
+    }
+
+    fn advance(&mut self, stamp: Stamp) {
+        let next = stamp.after(self.last_stamp);
+        assert!(next > self.last_stamp, "shard time rises with every entry");
+        self.last_stamp = next;
+    }
+
+    /// The stamp of the last entry applied.
+    pub fn last_stamp(&self) -> Stamp {
+        self.last_stamp
+    }
+
+    /// How many data shards there are; 0 before the cluster is founded.
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// Where a site lives.
+    pub fn shard_of(&self, site: SiteId) -> Option<ShardId> {
+        self.sites.get(&site).map(|(shard, _)| *shard)
+    }
+
+    /// Whether there is such a tenant.
+    pub fn has_tenant(&self, tenant: TenantId) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
+    /// All tenants, in order of their ids.
+    pub fn tenants(&self) -> impl Iterator<Item = TenantRow> {
+        self.tenants.iter().map(|(tenant, name)| TenantRow { tenant: *tenant, name: name.clone() })
+    }
+
+    /// All sites, or those of one tenant, in order of their ids.
+    pub fn sites(&self, tenant: Option<TenantId>) -> impl Iterator<Item = SiteRow> {
+        let ours = move |site: &SiteId| tenant.is_none_or(|tenant| site.tenant == tenant);
+        self.sites.iter().filter(move |(site, _)| ours(site)).map(|(site, (shard, name))| SiteRow {
+            site: *site,
+            shard: *shard,
+            name: name.clone(),
+        })
+    }
+
+    fn execute(
+        &mut self,
+        command: DirectoryCommand,
+    ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
+        match command {
+            DirectoryCommand::Found { shards } => self.found(shards),
+            DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
+            DirectoryCommand::CreateSite { tenant, name, shard } => {
+                self.create_site(tenant, name, shard)
+            }
+            DirectoryCommand::CreatePrincipal { tenant } => self.create_principal(tenant),
+        }
+    }
+
+    fn found(
+        &mut self,
+        shards: u32,
+    ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            let rule = format!("1 to {SHARDS_MAX} data shards");
+            return Err(DirectoryRefusal::BadValue { field: "shards".to_owned(), rule });
+        }
+        if self.shards > 0 {
+            return Ok((DirectoryDone::Ok, Vec::new()));
+        }
+        self.shards = shards;
+        self.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
+        Ok((DirectoryDone::Ok, vec![DirectoryEvent::Founded { shards }]))
+    }
+
+    fn create_tenant(
+        &mut self,
+        name: Name,
+    ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
+        if self.tenants.len() >= TENANTS_MAX {
+            return Err(limit("tenants_max"));
+        }
+        let tenant = TenantId(self.tenants.len() as u32 + 1);
+        let before = self.tenants.insert(tenant, name.clone());
+        assert!(before.is_none(), "numbers of tenants are never used twice");
+        Ok((DirectoryDone::Tenant(tenant), vec![DirectoryEvent::TenantCreated { tenant, name }]))
+    }
+
+    fn create_site(
+        &mut self,
+        tenant: TenantId,
+        name: Name,
+        shard: Option<ShardId>,
+    ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
+        let shard = self.place(tenant, shard)?;
+        let whole = SiteId { tenant, number: 0 }..=SiteId { tenant, number: u32::MAX };
+        let last = self.sites.range(whole).next_back().map_or(0, |(site, _)| site.number);
+        if last as usize >= limits::SITES_PER_TENANT_MAX {
+            return Err(limit("sites_per_tenant_max"));
+        }
+        let placed = self.placed.get_mut(&shard).expect("a placement names an existing shard");
+        if *placed as usize >= limits::SITES_PER_SHARD_MAX {
+            return Err(limit("sites_per_shard_max"));
+        }
+        *placed += 1;
+        let site = SiteId { tenant, number: last + 1 };
+        let before = self.sites.insert(site, (shard, name.clone()));
+        assert!(before.is_none(), "numbers of sites are never used twice");
+        let event = DirectoryEvent::SiteCreated { site, name, shard };
+        Ok((DirectoryDone::Site { site, shard }, vec![event]))
+    }
+
+    /// Checks that a site may be made, and says where.
+    fn place(&self, tenant: TenantId, named: Option<ShardId>) -> Result<ShardId, DirectoryRefusal> {
+        let fewest = self.placed.iter().min_by_key(|(shard, sites)| (**sites, **shard));
+        let (fewest, _) = fewest.ok_or(DirectoryRefusal::NotFounded)?;
+        if !self.tenants.contains_key(&tenant) {
+            return Err(DirectoryRefusal::TenantUnknown);
+        }
+        match named {
+            Some(shard) if self.placed.contains_key(&shard) => Ok(shard),
+            Some(_) => Err(DirectoryRefusal::ShardUnknown { shards: self.shards }),
+            None => Ok(*fewest),
+        }
+    }
+
+    fn create_principal(
+        &mut self,
+        tenant: Option<TenantId>,
+    ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
+        if tenant.is_some_and(|tenant| !self.tenants.contains_key(&tenant)) {
+            return Err(DirectoryRefusal::TenantUnknown);
+        }
+        let number = FIRST_PRINCIPAL.0.checked_add(self.principals + 1);
+        let principal = PrincipalId(number.ok_or_else(|| limit("principals_max"))?);
+        self.principals += 1;
+        let event = DirectoryEvent::PrincipalCreated { principal, tenant };
+        Ok((DirectoryDone::Principal(principal), vec![event]))
+    }
+}
+
+fn refused(index: u64, refusal: DirectoryRefusal) -> Applied {
+    let outcome = DirectoryOutcome::Refused(refusal);
+    Applied { answer: DirectoryAnswer { outcome, repeated: false, index }, events: Vec::new() }
+}
+
+fn limit(name: &str) -> DirectoryRefusal {
+    DirectoryRefusal::LimitReached { limit: name.to_owned() }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,225 @@
+//! The command line.
+//!
+//! `server` and `cluster init` work on this machine; everything else speaks the public HTTP API and
+//! nothing else, so it can do no more than its token may. What was asked for goes to standard
+//! output, as a table or as JSON; everything said beside it goes to standard error.
+
+mod client;
+mod cluster;
+pub(crate) mod exit;
+mod inspect;
+mod output;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use rotary_client::Gateway;
+use rotary_proto::{ConversationId, SiteId};
+
+use crate::config::Config;
+use crate::server::{self, ServerOptions, StartError};
+use crate::{demo, load, simulate_day};
+use output::Format;
+
+/// A fault-tolerant distributor of calls and chats.
+#[derive(Debug, Parser)]
+#[command(name = "rotary", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a node until it is told to stop.
+    Server(ServerArgs),
+    /// Makes a cluster, or shows how one is doing.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Looks at queues.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Looks at a conversation.
+    #[command(subcommand)]
+    Conversation(ConversationCommand),
+    /// Makes tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Puts load on a cluster, and proves what it kept.
+    #[command(subcommand)]
+    Load(load::LoadCommand),
+    /// Judges the ledger of a load against what every node tells.
+    Verify(load::VerifyArgs),
+    /// A whole cluster with traffic, and keys to break it.
+    Demo(demo::DemoArgs),
+    /// A contact centre's day in seconds: the real distributor in virtual time.
+    SimulateDay(Box<simulate_day::SimulateDayArgs>),
+    /// Says which build this is.
+    Version,
+}
+
+/// `rotary server`.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The node's configuration, as `rotary cluster init` writes it.
+    #[arg(long, env = "ROTARY_CONFIG", default_value = "rotary.toml")]
+    config: PathBuf,
+    /// A key of the configuration, over file and environment: `section.key=value`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Write node, process id and addresses there, as JSON, once they are taken.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+    /// Stop when standard input ends: for a parent that may die.
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+/// `rotary cluster`.
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Writes a ready directory for each node of a new cluster.
+    Init(cluster::InitArgs),
+    /// Shows nodes and shards.
+    Status(Remote),
+}
+
+/// `rotary queue`.
+#[derive(Debug, Subcommand)]
+enum QueueCommand {
+    /// Lists the queues of a site.
+    Ls {
+        /// Which site, e.g. st_1.1.
+        #[arg(long)]
+        site: SiteId,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `rotary conversation`.
+#[derive(Debug, Subcommand)]
+enum ConversationCommand {
+    /// Shows where it is in its life.
+    Show {
+        /// Which one.
+        id: ConversationId,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Tells its story, event by event.
+    Trace {
+        /// Which one.
+        id: ConversationId,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `rotary token`.
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Makes a token that is no wider than the one that makes it.
+    Create(token::CreateArgs),
+}
+
+/// Where the API is, who asks, and how to show the answer.
+#[derive(Debug, Args)]
+struct Remote {
+    /// A node of the cluster.
+    #[arg(long, env = "ROTARY_URL", default_value = "http://127.0.0.1:7080")]
+    url: Gateway,
+    /// A token that may do this.
+    #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
+    token: String,
+    /// How to show the answer.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let code = match runtime {
+        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Err(error) => fail(exit::ERROR, &error),
+    };
+    ExitCode::from(code)
+}
+
+async fn execute(command: Command) -> u8 {
+    let done = match command {
+        Command::Server(args) => return serve(args).await,
+        Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
+        Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
+        Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
+        Command::Conversation(ConversationCommand::Show { id, remote }) => {
+            inspect::conversation(id, &remote).await
+        }
+        Command::Conversation(ConversationCommand::Trace { id, remote }) => {
+            inspect::trace(id, &remote).await
+        }
+        Command::Token(TokenCommand::Create(args)) => token::create(args).await,
+        Command::Load(command) => return judged(load::command(command).await),
+        Command::Verify(args) => return judged(load::verify(args).await),
+        Command::Demo(args) => return judged(demo::command(args).await),
+        Command::SimulateDay(args) => return judged(simulate_day::run(&args)),
+        Command::Version => {
+            println!("rotary {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => exit::OK,
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+async fn serve(args: ServerArgs) -> u8 {
+    let ServerArgs { config, set, ready_file, exit_with_stdin } = args;
+    let options = ServerOptions { ready_file, exit_with_stdin };
+    let ran = match Config::load(&config, &set) {
+        Ok(config) => server::run(config, options).await,
+        Err(error) => Err(StartError::from(error)),
+    };
+    match ran {
+        Ok(()) => exit::OK,
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+/// What a load or demo came to.
+fn judged(kept: anyhow::Result<bool>) -> u8 {
+    match kept {
+        Ok(true) => exit::OK,
+        Ok(false) => exit::UNHEALTHY,
+        Err(error) => fail(exit::ERROR, &format!("{error:#}")),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
+    eprintln!("rotary: {error}");
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ids_are_checked_where_they_are_given() {
+        let wrong = ["rotary", "queue", "ls", "--site", "qu_1", "--token", "x"];
+        let error = Cli::try_parse_from(wrong).expect_err("not a site");
+        assert!(error.to_string().contains("is not a site id"), "{error}");
+    }
+}

@@ -1,0 +1,151 @@
+//! `rotary cluster`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::client::{CliError, read_value};
+use crate::cli::output::{Format, Table, cell, rows};
+use crate::cli::{Remote, exit, fail};
+use crate::cluster::{Made, Plan, init as make};
+
+/// `rotary cluster init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Where to make the nodes' directories.
+    #[arg(long, visible_alias = "folder")]
+    dir: PathBuf,
+    /// How many nodes, 1 to 9; three survive the loss of one.
+    #[arg(long, default_value_t = 3)]
+    nodes: u64,
+    /// The address that the nodes listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// Node N takes this port + 10 (N - 1) for clients (TCP), and that + 2 for peers (UDP).
+    #[arg(long, visible_alias = "port-base", default_value_t = 7080)]
+    base_port: u16,
+    /// Data shards; they cannot be changed afterwards.
+    #[arg(long, default_value_t = 8)]
+    shards: u32,
+    /// The cluster's id, 1 to 40 of a-z, 0-9 and inner -; made up if absent.
+    #[arg(long)]
+    id: Option<String>,
+    /// How to show what was made.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// `rotary cluster init`
+pub(crate) fn init(args: InitArgs) -> u8 {
+    let InitArgs { dir, nodes, listen, base_port, shards, id, output } = args;
+    let plan = Plan { dir, nodes, listen, base_port, shards, id };
+    match make(&plan) {
+        Ok(made) => {
+            match output {
+                Format::Json => match serde_json::to_string_pretty(&made) {
+                    Ok(json) => println!("{json}"),
+                    Err(error) => return fail(exit::ERROR, &error),
+                },
+                Format::Table => print!("{}", next_steps(&plan, &made)),
+            }
+            exit::OK
+        }
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+fn next_steps(plan: &Plan, made: &Made) -> String {
+    let start = made
+        .nodes
+        .iter()
+        .map(|node| format!("  rotary server --config {}\n", node.config.display()));
+    let url = made.nodes.first().map_or("", |node| &node.url);
+    format!(
+        "Cluster {id}: {count} nodes in {dir}\n\n\
+         Start each node, here or on its own machine:\n\n{start}\n\
+         The first administrator's token (also in {token_file}, for your eyes only):\n\n\
+         \x20 {token}\n\n\
+         Then:\n\n\
+         \x20 export ROTARY_URL={url} ROTARY_TOKEN=$(cat {token_file})\n\
+         \x20 rotary cluster status\n\
+         \x20 open {url}/ and paste the token\n\n\
+         Keep {authority} offline: whoever has it can join the cluster.\n",
+        id = made.cluster,
+        count = made.nodes.len(),
+        dir = plan.dir.display(),
+        start = start.collect::<String>(),
+        token_file = plan.dir.join("admin.token").display(),
+        token = made.token,
+        authority = plan.dir.join("authority/ca.key").display(),
+    )
+}
+
+/// `rotary cluster status`
+pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
+    let cluster = read_value(remote, "/v1/cluster").await?;
+    if remote.output == Format::Json {
+        println!("{cluster:#}");
+    } else {
+        print!("{}\n{}", nodes(&cluster), shards(&cluster));
+    }
+    let without = rows(&cluster["shards"]).iter().filter(|shard| shard["leader"].is_null());
+    let without: Vec<String> = without.map(|shard| cell(&shard["shard"])).collect();
+    let away = rows(&cluster["nodes"]).iter().filter(|node| node["connected"] != true);
+    let away: Vec<String> = away.map(|node| cell(&node["node"])).collect();
+    match (without.as_slice(), away.as_slice()) {
+        ([], []) => Ok(()),
+        ([], away) => Err(CliError::Unhealthy(format!("not connected: {}", away.join(", ")))),
+        (without, _) => Err(CliError::Unhealthy(format!("no leader: {}", without.join(", ")))),
+    }
+}
+
+fn nodes(cluster: &Value) -> Table {
+    let mut table = Table::new(["NODE", "URL", "PEER", "CONNECTED", "LEADS"]);
+    for node in rows(&cluster["nodes"]) {
+        let of = |key: &str| cell(&node[key]);
+        table.row([of("node"), of("url"), of("peer"), of("connected"), of("leads")]);
+    }
+    table
+}
+
+fn shards(cluster: &Value) -> Table {
+    let mut table = Table::new(["SHARD", "LEADER", "TERM", "LAST", "APPLIED", "SITES"]);
+    for shard in rows(&cluster["shards"]) {
+        let of = |key: &str| cell(&shard[key]);
+        table.row([of("shard"), of("leader"), of("term"), of("last"), of("applied"), of("sites")]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_next_steps_are_whole_commands() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let plan = Plan {
+            dir: dir.path().join("c"),
+            nodes: 1,
+            listen: IpAddr::from([127, 0, 0, 1]),
+            base_port: 7080,
+            shards: 1,
+            id: Some("blue".to_owned()),
+        };
+        let made = make(&plan).expect("an empty directory");
+        let text = next_steps(&plan, &made);
+        let config = made.nodes[0].config.display().to_string();
+        assert!(text.contains(&format!("rotary server --config {config}\n")), "{text}");
+        assert!(text.contains(&made.token) && text.contains("http://127.0.0.1:7080"), "{text}");
+    }
+
+    #[test]
+    fn what_is_absent_is_a_dash() {
+        let cluster = json!({"shards": [{"shard": "sh_1", "leader": null, "term": 3}]});
+        assert!(shards(&cluster).to_string().contains("sh_1   -       3"), "{}", shards(&cluster));
+    }
+}

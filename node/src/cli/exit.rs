@@ -1,0 +1,18 @@
+//! Exit codes, the same for every command.
+
+/// Done.
+pub(crate) const OK: u8 = 0;
+/// Not done.
+pub(crate) const ERROR: u8 = 1;
+/// Asked wrongly: flags or configuration.
+pub(crate) const USAGE: u8 = 2;
+/// What was asked for is not there.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// Something else is in the way.
+pub(crate) const CONFLICT: u8 = 4;
+/// The token may not.
+pub(crate) const AUTH: u8 = 5;
+/// The cluster is not as it should be.
+pub(crate) const UNHEALTHY: u8 = 10;
+/// It may have been done.
+pub(crate) const UNKNOWN: u8 = 11;

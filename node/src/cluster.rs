@@ -1,0 +1,260 @@
+//! Making a cluster: a directory for each node, ready to be started.
+//!
+//! ```text
+//! DIR/authority/    the cluster's own authority: keep its key offline, no node needs it
+//! DIR/admin.token   the first administrator's token
+//! DIR/node-N/       rotary.toml, tls/, token.secret, data/
+//! ```
+
+mod template;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use rotary_directory::FIRST_PRINCIPAL;
+use rotary_proto::NodeId;
+use rotary_storage::{DataDir, DataDirError};
+use rotary_transport::{CertificateError, ClusterAuthority};
+
+use crate::cli::exit;
+use crate::gateway::token::{Claims, Role, Tokens, unix_s};
+
+/// What the cluster is to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Where its directories are made.
+    pub(crate) dir: PathBuf,
+    /// How many nodes.
+    pub(crate) nodes: u64,
+    /// The address that every node listens on.
+    pub(crate) listen: IpAddr,
+    /// Node N takes this port + 10 (N - 1) for clients and the next but one for peers.
+    pub(crate) base_port: u16,
+    /// Data shards.
+    pub(crate) shards: u32,
+    /// The cluster's id; made up if absent.
+    pub(crate) id: Option<String>,
+}
+
+/// What was made.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Made {
+    pub(crate) cluster: String,
+    pub(crate) token: String,
+    pub(crate) nodes: Vec<MadeNode>,
+}
+
+/// A node's directory.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct MadeNode {
+    pub(crate) node: NodeId,
+    pub(crate) config: PathBuf,
+    pub(crate) url: String,
+    #[serde(skip)]
+    peer: SocketAddr,
+    #[serde(skip)]
+    public: SocketAddr,
+}
+
+/// Why a cluster cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    /// There is something already.
+    #[error("{0} is there already: choose another --dir, or remove it if it is not used")]
+    Exists(PathBuf),
+    /// The numbers do not fit.
+    #[error("{0}")]
+    Numbers(String),
+    /// Certificates cannot be made.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// A data directory cannot be made.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The operating system refuses.
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    /// There is no randomness to make secrets of.
+    #[error("no randomness for secrets: {0}")]
+    Randomness(String),
+}
+
+impl InitError {
+    /// The exit code of the process.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Exists(_) => exit::CONFLICT,
+            Self::Numbers(_) => exit::USAGE,
+            _ => exit::ERROR,
+        }
+    }
+}
+
+/// How long the first administrator's token is good for: ten years.
+const TOKEN_TTL_S: u64 = 10 * 365 * 24 * 3_600;
+
+/// Makes a cluster's directories.
+///
+/// # Errors
+/// [`InitError`]; what was made before an error stays, to be looked at.
+pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
+    let id = plan.id.clone().map_or_else(|| random_hex::<4>().map(|hex| format!("c-{hex}")), Ok)?;
+    let nodes = layout(plan)?;
+    if plan.dir.join("node-1").exists() || plan.dir.join("authority").exists() {
+        return Err(InitError::Exists(plan.dir.clone()));
+    }
+    let authority = ClusterAuthority::create(&id)?;
+    let of_authority = plan.dir.join("authority");
+    write(&of_authority.join("ca.pem"), authority.certificate_pem(), false)?;
+    write(&of_authority.join("ca.key"), authority.key_pem(), true)?;
+    let secret = random_hex::<32>()?;
+    for node in &nodes {
+        make_node(plan, &id, node, &nodes, &authority, &secret)?;
+    }
+    let token = first_token(&secret);
+    write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
+    Ok(Made { cluster: id, token, nodes })
+}
+
+fn layout(plan: &Plan) -> Result<Vec<MadeNode>, InitError> {
+    if !(1..=9).contains(&plan.nodes) {
+        return Err(InitError::Numbers(format!("--nodes {}: 1 to 9", plan.nodes)));
+    }
+    if !(1..=1_024).contains(&plan.shards) {
+        return Err(InitError::Numbers(format!("--shards {}: 1 to 1024", plan.shards)));
+    }
+    let node = |number: u64| {
+        let port = u64::from(plan.base_port) + 10 * (number - 1);
+        let port = |add| u16::try_from(port + add).ok().filter(|port| *port > 0);
+        let (Some(public), Some(peer)) = (port(0), port(2)) else {
+            let detail = format!("--base-port {}: ports end at 65535", plan.base_port);
+            return Err(InitError::Numbers(detail));
+        };
+        let public = SocketAddr::new(plan.listen, public);
+        Ok(MadeNode {
+            node: NodeId(number),
+            config: plan.dir.join(format!("node-{number}")).join("rotary.toml"),
+            url: format!("http://{public}"),
+            peer: SocketAddr::new(plan.listen, peer),
+            public,
+        })
+    };
+    (1..=plan.nodes).map(node).collect()
+}
+
+fn make_node(
+    plan: &Plan,
+    id: &str,
+    node: &MadeNode,
+    nodes: &[MadeNode],
+    authority: &ClusterAuthority,
+    secret: &str,
+) -> Result<(), InitError> {
+    let dir = plan.dir.join(format!("node-{}", node.node.0));
+    let pem = authority.issue(node.node)?;
+    write(&dir.join("tls/ca.pem"), authority.certificate_pem(), false)?;
+    write(&dir.join("tls/node.pem"), &pem.certificate, false)?;
+    write(&dir.join("tls/node.key"), &pem.key, true)?;
+    write(&dir.join("token.secret"), &format!("{secret}\n"), true)?;
+    DataDir::initialise(&dir.join("data"), id, node.node.0)?;
+    write(&node.config, &template::config(plan, id, node, nodes), false)
+}
+
+fn first_token(secret: &str) -> String {
+    Tokens::new(secret.as_bytes()).sign(&Claims {
+        role: Role::Administrator,
+        tenant: None,
+        site: None,
+        agent: None,
+        customer: None,
+        principal: FIRST_PRINCIPAL,
+        exp: unix_s() + TOKEN_TTL_S,
+    })
+}
+
+fn random_hex<const BYTES: usize>() -> Result<String, InitError> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| InitError::Randomness(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a file, for its owner's eyes only if it is secret.
+fn write(path: &Path, text: &str, secret: bool) -> Result<(), InitError> {
+    let failed = |source| InitError::Io { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(if secret { 0o600 } else { 0o644 });
+    }
+    #[cfg(not(unix))]
+    let _ = secret;
+    let mut file = options.open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn plan(dir: &Path) -> Plan {
+        Plan {
+            dir: dir.to_owned(),
+            nodes: 3,
+            listen: IpAddr::from([127, 0, 0, 1]),
+            base_port: 7080,
+            shards: 4,
+            id: None,
+        }
+    }
+
+    #[test]
+    fn every_node_gets_a_configuration_that_loads() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = init(&plan(dir.path())).expect("an empty directory");
+        assert_eq!(made.nodes.len(), 3);
+        for node in &made.nodes {
+            let config = Config::load(&node.config, &[]).expect("valid");
+            assert_eq!(config.node.id, node.node.0);
+            assert_eq!((config.cluster.shards, config.cluster.peers.len()), (4, 3));
+            assert_eq!(config.cluster.id, made.cluster);
+            assert!(config.tls.key_file.exists() && config.auth.token_secret_file.exists());
+            assert_eq!(config.listen.public.port() as u64, 7070 + 10 * node.node.0);
+        }
+        let again = init(&plan(dir.path())).expect_err("taken");
+        assert!(matches!(again, InitError::Exists(_)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secrets_are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        init(&plan(dir.path())).expect("an empty directory");
+        for path in
+            ["admin.token", "authority/ca.key", "node-2/token.secret", "node-2/tls/node.key"]
+        {
+            let mode = dir.path().join(path).metadata().expect(path).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{path}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for wrong in [
+            Plan { nodes: 0, ..plan(dir.path()) },
+            Plan { shards: 0, ..plan(dir.path()) },
+            Plan { base_port: 65_530, ..plan(dir.path()) },
+        ] {
+            assert!(matches!(init(&wrong), Err(InitError::Numbers(_))), "{wrong:?}");
+        }
+    }
+}

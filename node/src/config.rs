@@ -1,0 +1,281 @@
+//! What a node is told before it starts: flags over environment over file over defaults.
+//!
+//! `config/rotary.toml` lists every key with its default; a test keeps it equal to the code. The
+//! environment's form of `section.key` is `ROTARY_SECTION__KEY`. A key that nobody reads is refused
+//! with the nearest one that somebody does: a misspelt key must not pass for a default.
+
+mod keys;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) node: Node,
+    pub(crate) listen: Listen,
+    pub(crate) cluster: Cluster,
+    pub(crate) tls: Tls,
+    pub(crate) auth: Auth,
+    pub(crate) log: LogTimes,
+    pub(crate) session: Session,
+    pub(crate) telemetry: Telemetry,
+}
+
+/// This node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    /// Its number; 0 is none.
+    pub(crate) id: u64,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// HTTP and WebSocket, TCP.
+    pub(crate) public: SocketAddr,
+    /// Other nodes, UDP.
+    pub(crate) peer: SocketAddr,
+}
+
+/// The cluster it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    pub(crate) id: String,
+    /// Data shards that the cluster is founded with.
+    pub(crate) shards: u32,
+    pub(crate) peers: Vec<PeerNode>,
+}
+
+/// A node of the cluster, this one included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeerNode {
+    pub(crate) id: u64,
+    /// Where other nodes reach it, UDP.
+    pub(crate) peer: SocketAddr,
+    /// The base of its HTTP API, as clients reach it.
+    pub(crate) public: String,
+}
+
+/// Who this node is, and whom it believes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    pub(crate) ca_file: PathBuf,
+    pub(crate) cert_file: PathBuf,
+    pub(crate) key_file: PathBuf,
+}
+
+/// How tokens are signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Auth {
+    pub(crate) token_secret_file: PathBuf,
+}
+
+/// How shards elect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogTimes {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) election_min_ms: u64,
+    pub(crate) election_max_ms: u64,
+}
+
+/// How sessions are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Session {
+    pub(crate) heartbeat_ms: u64,
+}
+
+/// What the node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    /// Standard error, if empty.
+    pub(crate) log_file: PathBuf,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: 0, data_dir: "data".into() }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { public: ([127, 0, 0, 1], 7080).into(), peer: ([127, 0, 0, 1], 7082).into() }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { id: String::new(), shards: 8, peers: Vec::new() }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca_file: "tls/ca.pem".into(),
+            cert_file: "tls/node.pem".into(),
+            key_file: "tls/node.key".into(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { token_secret_file: "token.secret".into() }
+    }
+}
+
+impl Default for LogTimes {
+    fn default() -> Self {
+        Self { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600 }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { heartbeat_ms: 10_000 }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let log_format = LogFormat::Auto;
+        Self { log_level: "info".to_owned(), log_format, log_file: PathBuf::new() }
+    }
+}
+
+/// Why there is no configuration, and how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// There is no file.
+    #[error("{path}: {source}; `rotary cluster init` writes one")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// A key is not one.
+    #[error("{source_name}: unknown key `{key}`{}; every key is listed in config/rotary.toml",
+        nearest.as_ref().map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?")))]
+    UnknownKey { source_name: String, key: String, nearest: Option<String> },
+    /// A value is not one.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads a file, the environment, and flags of the form `section.key=value`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(crate) fn load(path: &Path, flags: &[String]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let file = Figment::from(Toml::string(&text));
+        let environment = Env::prefixed("ROTARY_").filter(|key| key.as_str().contains("__"));
+        let environment = Figment::from(environment.split("__"));
+        let flags = flags_of(flags)?;
+        let name = path.display().to_string();
+        for (figment, source) in
+            [(&file, name.as_str()), (&environment, "environment"), (&flags, "--set")]
+        {
+            keys::check(figment, source)?;
+        }
+        let merged = Figment::from(Serialized::defaults(Self::default()))
+            .merge(file)
+            .merge(environment)
+            .merge(flags);
+        let mut config: Self = merged.extract().map_err(|error| {
+            let errors: Vec<String> = error.into_iter().map(|error| error.to_string()).collect();
+            ConfigError::Value(format!("{name}: {}", errors.join("; ")))
+        })?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        config.check(&name)?;
+        Ok(config)
+    }
+
+    /// Paths are relative to the file that names them.
+    fn resolve(&mut self, base: &Path) {
+        let paths = [
+            &mut self.node.data_dir,
+            &mut self.tls.ca_file,
+            &mut self.tls.cert_file,
+            &mut self.tls.key_file,
+            &mut self.auth.token_secret_file,
+        ];
+        for path in paths {
+            *path = base.join(&*path);
+        }
+        if !self.telemetry.log_file.as_os_str().is_empty() {
+            self.telemetry.log_file = base.join(&self.telemetry.log_file);
+        }
+    }
+
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        let wrong = |what: String| Err(ConfigError::Value(format!("{name}: {what}")));
+        let id = self.node.id;
+        if !self.cluster.peers.iter().any(|peer| peer.id == id) {
+            return wrong(format!(
+                "node.id is {id}, and cluster.peers has no such node; `rotary cluster init` writes \
+                 a file for each node"
+            ));
+        }
+        let mut ids: Vec<u64> = self.cluster.peers.iter().map(|peer| peer.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() < self.cluster.peers.len() {
+            return wrong("cluster.peers names a node twice".to_owned());
+        }
+        if self.cluster.shards == 0 || self.cluster.shards > 1_024 {
+            return wrong(format!("cluster.shards is {}; 1 to 1024", self.cluster.shards));
+        }
+        if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
+            let ms = self.session.heartbeat_ms;
+            return wrong(format!("session.heartbeat_ms is {ms}; 100 to 3600000"));
+        }
+        Ok(())
+    }
+}
+
+/// Flags as a source of their own: `section.key=value`, the value as in the file.
+fn flags_of(flags: &[String]) -> Result<Figment, ConfigError> {
+    let mut figment = Figment::new();
+    for flag in flags {
+        let Some((key, value)) = flag.split_once('=') else {
+            return Err(ConfigError::Value(format!("--set {flag}: section.key=value expected")));
+        };
+        let value: figment::value::Value = value.parse().unwrap_or_else(|never| match never {});
+        figment = figment.merge((key.trim().to_owned(), value));
+    }
+    Ok(figment)
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! Which keys there are, and which of them somebody may have meant.
+
+use std::collections::BTreeSet;
+
+use figment::Figment;
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
+
+use super::{Config, ConfigError, PeerNode};
+
+/// Refuses a source that has a key which nobody reads.
+pub(super) fn check(source: &Figment, name: &str) -> Result<(), ConfigError> {
+    let known = known();
+    for key in keys_of(source) {
+        if !known.contains(&key) {
+            let nearest = nearest(&key, &known);
+            return Err(ConfigError::UnknownKey { source_name: name.to_owned(), key, nearest });
+        }
+    }
+    Ok(())
+}
+
+/// Every key that is read; `cluster.peers.id` stands for that of each entry.
+fn known() -> BTreeSet<String> {
+    let mut config = Config::default();
+    let address = config.listen.peer;
+    config.cluster.peers.push(PeerNode { id: 1, peer: address, public: String::new() });
+    keys_of(&Figment::from(Serialized::defaults(config)))
+}
+
+fn keys_of(figment: &Figment) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let dict = figment.extract::<Dict>().unwrap_or_default();
+    for (key, value) in &dict {
+        collect(key, value, &mut keys);
+    }
+    keys
+}
+
+fn collect(path: &str, value: &Value, keys: &mut BTreeSet<String>) {
+    match value {
+        Value::Dict(_, dict) => {
+            for (key, value) in dict {
+                collect(&format!("{path}.{key}"), value, keys);
+            }
+        }
+        Value::Array(_, items) if items.iter().any(|item| item.as_dict().is_some()) => {
+            items.iter().for_each(|item| collect(path, item, keys));
+        }
+        _ => {
+            keys.insert(path.to_owned());
+        }
+    }
+}
+
+/// The known key with the fewest differing letters, if it is near enough to be meant.
+fn nearest(key: &str, known: &BTreeSet<String>) -> Option<String> {
+    let scored = known.iter().map(|other| (distance(key, other), other));
+    let (differing, nearest) = scored.min()?;
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let same_name = known.iter().find(|other| last(other) == last(key));
+    match same_name {
+        Some(same) if differing > 3 => Some(same.clone()),
+        _ => (differing <= key.len().div_ceil(3)).then(|| nearest.clone()),
+    }
+}
+
+/// Levenshtein's distance: letters to insert, remove or replace.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[other.len()]
+}

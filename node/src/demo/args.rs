@@ -1,0 +1,94 @@
+//! The command line of `rotary demo`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::load::Options;
+
+/// What to do without eyes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Script {
+    /// Kill the leader of a shard with live conversations, once.
+    KillLeader,
+    /// Replay a whole day with kills spread over it.
+    BankDay,
+}
+
+/// `rotary demo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DemoArgs {
+    /// How many times faster than life people are.
+    #[arg(long, default_value_t = 60.0)]
+    pub speed: f64,
+    /// What to do without eyes.
+    #[arg(long, value_enum)]
+    pub script: Option<Script>,
+    /// Fail unless the script's kills counted and the cluster went on.
+    #[arg(long)]
+    pub assert: bool,
+    /// Stop after so many seconds; for `kill-leader`, how long traffic runs after the restart.
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// Kills of `bank-day`.
+    #[arg(long, default_value_t = 10)]
+    pub kills: usize,
+    /// Keep the folder.
+    #[arg(long)]
+    pub keep: bool,
+    /// Where the cluster lives; a folder that does not exist yet.
+    #[arg(long)]
+    pub folder: Option<PathBuf>,
+    /// The first port; each node takes a few above it.
+    #[arg(long, default_value_t = 7080)]
+    pub port_base: u16,
+    /// The day to replay.
+    #[arg(long, default_value = "2003-03-03")]
+    pub day: String,
+    /// From this time of day; the whole day for `bank-day`, from ten o'clock otherwise.
+    #[arg(long)]
+    pub from: Option<String>,
+    /// Until this time of day.
+    #[arg(long, default_value = "24:00")]
+    pub to: String,
+    /// The share of the day's contacts; all for `bank-day`, 0.15 otherwise.
+    #[arg(long)]
+    pub share: Option<f64>,
+    /// Agents; 360 for `bank-day`, 60 otherwise.
+    #[arg(long)]
+    pub agents: Option<usize>,
+    /// Sites.
+    #[arg(long, default_value_t = 4)]
+    pub sites: usize,
+    /// Of every draw.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+}
+
+impl DemoArgs {
+    /// What the load is to do.
+    pub(super) fn options(&self) -> Options {
+        let whole = self.script == Some(Script::BankDay);
+        let from = if whole { "00:00" } else { "10:00" };
+        Options {
+            day: self.day.clone(),
+            from: self.from.clone().unwrap_or_else(|| from.to_owned()),
+            to: self.to.clone(),
+            speed: self.speed,
+            share: self.share.unwrap_or(if whole { 1.0 } else { 0.15 }),
+            agents: self.agents.unwrap_or(if whole { 360 } else { 60 }),
+            sites: self.sites,
+            seed: self.seed,
+            ..Options::standard()
+        }
+    }
+
+    /// Kills that must count for an asserted run to pass.
+    pub(super) fn least_kills(&self) -> usize {
+        match self.script {
+            None => 0,
+            Some(Script::KillLeader) => 1,
+            Some(Script::BankDay) => self.kills,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Three processes of this binary, and nobody else's.
+//!
+//! A node's standard input is a pipe from here and it runs with `--exit-with-stdin`, so that it
+//! dies with this process, however this process dies. Nothing is ever ended by name.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rotary_client::{Api, Gateway, Patience};
+use rotary_proto::NodeId;
+use tokio::process::{Child, Command};
+
+/// How many nodes a demo has.
+const NODES: u16 = 3;
+
+/// One node.
+struct Node {
+    id: NodeId,
+    gateway: Gateway,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// The cluster of a demo.
+pub(super) struct Cluster {
+    folder: PathBuf,
+    token: String,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// Writes the configuration of three nodes into `folder`, as an operator would.
+    ///
+    /// # Errors
+    /// What `cluster init` said.
+    pub(super) async fn init(folder: &Path, port_base: u16) -> anyhow::Result<Self> {
+        let made = rotary()?
+            .args(["cluster", "init", "--nodes", &NODES.to_string()])
+            .args(["--port-base", &port_base.to_string()])
+            .arg("--folder")
+            .arg(folder.join("cluster"))
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        if !made.status.success() {
+            bail!("cluster init: {}", String::from_utf8_lossy(&made.stderr).trim());
+        }
+        let cluster = folder.join("cluster");
+        let token = std::fs::read_to_string(cluster.join("admin.token")).context("admin.token")?;
+        let node = |number: u16| {
+            let port = port_base + 10 * (number - 1);
+            let gateway = format!("http://127.0.0.1:{port}").parse()?;
+            let config = cluster.join(format!("node-{number}")).join("rotary.toml");
+            let log = folder.join(format!("node-{number}.log"));
+            let id = NodeId(u64::from(number));
+            anyhow::Ok(Node { id, gateway, config, log, child: None })
+        };
+        let nodes = (1..=NODES).map(node).collect::<Result<_, _>>()?;
+        Ok(Self { folder: folder.to_owned(), token: token.trim().to_owned(), nodes })
+    }
+
+    /// Starts every node that is not running; which ones those were.
+    ///
+    /// # Errors
+    /// A process that cannot be started.
+    pub(super) async fn start_all(&mut self) -> anyhow::Result<Vec<NodeId>> {
+        let mut started = Vec::new();
+        for node in self.nodes.iter_mut().filter(|node| node.child.is_none()) {
+            node.start()?;
+            started.push(node.id);
+        }
+        Ok(started)
+    }
+
+    /// Where everything is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The administrator's token.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Every node's gateway.
+    pub(super) fn gateways(&self) -> Vec<Gateway> {
+        self.nodes.iter().map(|node| node.gateway.clone()).collect()
+    }
+
+    /// Every node with its gateway and process.
+    pub(super) fn nodes(&self) -> Vec<(NodeId, Gateway, Option<u32>)> {
+        let row = |node: &Node| {
+            let pid = node.child.as_ref().and_then(Child::id);
+            (node.id, node.gateway.clone(), pid)
+        };
+        self.nodes.iter().map(row).collect()
+    }
+
+    /// The nodes that are running, as far as is known.
+    pub(super) fn running(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|node| node.child.is_some()).map(|node| node.id).collect()
+    }
+
+    /// The API over the nodes that are running.
+    ///
+    /// # Errors
+    /// None of them is.
+    pub(super) fn api(&self) -> anyhow::Result<Api> {
+        let running = self.nodes.iter().filter(|node| node.child.is_some());
+        let gateways = running.map(|node| node.gateway.clone()).collect();
+        let patience =
+            Patience { attempt: Duration::from_millis(800), total: Duration::from_secs(3) };
+        Ok(Api::new(gateways, &self.token, patience)?)
+    }
+
+    fn node(&mut self, id: NodeId) -> anyhow::Result<&mut Node> {
+        let found = self.nodes.iter_mut().find(|node| node.id == id);
+        found.with_context(|| format!("there is no {id}"))
+    }
+
+    /// Ends a node with SIGKILL, at once.
+    ///
+    /// # Errors
+    /// A node that is not running.
+    pub(super) async fn kill(&mut self, id: NodeId) -> anyhow::Result<()> {
+        let node = self.node(id)?;
+        let mut child = node.child.take().with_context(|| format!("{id} is not running"))?;
+        child.kill().await.with_context(|| format!("killing {id}"))
+    }
+
+    /// Nodes that ended by themselves since the last look, and how.
+    pub(super) fn fallen(&mut self) -> Vec<String> {
+        let mut fallen = Vec::new();
+        for node in &mut self.nodes {
+            let Some(child) = &mut node.child else { continue };
+            if let Ok(Some(status)) = child.try_wait() {
+                fallen.push(format!("{} ended: {status}; {}", node.id, node.last_words()));
+                node.child = None;
+            }
+        }
+        fallen
+    }
+
+    /// Waits until every running node is ready; how long that took.
+    ///
+    /// # Errors
+    /// A node that ended, or is not ready in time, with what it says.
+    pub(super) async fn wait_ready(&mut self, limit: Duration) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let gateways: Vec<Gateway> = self.nodes.iter().map(|node| node.gateway.clone()).collect();
+        let patience =
+            Patience { attempt: Duration::from_millis(500), total: Duration::from_millis(1) };
+        let api = Api::new(gateways.clone(), "", patience)?;
+        for gateway in &gateways {
+            loop {
+                if let Some(fallen) = self.fallen().first() {
+                    bail!("{fallen}");
+                }
+                let Err(error) = api.only(gateway).fetch("/readyz").await else { break };
+                if begun.elapsed() > limit {
+                    bail!("{gateway} is not ready after {} s: {error}", limit.as_secs());
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Ends every node.
+    pub(super) async fn stop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(mut child) = node.child.take() {
+                let _ = child.kill().await;
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Where its log is, and how it ends.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().last().unwrap_or_default();
+        format!("{} ends with: {last}", self.log.display())
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let child = rotary()?
+            .arg("server")
+            .arg("--config")
+            .arg(&self.config)
+            .arg("--exit-with-stdin")
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            // An interrupt from the terminal is for this process: nodes end when it says so.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {}", self.id))?;
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+/// This very binary.
+fn rotary() -> anyhow::Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("where is this binary?")?))
+}

@@ -1,0 +1,146 @@
+//! Killing a node, and what it cost.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rotary_proto::{NodeId, SiteId};
+
+use super::cluster::Cluster;
+use super::view::View;
+use crate::load::Tally;
+
+/// How long a first offer may take before the wait for it is given up.
+const OFFER_WAIT: Duration = Duration::from_secs(20);
+
+/// One `kill -9`.
+#[derive(Debug, Clone)]
+pub(super) struct Kill {
+    /// Which node died.
+    pub node: NodeId,
+    /// Shards it led.
+    pub led: usize,
+    /// Live conversations in them.
+    pub live: u64,
+    /// Sessions that had to move.
+    pub moved: u64,
+    /// From the kill to the first offer of the sites concerned that was made after it.
+    pub first_offer: Option<Duration>,
+    /// From the restart to ready.
+    pub ready: Option<Duration>,
+}
+
+impl Kill {
+    /// Whether the node led a shard with live conversations.
+    pub(super) const fn led(&self) -> bool {
+        self.led > 0 && self.live > 0
+    }
+
+    /// Whether it hurt: somebody was there.
+    pub(super) const fn counts(&self) -> bool {
+        self.led() || self.moved > 0
+    }
+}
+
+impl fmt::Display for Kill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |time: Duration| format!("{} ms", time.as_millis());
+        let offer = self
+            .first_offer
+            .map_or("no offer came".to_owned(), |time| format!("first offer after {}", ms(time)));
+        let ready = self.ready.map_or("not restarted".to_owned(), |time| {
+            format!("ready {} after its restart", ms(time))
+        });
+        write!(
+            f,
+            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}, {ready}",
+            self.node, self.led, self.live, self.moved,
+        )
+    }
+}
+
+/// All kills in a line.
+pub(super) fn summary(kills: &[Kill]) -> String {
+    let counted = kills.iter().filter(|kill| kill.counts()).count();
+    let leaders = kills.iter().filter(|kill| kill.led()).count();
+    let mut times: Vec<u128> = kills
+        .iter()
+        .filter(|kill| kill.led())
+        .filter_map(|kill| kill.first_offer)
+        .map(|time| time.as_millis())
+        .collect();
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+    let worst = times.last().copied().unwrap_or_default();
+    format!(
+        "{counted} of {} kills counted, {leaders} of them leaders of shards with live conversations; kill to first offer: median {middle} ms, worst {worst} ms",
+        kills.len()
+    )
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
+}
+
+/// Kills `node` and waits for the first offer in the sites that it led, or in any if it led none.
+pub(super) async fn kill(
+    cluster: &mut Cluster,
+    tally: &Tally,
+    sites: &[SiteId],
+    node: NodeId,
+) -> anyhow::Result<Kill> {
+    let view = View::of(&cluster.api()?, sites).await.unwrap_or_default();
+    let concerned = match view.led_sites(node) {
+        led if led.is_empty() => sites.iter().copied().collect(),
+        led => led,
+    };
+    let (led, live) = (view.led(node), view.led_live(node));
+    let resumed = tally.resumed.value();
+    tally.watch_offers(concerned, wall_ms());
+    cluster.kill(node).await?;
+    let begun = Instant::now();
+    while tally.first_offer().is_none() && begun.elapsed() < OFFER_WAIT {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    if begun.elapsed() < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_secs(2) - begun.elapsed()).await;
+    }
+    let moved = tally.resumed.value() - resumed;
+    Ok(Kill { node, led, live, moved, first_offer: tally.first_offer(), ready: None })
+}
+
+/// The node whose death hurts most: the leader with the most live conversations; or else the one
+/// that leads fewest.
+pub(super) async fn victim(
+    cluster: &Cluster,
+    sites: &[SiteId],
+    leader: bool,
+) -> anyhow::Result<NodeId> {
+    let view = View::of(&cluster.api()?, sites).await?;
+    let mut nodes = cluster.running();
+    nodes.sort_by_key(|node| (view.led_live(*node), *node));
+    let chosen = if leader { nodes.last() } else { nodes.first() };
+    chosen.copied().ok_or_else(|| anyhow::anyhow!("no node is running"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_counts_if_somebody_was_there() {
+        let idle = Kill {
+            node: NodeId(1),
+            led: 3,
+            live: 0,
+            moved: 0,
+            first_offer: Some(Duration::from_millis(900)),
+            ready: None,
+        };
+        let (led, moved) = (Kill { live: 4, ..idle.clone() }, Kill { moved: 2, ..idle.clone() });
+        assert_eq!([&idle, &led, &moved].map(Kill::counts), [false, true, true]);
+        let summary = summary(&[idle, led, moved]);
+        assert!(summary.starts_with("2 of 3 kills counted, 1 of them leaders"), "{summary}");
+        assert!(summary.ends_with("median 900 ms, worst 900 ms"), "{summary}");
+    }
+}

@@ -1,0 +1,118 @@
+//! The demo without eyes: scripts that end by themselves.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use rotary_proto::SiteId;
+use tokio::task::JoinHandle;
+
+use super::args::DemoArgs;
+use super::cluster::Cluster;
+use super::kills::{self, Kill};
+use super::view::View;
+use crate::load::{Finished, Load, Tally};
+
+/// How long a killed node stays dead.
+const DEAD: Duration = Duration::from_secs(3);
+/// How long a restarted node may take to serve.
+const READY: Duration = Duration::from_secs(60);
+/// How long traffic may take to reach a shard.
+const TRAFFIC: Duration = Duration::from_secs(60);
+
+/// A load at play, and its counts.
+struct Traffic {
+    sites: Vec<SiteId>,
+    tally: std::sync::Arc<Tally>,
+    stopper: tokio::sync::watch::Sender<bool>,
+    playing: JoinHandle<(Load, anyhow::Result<()>)>,
+    progress: JoinHandle<()>,
+}
+
+impl Traffic {
+    fn begin(mut load: Load, repeat: bool) -> Self {
+        let (sites, tally, stopper) = (load.sites(), load.tally(), load.stopper());
+        let playing = tokio::spawn(async move {
+            let played = load.play(repeat).await;
+            (load, played)
+        });
+        let seen = std::sync::Arc::clone(&tally);
+        let progress = tokio::spawn(async move {
+            let begun = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let elapsed = begun.elapsed().as_secs();
+                eprintln!("{:02}:{:02} {seen}", elapsed / 60, elapsed % 60);
+            }
+        });
+        Self { sites, tally, stopper, playing, progress }
+    }
+
+    async fn end(self) -> anyhow::Result<Finished> {
+        let (load, played) = self.playing.await?;
+        played?;
+        let finished = load.finish().await;
+        self.progress.abort();
+        finished
+    }
+
+    /// Kills a node, restarts it after a while, and waits until it serves again.
+    async fn strike(&self, cluster: &mut Cluster, leader: bool) -> anyhow::Result<Kill> {
+        let node = kills::victim(cluster, &self.sites, leader).await?;
+        let begun = Instant::now();
+        let mut kill = kills::kill(cluster, &self.tally, &self.sites, node).await?;
+        tokio::time::sleep(DEAD.saturating_sub(begun.elapsed())).await;
+        cluster.start_all().await?;
+        kill.ready = Some(cluster.wait_ready(READY).await?);
+        eprintln!("{kill}");
+        Ok(kill)
+    }
+
+    /// Waits until some leader has live conversations.
+    async fn wait_for_people(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < TRAFFIC {
+            let view = View::of(&cluster.api()?, &self.sites).await?;
+            if cluster.running().iter().any(|node| view.led_live(*node) > 3) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        bail!("no shard has live conversations after {} s", TRAFFIC.as_secs())
+    }
+}
+
+/// Kills the leader of a shard with live conversations, restarts it, goes on, and verifies.
+pub(super) async fn kill_leader(
+    args: &DemoArgs,
+    cluster: &mut Cluster,
+    load: Load,
+) -> anyhow::Result<(Finished, Vec<Kill>)> {
+    let traffic = Traffic::begin(load, true);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    traffic.wait_for_people(cluster).await?;
+    let kill = traffic.strike(cluster, true).await?;
+    tokio::time::sleep(Duration::from_secs(args.seconds.unwrap_or(5))).await;
+    traffic.stopper.send_replace(true);
+    Ok((traffic.end().await?, vec![kill]))
+}
+
+/// Replays a whole day with kills spread over it, every other one of a leader.
+pub(super) async fn bank_day(
+    args: &DemoArgs,
+    cluster: &mut Cluster,
+    load: Load,
+) -> anyhow::Result<(Finished, Vec<Kill>)> {
+    let day = load.duration()?;
+    let traffic = Traffic::begin(load, false);
+    let begun = Instant::now();
+    let mut kills = Vec::new();
+    for number in 0..args.kills {
+        let due = day.mul_f64((number as f64 + 0.5) / args.kills as f64);
+        tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
+        if let Some(fallen) = cluster.fallen().first() {
+            bail!("{fallen}");
+        }
+        kills.push(traffic.strike(cluster, number % 2 == 0).await?);
+    }
+    Ok((traffic.end().await?, kills))
+}

@@ -1,0 +1,27 @@
+//! The gateway: HTTP and WebSocket doors for our own clients.
+//!
+//! A door authenticates, checks sizes and forms, and turns the world into commands and views into
+//! answers. It decides nothing about conversations: whose one is, and what may be done to it, is
+//! checked again where the command is applied. Who may ask for what at all is decided in one place,
+//! [`authority`]. Any node answers any request: a command goes to its shard's leader, a question is
+//! answered from this node's own replica.
+
+pub(crate) mod agents;
+pub(crate) mod authority;
+pub(crate) mod cluster;
+pub(crate) mod conversations;
+pub(crate) mod doors;
+pub(crate) mod events;
+pub(crate) mod extract;
+pub(crate) mod health;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod offers;
+pub(crate) mod problem;
+pub(crate) mod queues;
+pub(crate) mod router;
+pub(crate) mod session;
+pub(crate) mod sites;
+pub(crate) mod tenants;
+pub(crate) mod token;
+pub(crate) mod tokens;

@@ -1,0 +1,74 @@
+//! The cluster as this node sees it.
+
+use axum::Json;
+use axum::extract::State;
+use rotary_proto::{NodeId, ShardId};
+use serde::Serialize;
+
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::{Doors, Peer};
+use crate::gateway::extract::Caller;
+use crate::gateway::health::all_shards;
+use crate::gateway::problem::Problem;
+
+/// The answer: nodes and shards.
+#[derive(Serialize)]
+pub(crate) struct ClusterJson {
+    /// Who answers.
+    node: NodeId,
+    build: &'static str,
+    nodes: Vec<NodeJson>,
+    shards: Vec<ShardJson>,
+}
+
+#[derive(Serialize)]
+struct NodeJson {
+    #[serde(flatten)]
+    peer: Peer,
+    /// Whether the answering node has a connection to it.
+    connected: bool,
+    /// How many shards it leads.
+    leads: usize,
+}
+
+#[derive(Serialize)]
+struct ShardJson {
+    shard: ShardId,
+    leader: Option<NodeId>,
+    term: u64,
+    last: u64,
+    applied: u64,
+    fresh: bool,
+    sites: usize,
+}
+
+/// `GET /v1/cluster`
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+) -> Result<Json<ClusterJson>, Problem> {
+    permit(&claims, Action::SeeCluster)?;
+    let shards: Vec<ShardJson> = all_shards(&doors).filter_map(|id| shard(&doors, id)).collect();
+    let node = |peer: &Peer| NodeJson {
+        connected: doors.hints.reaches(peer.node),
+        leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
+        peer: peer.clone(),
+    };
+    let nodes = doors.peers.iter().map(node).collect();
+    let build = env!("CARGO_PKG_VERSION");
+    Ok(Json(ClusterJson { node: doors.node, build, nodes, shards }))
+}
+
+fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
+    let status = doors.spine.status(shard)?;
+    let sites = doors.replica.shard(shard).map_or(0, |replica| replica.read().sites().count());
+    Some(ShardJson {
+        shard,
+        leader: status.leader,
+        term: status.term,
+        last: status.last,
+        applied: status.applied,
+        fresh: status.fresh,
+        sites,
+    })
+}

@@ -1,0 +1,275 @@
+//! Conversations: opening, reading, writing to and ending them.
+
+use axum::Json as AxumJson;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use rotary_proto::plan::RequiredSkill;
+use rotary_proto::query::{ConversationView, Stage};
+use rotary_proto::values::Item;
+use rotary_proto::{
+    Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, Event,
+    EventRecord, Priority, QueueId, Refusal, Sealed, SiteId,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::Doors;
+use crate::gateway::events::read_story;
+use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
+use crate::gateway::list::{Nothing, Page, Paging, limit};
+use crate::gateway::problem::Problem;
+use crate::gateway::sites::unmade;
+use crate::gateway::token::{Claims, Role};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenBody {
+    #[serde(default)]
+    conversation: Option<ConversationId>,
+    queue: QueueId,
+    channel: Channel,
+    #[serde(default)]
+    priority: Option<Priority>,
+    #[serde(default)]
+    skills: Vec<RequiredSkill>,
+    #[serde(default)]
+    customer: Option<CustomerId>,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    item: Option<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostBody {
+    item: Item,
+    #[serde(default)]
+    note: bool,
+    #[serde(default)]
+    seen_to: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequeueBody {
+    #[serde(default)]
+    queue: Option<QueueId>,
+    #[serde(default)]
+    priority: Option<Priority>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrapUpBody {
+    #[serde(default)]
+    disposition: Option<DispositionId>,
+    #[serde(default)]
+    note: Option<Sealed>,
+}
+
+/// `POST /v1/sites/{site}/conversations`
+///
+/// A conversation without an id gets the request's key for one, so that a retry names the same.
+pub(crate) async fn open(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Key(key): Key,
+    Json(body): Json<OpenBody>,
+) -> Result<Response, Problem> {
+    let conversation = body.conversation.unwrap_or(ConversationId::new(site, key.0));
+    let customer = body.customer.or(claims.customer);
+    let OpenBody { queue, channel, priority, skills, attributes, item, .. } = body;
+    let command = Command::Open {
+        conversation,
+        queue,
+        channel,
+        priority,
+        skills,
+        customer,
+        attributes,
+        item,
+    };
+    let decided = doors.ask(&claims, key, site, command).await?;
+    Ok(decided.answer(StatusCode::CREATED, |_| json!({ "conversation": conversation })))
+}
+
+/// `GET /v1/sites/{site}/conversations`
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Query(paging): Query<Paging>,
+) -> Result<AxumJson<Page<ConversationView>>, Problem> {
+    let limit = limit(paging.limit)?;
+    let after = paging.after.map(|text| text.parse::<ConversationId>()).transpose();
+    let after = after.map_err(|error| Problem::bad_value(format!("after: {error}")))?;
+    if let (Role::Customer, Some(customer)) = (claims.role, claims.customer) {
+        permit(&claims, Action::SeeNames(site))?;
+        let shard = doors.shard_of(site).await?;
+        let mut data = shard.read().customer_conversations(site, customer);
+        data.retain(|view| after.is_none_or(|after| view.conversation > after));
+        data.truncate(limit);
+        return Ok(page(data, limit));
+    }
+    permit(&claims, Action::Oversee(site))?;
+    let shard = doors.shard_of(site).await?;
+    let views = shard.read().conversation_views(site, after.map(|id| id.unique), limit);
+    Ok(page(views.ok_or_else(|| unmade(site))?, limit))
+}
+
+fn page(data: Vec<ConversationView>, limit: usize) -> AxumJson<Page<ConversationView>> {
+    let next = data.last().filter(|_| data.len() == limit);
+    let next = next.map(|view| view.conversation.to_string());
+    AxumJson(Page { data, next })
+}
+
+/// A conversation that the asker may see, live or over.
+pub(crate) async fn find(
+    doors: &Doors,
+    claims: &Claims,
+    id: ConversationId,
+) -> Result<ConversationView, Problem> {
+    // Whether it exists is not told before it is known that the site is the asker's.
+    permit(claims, Action::SeeConversation(id.site, None))?;
+    let shard = doors.shard_of(id.site).await?;
+    let hot = shard.read().conversation_view(id);
+    let view = match hot {
+        Some(view) if view.stage != Stage::Closed => view,
+        _ => over(id, &read_story(doors, id, usize::MAX).await?)
+            .or(hot)
+            .ok_or_else(|| Problem::from(Refusal::ConversationUnknown))?,
+    };
+    permit(claims, Action::SeeConversation(id.site, Some(&view)))?;
+    Ok(view)
+}
+
+/// A conversation that is over, as its story tells it.
+fn over(id: ConversationId, story: &[EventRecord]) -> Option<ConversationView> {
+    let customer = story.iter().find_map(|record| match &record.event {
+        Event::Opened { customer, .. } => Some(*customer),
+        _ => None,
+    })?;
+    let mut view = ConversationView {
+        conversation: id,
+        stage: Stage::Closed,
+        queue: None,
+        channel: None,
+        priority: None,
+        customer,
+        items: 0,
+        legs: 0,
+        waited_ms: 0,
+    };
+    let mut waits_since = None;
+    for record in story {
+        match &record.event {
+            Event::Queued { .. } => waits_since = Some(record.stamp),
+            Event::Assigned { leg, .. } => {
+                view.legs = *leg;
+                let since = waits_since.take().unwrap_or(record.stamp);
+                view.waited_ms += record.stamp.ms_since(since);
+            }
+            Event::Ended { .. } => {
+                let since = waits_since.take().unwrap_or(record.stamp);
+                view.waited_ms += record.stamp.ms_since(since);
+            }
+            Event::Posted { ordinal, .. } => view.items = *ordinal,
+            _ => {}
+        }
+    }
+    Some(view)
+}
+
+/// `GET /v1/conversations/{id}`
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(id): Ids<ConversationId>,
+) -> Result<AxumJson<ConversationView>, Problem> {
+    find(&doors, &claims, id).await.map(AxumJson)
+}
+
+/// `POST /v1/conversations/{id}/messages`
+pub(crate) async fn post(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(conversation): Ids<ConversationId>,
+    Key(key): Key,
+    Json(PostBody { item, note, seen_to }): Json<PostBody>,
+) -> Result<Response, Problem> {
+    let command = Command::Post { conversation, item, note, seen_to };
+    let decided = doors.ask(&claims, key, conversation.site, command).await?;
+    Ok(decided.answer(StatusCode::CREATED, ordinal))
+}
+
+fn ordinal(done: Done) -> Value {
+    match done {
+        Done::Posted { ordinal } => json!({ "ordinal": ordinal }),
+        _ => json!({}),
+    }
+}
+
+/// Something to do to a conversation that needs no words.
+pub(crate) trait Deed {
+    /// The command that does it.
+    fn command(conversation: ConversationId) -> Command;
+}
+
+macro_rules! deed {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub(crate) struct $name;
+        impl Deed for $name {
+            fn command(conversation: ConversationId) -> Command {
+                Command::$name { conversation }
+            }
+        }
+    };
+}
+
+deed!(Hold, "Puts the customer on hold.");
+deed!(Retrieve, "Ends the hold.");
+deed!(Close, "Ends it for the agent.");
+deed!(Abandon, "Ends it for the customer.");
+
+/// `POST /v1/conversations/{id}/hold` and its like
+pub(crate) async fn perform<D: Deed>(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(conversation): Ids<ConversationId>,
+    Key(key): Key,
+    Json(Nothing {}): Json<Nothing>,
+) -> Result<Response, Problem> {
+    let decided = doors.ask(&claims, key, conversation.site, D::command(conversation)).await?;
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+}
+
+/// `POST /v1/conversations/{id}/requeue`
+pub(crate) async fn requeue(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(conversation): Ids<ConversationId>,
+    Key(key): Key,
+    Json(RequeueBody { queue, priority }): Json<RequeueBody>,
+) -> Result<Response, Problem> {
+    let command = Command::Requeue { conversation, queue, priority };
+    let decided = doors.ask(&claims, key, conversation.site, command).await?;
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+}
+
+/// `POST /v1/conversations/{id}/wrap-up`
+pub(crate) async fn wrap_up(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(conversation): Ids<ConversationId>,
+    Key(key): Key,
+    Json(WrapUpBody { disposition, note }): Json<WrapUpBody>,
+) -> Result<Response, Problem> {
+    let command = Command::WrapUp { conversation, disposition, note };
+    let decided = doors.ask(&claims, key, conversation.site, command).await?;
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+}

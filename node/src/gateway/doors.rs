@@ -1,0 +1,224 @@
+//! What all doors share, and the one way from a door to the log.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, histogram};
+use metrics_exporter_prometheus::PrometheusHandle;
+use rotary_directory::{
+    DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryOutcome,
+};
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::outcome::{Answer, Position};
+use rotary_proto::{Actor, Command, Done, Envelope, GatewayId, NodeId, Origin, Outcome};
+use rotary_proto::{RequestId, ShardCommand, ShardId, SiteId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::actor::Registry;
+use crate::gateway::authority::{self, Action};
+use crate::gateway::problem::Problem;
+use crate::gateway::session::Sessions;
+use crate::gateway::token::{Claims, Tokens};
+use crate::hint::Hints;
+use crate::replica::{DIRECTORY, Replica, ShardReplica};
+use crate::spine::{Spine, SpineError};
+use crate::telemetry::names;
+
+/// How long a request waits for its commit, retries included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for this node to learn of a site made elsewhere.
+const SITE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long an answer waits for this node to have applied it itself.
+const OWN_WRITE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A node of the cluster as clients know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Peer {
+    /// Which.
+    pub(crate) node: NodeId,
+    /// The base of its HTTP API.
+    pub(crate) url: String,
+    /// Where other nodes reach it.
+    pub(crate) peer: String,
+}
+
+/// What all doors share.
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) gateway: GatewayId,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) sessions: Sessions,
+    pub(crate) hints: Hints,
+    pub(crate) tokens: Tokens,
+    pub(crate) metrics: PrometheusHandle,
+}
+
+/// A handle to [`Inner`].
+#[derive(Clone)]
+pub(crate) struct Doors(Arc<Inner>);
+
+impl Deref for Doors {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A command that was done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided<T> {
+    pub(crate) done: T,
+    pub(crate) position: Position,
+    pub(crate) key: Option<RequestId>,
+    pub(crate) repeated: bool,
+}
+
+impl Doors {
+    /// Doors that share that.
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The shard of a site that exists.
+    pub(crate) async fn shard_of(&self, site: SiteId) -> Result<&Arc<ShardReplica>, Problem> {
+        self.replica.find_site(site, SITE_PATIENCE).await.ok_or_else(|| {
+            let detail = format!("there is no site {site}; GET /v1/sites lists what there is");
+            Problem::new(axum::http::StatusCode::NOT_FOUND, "site-unknown", detail)
+        })
+    }
+
+    /// Asks a command of a site for an HTTP request, and waits until this node has applied it too,
+    /// so that the asker can read here what was written here.
+    pub(crate) async fn ask(
+        &self,
+        claims: &Claims,
+        key: RequestId,
+        site: SiteId,
+        command: Command,
+    ) -> Result<Decided<Done>, Problem> {
+        authority::permit(claims, Action::Ask(site, &command))?;
+        let actor = claims.actor().ok_or_else(|| Problem::not_allowed("who are you?"))?;
+        let origin = Origin::Request { principal: claims.principal, request: key };
+        let key = Some(key);
+        let shard = self.shard_of(site).await?.id;
+        let answer = self.submit(shard, Envelope { site, origin, actor, command }).await;
+        let answer = answer.map_err(|error| Problem::from(error).under(key))?;
+        let position = Position { shard, index: answer.index };
+        match answer.outcome {
+            Outcome::Done(done) => {
+                self.replica.reach(shard, answer.index, OWN_WRITE_PATIENCE).await;
+                Ok(Decided { done, position, key, repeated: answer.repeated })
+            }
+            Outcome::Refused(refusal) => {
+                Err(Problem::from(refusal).decided(position, key, answer.repeated))
+            }
+        }
+    }
+
+    /// Puts a command in its shard's order and gives its answer. Commands of sessions and requests
+    /// are recognised when they come twice, and the cluster's own do nothing when repeated.
+    pub(crate) async fn submit(
+        &self,
+        shard: ShardId,
+        envelope: Envelope,
+    ) -> Result<Answer, SpineError> {
+        let op = envelope.command.word();
+        let begun = Instant::now();
+        let answer = self.propose(shard, &ShardCommand::Site(envelope), PATIENCE).await;
+        let result = match &answer {
+            Ok(Answer { repeated: true, .. }) => "repeated",
+            Ok(Answer { outcome: Outcome::Done(_), .. }) => "done",
+            Ok(_) => "refused",
+            Err(SpineError::Unknown(_)) => "unknown",
+            Err(_) => "not_applied",
+        };
+        counter!(names::COMMANDS, "op" => op, "result" => result).increment(1);
+        if result == "repeated" {
+            counter!(names::COMMANDS_DEDUPLICATED).increment(1);
+        }
+        histogram!(names::COMMAND_COMMIT, "op" => op).record(begun.elapsed().as_secs_f64());
+        answer
+    }
+
+    /// The cluster's own command to a site.
+    pub(crate) async fn submit_internal(
+        &self,
+        shard: ShardId,
+        site: SiteId,
+        actor: Actor,
+        command: Command,
+    ) -> Result<Answer, SpineError> {
+        let origin = Origin::Internal;
+        self.submit(shard, Envelope { site, origin, actor, command }).await
+    }
+
+    /// Proposes something to a shard and reads the answer.
+    pub(crate) async fn propose<C: Serialize, A: DeserializeOwned>(
+        &self,
+        shard: ShardId,
+        command: &C,
+        patience: Duration,
+    ) -> Result<A, SpineError> {
+        let payload = codec::encode(command, Limit::Entry)
+            .map_err(|error| SpineError::NotApplied(error.to_string()))?;
+        let answer = self.spine.propose(shard, payload, patience, true).await?;
+        codec::decode(&answer, Limit::Entry).map_err(|error| SpineError::Unknown(error.to_string()))
+    }
+
+    /// Asks the directory, and waits until this node knows what it decided.
+    pub(crate) async fn ask_directory(
+        &self,
+        claims: &Claims,
+        key: RequestId,
+        command: DirectoryCommand,
+    ) -> Result<Decided<DirectoryDone>, Problem> {
+        let origin = Some((claims.principal, key));
+        let entry = DirectoryEntry { origin, command };
+        let answer = self.propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE).await;
+        let DirectoryAnswer { outcome, repeated, index } =
+            answer.map_err(|error| Problem::from(error).under(Some(key)))?;
+        let position = Position { shard: DIRECTORY, index };
+        match outcome {
+            DirectoryOutcome::Done(done) => {
+                self.replica.reach(DIRECTORY, index, OWN_WRITE_PATIENCE).await;
+                Ok(Decided { done, position, key: Some(key), repeated })
+            }
+            DirectoryOutcome::Refused(refusal) => {
+                Err(Problem::from(refusal).decided(position, Some(key), repeated))
+            }
+        }
+    }
+
+    /// Makes a site in the shard that the directory has placed it in.
+    pub(crate) async fn create_site(
+        &self,
+        shard: ShardId,
+        command: &ShardCommand,
+        key: RequestId,
+    ) -> Result<Position, Problem> {
+        let answer = self.propose::<_, Answer>(shard, command, PATIENCE).await;
+        let answer = answer.map_err(|error| Problem::from(error).under(Some(key)))?;
+        let position = Position { shard, index: answer.index };
+        match answer.outcome {
+            Outcome::Done(_) => {
+                self.replica.reach(shard, answer.index, OWN_WRITE_PATIENCE).await;
+                Ok(position)
+            }
+            Outcome::Refused(refusal) => {
+                Err(Problem::from(refusal).decided(position, Some(key), answer.repeated))
+            }
+        }
+    }
+
+    /// Whether this node's replica of a shard may serve feeds.
+    pub(crate) fn is_fresh(&self, shard: ShardId) -> bool {
+        self.spine.status(shard).is_some_and(|status| status.fresh)
+    }
+}

@@ -1,0 +1,213 @@
+//! What this node's own replica has recorded: a site's events, a conversation's story and words.
+
+use axum::Json as AxumJson;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse, Response};
+use rotary_proto::event::{Author, Viewer};
+use rotary_proto::{Body, ConversationId, Cursor, Event, EventRecord, ItemId, SiteId, Stamp, Wall};
+use serde::{Deserialize, Serialize};
+
+use crate::feed::Position;
+use crate::gateway::authority::{Action, permit, viewer};
+use crate::gateway::conversations::find;
+use crate::gateway::doors::Doors;
+use crate::gateway::extract::{Caller, Ids, Query};
+use crate::gateway::list::{Page, limit};
+use crate::gateway::problem::Problem;
+use crate::gateway::token::{Claims, Role};
+use crate::replica::ReadError;
+
+/// Events that one question may look through.
+const LOOK_MAX: usize = 8_192;
+
+/// An event as the API shows it: without its audience.
+#[derive(Debug, Serialize)]
+pub(crate) struct EventJson {
+    cursor: Cursor,
+    index: u64,
+    stamp: Stamp,
+    wall: Wall,
+    event: Event,
+}
+
+impl From<EventRecord> for EventJson {
+    fn from(record: EventRecord) -> Self {
+        let EventRecord { site, sequence, index, stamp, wall, event, .. } = record;
+        Self { cursor: Cursor { site, sequence }, index, stamp, wall, event }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventsQuery {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+    viewer: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EventsPage {
+    data: Vec<EventJson>,
+    through: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessagesQuery {
+    #[serde(default)]
+    after: u32,
+    limit: Option<usize>,
+}
+
+/// A message or note as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct MessageJson {
+    ordinal: u32,
+    item: ItemId,
+    author: Author,
+    note: bool,
+    body: Body,
+    wall: Wall,
+}
+
+fn read_viewer(text: &str) -> Result<Viewer, Problem> {
+    let wrong = |_| {
+        Problem::bad_value("viewer: `supervisor`, `agent:ag_1` or `customer:cu_<32 hex>` expected")
+    };
+    match text.split_once(':') {
+        None if text == "supervisor" => Ok(Viewer::Supervisor),
+        Some(("agent", id)) => id.parse().map(Viewer::Agent).map_err(wrong),
+        Some(("customer", id)) => id.parse().map(Viewer::Customer).map_err(wrong),
+        _ => Err(wrong("".parse::<SiteId>().expect_err("empty is no id"))),
+    }
+}
+
+/// `GET /v1/sites/{site}/events`
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Query(query): Query<EventsQuery>,
+) -> Result<Response, Problem> {
+    let wanted = query.viewer.as_deref().map(read_viewer).transpose()?;
+    let viewer = wanted.unwrap_or_else(|| viewer(&claims));
+    permit(&claims, Action::Read(site, viewer))?;
+    let limit = limit(query.limit)?;
+    let shard = doors.shard_of(site).await?.id;
+    let replica = doors.replica.clone();
+    let read = move || {
+        let mut position = Position::after(viewer, site, query.after);
+        let (mut data, mut looked) = (Vec::new(), 0);
+        while data.len() < limit && looked < LOOK_MAX {
+            let page = replica.events(shard, site, position.sequence(), limit)?;
+            if page.is_empty() {
+                break;
+            }
+            looked += page.len();
+            for record in page {
+                if data.len() < limit && position.pass(&record) {
+                    data.push(EventJson::from(record));
+                }
+            }
+        }
+        Ok::<_, ReadError>(EventsPage { data, through: position.sequence() })
+    };
+    let page = blocking(read).await?;
+    let mut response = AxumJson(page).into_response();
+    let node = HeaderValue::from_str(&doors.node.to_string()).expect("ids are plain ASCII");
+    response.headers_mut().insert("rotary-node", node);
+    Ok(response)
+}
+
+/// Reads from the journal, which may mean the disk.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, Problem> {
+    let read = tokio::task::spawn_blocking(read).await;
+    let read = read.map_err(|error| Problem::unavailable(error.to_string()))?;
+    read.map_err(|error| {
+        tracing::error!(%error, "the journal cannot be read");
+        Problem::unavailable("this node cannot read its journal; ask another node")
+    })
+}
+
+/// The events of a conversation that this node knows, in order.
+pub(crate) async fn read_story(
+    doors: &Doors,
+    id: ConversationId,
+    limit: usize,
+) -> Result<Vec<EventRecord>, Problem> {
+    let (replica, shard) = (doors.replica.clone(), doors.shard_of(id.site).await?.clone());
+    blocking(move || replica.story(&shard, id, limit)).await
+}
+
+/// `GET /v1/conversations/{id}/trace`
+pub(crate) async fn trace(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(id): Ids<ConversationId>,
+) -> Result<AxumJson<Page<EventJson>>, Problem> {
+    permit(&claims, Action::Oversee(id.site))?;
+    let story = read_story(&doors, id, usize::MAX).await?;
+    if story.is_empty() {
+        return Err(Problem::from(rotary_proto::Refusal::ConversationUnknown));
+    }
+    Ok(AxumJson(Page::whole(story.into_iter().map(EventJson::from).collect())))
+}
+
+/// `GET /v1/conversations/{id}/messages`
+pub(crate) async fn messages(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(id): Ids<ConversationId>,
+    Query(query): Query<MessagesQuery>,
+) -> Result<AxumJson<Page<MessageJson, u32>>, Problem> {
+    find(&doors, &claims, id).await?;
+    let limit = limit(query.limit)?;
+    let story = read_story(&doors, id, usize::MAX).await?;
+    served(&claims, &story)?;
+    let sees_notes = claims.role != Role::Customer;
+    let messages = story.into_iter().filter_map(message);
+    let seen = messages.filter(|m| m.ordinal > query.after && (sees_notes || !m.note));
+    let data: Vec<MessageJson> = seen.take(limit).collect();
+    let next = data.last().filter(|_| data.len() == limit).map(|message| message.ordinal);
+    Ok(AxumJson(Page { data, next }))
+}
+
+/// An agent reads the words of conversations that were proposed to them, and of no others.
+fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
+    let Some(agent) = claims.agent else { return Ok(()) };
+    if story.iter().any(|record| record.audience.agents.contains(&agent)) {
+        return Ok(());
+    }
+    Err(Problem::not_yours("the conversation was never proposed to you"))
+}
+
+fn message(record: EventRecord) -> Option<MessageJson> {
+    match record.event {
+        Event::Posted { item, ordinal, author, note, body, .. } => {
+            Some(MessageJson { ordinal, item, author, note, body, wall: record.wall })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rotary_proto::{AgentId, CustomerId};
+
+    use super::*;
+
+    #[test]
+    fn a_viewer_has_three_texts() {
+        assert_eq!(read_viewer("supervisor"), Ok(Viewer::Supervisor));
+        assert_eq!(read_viewer("agent:ag_1"), Ok(Viewer::Agent(AgentId(1))));
+        let customer = format!("customer:{}", CustomerId(7));
+        assert_eq!(read_viewer(&customer), Ok(Viewer::Customer(CustomerId(7))));
+        for text in ["", "agent", "agent:qu_1", "boss:ag_1", "supervisor:"] {
+            assert_eq!(read_viewer(text).expect_err(text).code, "bad-value");
+        }
+    }
+}

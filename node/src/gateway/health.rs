@@ -1,0 +1,103 @@
+//! Whether this node lives, is ready, and how it is doing.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use metrics::gauge;
+use rotary_proto::ShardId;
+
+use crate::gateway::doors::Doors;
+use crate::replica::{DIRECTORY, ShardReplica};
+use crate::telemetry::names;
+
+/// `GET /livez`
+pub(crate) async fn livez() -> &'static str {
+    "live\n"
+}
+
+/// `GET /readyz`
+pub(crate) async fn readyz(State(doors): State<Doors>) -> (StatusCode, String) {
+    let reasons = unready(&doors);
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+}
+
+/// Why this node is not ready, one reason each; none if it is.
+pub(crate) fn unready(doors: &Doors) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if doors.sessions.is_stopping() {
+        reasons.push("this node is stopping".to_owned());
+    }
+    for shard in all_shards(doors) {
+        match doors.spine.status(shard) {
+            None => reasons.push(format!("{shard} has no replica here")),
+            Some(status) if status.leader.is_none() => {
+                reasons.push(format!("{shard} has no leader"));
+            }
+            Some(status) if !status.fresh => {
+                reasons.push(format!("{shard} has not heard from its leader"));
+            }
+            Some(status) if status.applied < status.committed => {
+                let (applied, committed) = (status.applied, status.committed);
+                reasons.push(format!("{shard} has applied {applied} of {committed}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if doors.replica.directory().shards() == 0 {
+        reasons.push("the directory is not founded".to_owned());
+    }
+    reasons
+}
+
+/// The directory's shard and every data shard.
+pub(crate) fn all_shards(doors: &Doors) -> impl Iterator<Item = ShardId> {
+    std::iter::once(DIRECTORY).chain(doors.replica.shards().map(|shard| shard.id))
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
+    for shard in all_shards(&doors) {
+        measure_log(&doors, shard);
+    }
+    for shard in doors.replica.shards() {
+        measure_sites(shard);
+    }
+    let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content, doors.metrics.render())
+}
+
+fn measure_log(doors: &Doors, shard: ShardId) {
+    let set = |name: &'static str, value: u64| {
+        gauge!(name, "shard" => shard.to_string()).set(value as f64);
+    };
+    if let Some(status) = doors.spine.status(shard) {
+        set(names::RAFT_LEADER, u64::from(status.leads_here));
+        set(names::RAFT_TERM, status.term);
+        set(names::RAFT_LAST_INDEX, status.last);
+        set(names::RAFT_APPLIED_INDEX, status.applied);
+    }
+    let journal = doors.replica.journal();
+    set(names::JOURNAL_APPENDED_INDEX, journal.last_index(shard.0));
+    set(names::JOURNAL_DURABLE_INDEX, journal.durable_index(shard.0));
+}
+
+fn measure_sites(shard: &ShardReplica) {
+    let shard = shard.read();
+    let sites: Vec<_> = shard.sites().collect();
+    for site in sites {
+        let name = site.to_string();
+        if let Some(view) = shard.site_view(site) {
+            gauge!(names::AGENTS_READY, "site" => name.clone()).set(view.ready as f64);
+        }
+        for queue in shard.queue_views(site).unwrap_or_default() {
+            let labels = [("site", name.clone()), ("queue", queue.queue.to_string())];
+            gauge!(names::QUEUE_WAITING, &labels).set(queue.waiting as f64);
+            let oldest_s = queue.oldest_wait_ms as f64 / 1_000.0;
+            gauge!(names::QUEUE_OLDEST_WAIT, &labels).set(oldest_s);
+        }
+    }
+}

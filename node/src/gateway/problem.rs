@@ -1,0 +1,247 @@
+//! How a door says no: `application/problem+json` (RFC 9457), one shape for every error.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use rotary_directory::DirectoryRefusal;
+use rotary_proto::outcome::Position;
+use rotary_proto::{Refusal, RequestId};
+use serde::Serialize;
+
+use crate::gateway::token::TokenError;
+use crate::spine::SpineError;
+
+/// A no, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// The stable word.
+    pub(crate) code: &'static str,
+    /// What was wrong and how to mend it.
+    pub(crate) detail: String,
+    /// Whether it may have been done all the same.
+    pub(crate) unknown: bool,
+    /// How long to wait, where waiting helps.
+    pub(crate) retry_after_ms: Option<u64>,
+    /// Where in which log it was decided, if a log decided it.
+    pub(crate) position: Option<Position>,
+    /// The request's key, to send it again under.
+    pub(crate) key: Option<RequestId>,
+    /// Whether this is the kept answer to an earlier attempt.
+    pub(crate) repeated: bool,
+}
+
+#[derive(Serialize)]
+struct ProblemJson<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+impl Problem {
+    /// A definite no.
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let (unknown, repeated) = (false, false);
+        let (retry_after_ms, position, key) = (None, None, None);
+        let detail = detail.into();
+        Self { status, code, detail, unknown, retry_after_ms, position, key, repeated }
+    }
+
+    /// A request that cannot be read.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// A value that breaks its bound.
+    pub(crate) fn bad_value(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-value", detail)
+    }
+
+    /// Something that is not there.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    /// Something that the asker's role does not allow.
+    pub(crate) fn not_allowed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", detail)
+    }
+
+    /// Something of somebody else.
+    pub(crate) fn not_yours(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not-yours", detail)
+    }
+
+    /// Something that this node cannot do at present.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).after(200)
+    }
+
+    /// Waiting that long helps.
+    #[must_use]
+    pub(crate) fn after(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// It was decided there, under that key.
+    #[must_use]
+    pub(crate) fn decided(
+        mut self,
+        position: Position,
+        key: Option<RequestId>,
+        repeated: bool,
+    ) -> Self {
+        (self.position, self.key, self.repeated) = (Some(position), key, repeated);
+        self
+    }
+
+    /// It was asked under that key.
+    #[must_use]
+    pub(crate) fn under(mut self, key: Option<RequestId>) -> Self {
+        self.key = self.key.or(key);
+        self
+    }
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error.word(), error.to_string())
+    }
+}
+
+impl From<SpineError> for Problem {
+    fn from(error: SpineError) -> Self {
+        let detail = error.to_string();
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match error {
+            SpineError::NoLeader { .. } => Self::new(unavailable, "no-leader", detail).after(300),
+            SpineError::NotApplied(_) => Self::unavailable(detail),
+            SpineError::Busy { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(100)
+            }
+            SpineError::Unknown(_) => {
+                let detail = format!("{detail}; send it again with the same Idempotency-Key");
+                let problem = Self::new(unavailable, "outcome-unknown", detail);
+                Self { unknown: true, ..problem.after(200) }
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Malformed | Refusal::BadValue { .. } | Refusal::WrongSite => {
+                StatusCode::BAD_REQUEST
+            }
+            Refusal::NotAllowed { .. } | Refusal::NotYours => StatusCode::FORBIDDEN,
+            Refusal::SiteUnknown
+            | Refusal::QueueUnknown
+            | Refusal::AgentUnknown
+            | Refusal::SkillUnknown
+            | Refusal::ReasonUnknown
+            | Refusal::DispositionUnknown
+            | Refusal::ConversationUnknown => StatusCode::NOT_FOUND,
+            Refusal::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::CONFLICT,
+        };
+        Self::new(status, refusal.word(), refusal.to_string())
+    }
+}
+
+impl From<DirectoryRefusal> for Problem {
+    fn from(refusal: DirectoryRefusal) -> Self {
+        let status = match &refusal {
+            DirectoryRefusal::OutcomeForgotten => StatusCode::CONFLICT,
+            DirectoryRefusal::NotFounded => StatusCode::SERVICE_UNAVAILABLE,
+            DirectoryRefusal::TenantUnknown => StatusCode::NOT_FOUND,
+            DirectoryRefusal::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, refusal.word(), refusal.to_string())
+    }
+}
+
+/// `sh_3:1042`.
+pub(crate) fn position_text(position: Position) -> String {
+    format!("{}:{}", position.shard, position.index)
+}
+
+/// What every answer to a change carries.
+pub(crate) fn decided_headers(
+    response: &mut Response,
+    position: Option<Position>,
+    key: Option<RequestId>,
+    repeated: bool,
+) {
+    let headers = response.headers_mut();
+    let value = |text: String| HeaderValue::from_str(&text).expect("ids are plain ASCII");
+    if let Some(position) = position {
+        headers.insert("rotary-position", value(position_text(position)));
+    }
+    if let Some(key) = key {
+        let key = uuid::Uuid::from_u128(key.0).hyphenated().to_string();
+        headers.insert("idempotency-key", value(key));
+    }
+    if repeated {
+        headers.insert("rotary-repeated", HeaderValue::from_static("true"));
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemJson {
+            r#type: format!("urn:rotary:problem:{}", self.code),
+            title: self.code.replace('-', " "),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            outcome: if self.unknown { "unknown" } else { "definite" },
+            retry_after_ms: self.retry_after_ms,
+        };
+        let json = serde_json::to_vec(&body).expect("a problem is plain data");
+        let content = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+        let mut response = (self.status, content, json).into_response();
+        if let Some(ms) = self.retry_after_ms {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+        }
+        decided_headers(&mut response, self.position, self.key, self.repeated);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_the_statuses_of_the_contract() {
+        let status = |refusal| Problem::from(refusal).status.as_u16();
+        assert_eq!(status(Refusal::WrongSite), 400);
+        assert_eq!(status(Refusal::NotYours), 403);
+        assert_eq!(status(Refusal::ConversationUnknown), 404);
+        assert_eq!(status(Refusal::OfferGone { why: None }), 409);
+        assert_eq!(status(Refusal::OutcomeForgotten), 409);
+        assert_eq!(status(Refusal::LimitReached { limit: String::new() }), 429);
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_is_called_unknown() {
+        let shard = rotary_proto::ShardId(1);
+        let errors = [
+            SpineError::NoLeader { shard },
+            SpineError::NotApplied(String::new()),
+            SpineError::Busy { shard },
+            SpineError::Unknown(String::new()),
+        ];
+        let unknown: Vec<bool> = errors.map(|error| Problem::from(error).unknown).to_vec();
+        assert_eq!(unknown, [false, false, false, true]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Queues.
+
+use axum::Json as AxumJson;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use rotary_proto::query::QueueView;
+use rotary_proto::{Command, Done, QueueId, QueuePlan, SiteId};
+use serde_json::{Value, json};
+
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::Doors;
+use crate::gateway::extract::{Caller, Ids, Json, Key};
+use crate::gateway::list::Page;
+use crate::gateway::problem::Problem;
+use crate::gateway::sites::unmade;
+
+/// What storing a plan or profile says.
+pub(crate) fn version(done: Done) -> Value {
+    match done {
+        Done::Stored { version } => json!({ "version": version }),
+        _ => json!({}),
+    }
+}
+
+/// `PUT /v1/sites/{site}/queues/{queue}`
+pub(crate) async fn put(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids((site, queue)): Ids<(SiteId, QueueId)>,
+    Key(key): Key,
+    Json(plan): Json<QueuePlan>,
+) -> Result<Response, Problem> {
+    let decided = doors.ask(&claims, key, site, Command::PutQueue { queue, plan }).await?;
+    Ok(decided.answer(StatusCode::OK, version))
+}
+
+/// `GET /v1/sites/{site}/queues/{queue}`
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids((site, queue)): Ids<(SiteId, QueueId)>,
+) -> Result<AxumJson<QueueView>, Problem> {
+    permit(&claims, Action::Oversee(site))?;
+    let view = doors.shard_of(site).await?.read().queue_view(site, queue);
+    view.map(AxumJson).ok_or_else(|| Problem::from(rotary_proto::Refusal::QueueUnknown))
+}
+
+/// `GET /v1/sites/{site}/queues`
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+) -> Result<AxumJson<Page<QueueView>>, Problem> {
+    permit(&claims, Action::Oversee(site))?;
+    let views = doors.shard_of(site).await?.read().queue_views(site);
+    views.map(|views| AxumJson(Page::whole(views))).ok_or_else(|| unmade(site))
+}

@@ -1,0 +1,72 @@
+//! Sessions: `rotary.v1` on a WebSocket (`docs/api/session.md`).
+//!
+//! A session is the client's, a socket is the gateway's. While a socket lives, four things run for
+//! it side by side, and whichever ends first ends it: a *reader* takes frames from the client
+//! ([`reader`]), *commands* puts what is asked into the log, one at a time ([`commands`]), a *feed*
+//! brings events from journal and actor ([`feed`]), and a *writer* owns the sending half. They
+//! meet in one queue of frames. How a socket becomes a session's is in [`handshake`].
+//!
+//! What the log is told: `Attach` when the session begins or returns, `Detach` when the socket is
+//! gone. Both are put in order under the session's own lock, so that a socket that returns at once
+//! is not detached by its predecessor.
+
+mod commands;
+mod feed;
+mod handshake;
+mod reader;
+mod socket;
+mod table;
+
+pub(crate) use socket::upgrade;
+pub(crate) use table::{Sessions, start_leases};
+
+use rotary_proto::frame::{Retry, ServerFrame};
+
+/// Why a socket ends: the code, the detail and the advice of its `bye`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    pub(crate) retry: Retry,
+    /// Whether the session itself is over, by the client's own word.
+    pub(crate) over: bool,
+    /// Whether there is still somebody to say it to.
+    pub(crate) said: bool,
+}
+
+impl End {
+    fn new(code: &'static str, retry: Retry, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), retry, over: false, said: true }
+    }
+
+    /// Resume, here or elsewhere.
+    pub(crate) fn resume(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(code, Retry::Resume, detail)
+    }
+
+    /// Start anew.
+    pub(crate) fn restart(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(code, Retry::Restart, detail)
+    }
+
+    /// Do not come back with this.
+    pub(crate) fn never(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(code, Retry::Never, detail)
+    }
+
+    /// The socket is gone, so nothing can be said.
+    pub(crate) fn gone() -> Self {
+        Self { said: false, ..Self::resume("silent", "the socket is gone") }
+    }
+
+    /// The client said good-bye.
+    pub(crate) fn good_bye() -> Self {
+        Self { over: true, ..Self::restart("session-ended", "good-bye") }
+    }
+
+    /// As a frame.
+    pub(crate) fn frame(&self) -> ServerFrame {
+        let (code, detail, retry) = (self.code.to_owned(), self.detail.clone(), self.retry);
+        ServerFrame::Bye { code, detail, retry }
+    }
+}

@@ -1,0 +1,247 @@
+//! From a first frame to a session that the log knows, here.
+
+use std::time::Duration;
+
+use rotary_proto::command::Subject;
+use rotary_proto::frame::{ClientFrame, Mode, ServerFrame};
+use rotary_proto::query::Link as SessionLink;
+use rotary_proto::{Actor, Command, Cursor, Outcome, Refusal, SessionId, ShardId, SiteId};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::gateway::doors::Doors;
+use crate::gateway::session::End;
+use crate::gateway::session::table::Served;
+use crate::gateway::token::{Claims, ResumeClaims, TokenError, unix_s};
+use crate::spine::SpineError;
+
+/// Sites that one session may read.
+const SITES_MAX: usize = 64;
+/// How long a session's return waits for this node to have heard of it.
+const KNOWN_PATIENCE: Duration = Duration::from_millis(750);
+/// How long it waits for this node to apply its attachment.
+const APPLY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a resume token is good for, unless the bearer token expires sooner.
+const RESUME_TTL_S: u64 = 24 * 3_600;
+
+/// A session with its socket here.
+pub(crate) struct Attached {
+    pub(crate) served: Served,
+    pub(crate) holder: Claims,
+    pub(crate) subject: Subject,
+    pub(crate) actor: Actor,
+    pub(crate) places: Vec<Place>,
+    pub(crate) mode: Mode,
+    /// The dense number after which events follow.
+    pub(crate) seq: u64,
+    /// Whether a snapshot comes before the events.
+    pub(crate) snapshot: bool,
+}
+
+/// Where a session begins to read a site.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) site: SiteId,
+    pub(crate) shard: ShardId,
+    /// The last sequence that the client has, or the present if it named none.
+    pub(crate) after: Option<u64>,
+    /// The log index of the attachment.
+    pub(crate) attached: u64,
+}
+
+/// What the first frame asks for, checked as far as it can be without the log.
+struct Wish {
+    session: SessionId,
+    holder: Claims,
+    sites: Vec<SiteId>,
+    cursors: Vec<Cursor>,
+    seq: u64,
+    resumes: bool,
+}
+
+/// Makes a session out of the first frame.
+pub(crate) async fn attach(doors: &Doors, first: ClientFrame) -> Result<Attached, End> {
+    let wish = match first {
+        ClientFrame::Start { token, cursors } => start(doors, &token, cursors)?,
+        ClientFrame::Resume { resume_token, cursors, seq, .. } => {
+            resume(doors, &resume_token, cursors, seq)?
+        }
+        _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
+    };
+    let nobody = || End::never("token-malformed", "the token says nobody's name");
+    let subject = wish.holder.subject().ok_or_else(nobody)?;
+    let actor = wish.holder.actor().ok_or_else(nobody)?;
+    let mut places = places(doors, &wish).await?;
+    if wish.resumes {
+        for place in &places {
+            expect_alive(doors, place, wish.session).await?;
+        }
+    }
+    let shards = places.iter().map(|place| place.shard).collect();
+    let (served, order) = doors.sessions.take(wish.session, shards).await;
+    for at in 0..places.len() {
+        match tell(doors, &places[at], wish.session, subject, actor).await {
+            Ok(index) => places[at].attached = index,
+            Err(end) => {
+                take_back(doors, &places[..=at], wish.session, actor).await;
+                drop(order);
+                doors.sessions.release(&served);
+                return Err(end);
+            }
+        }
+    }
+    Ok(finish(doors, wish, served, (subject, actor), places, order))
+}
+
+/// Detaches a session that could not be attached everywhere, or whose attachment is uncertain.
+async fn take_back(doors: &Doors, places: &[Place], session: SessionId, actor: Actor) {
+    for place in places {
+        let command = Command::Detach { session, gateway: doors.gateway, ended: false };
+        let told = doors.submit_internal(place.shard, place.site, actor, command).await;
+        if let Err(error) = told {
+            tracing::warn!(site = %place.site, %error, "an attachment could not be taken back");
+        }
+    }
+}
+
+fn finish(
+    doors: &Doors,
+    wish: Wish,
+    served: Served,
+    (subject, actor): (Subject, Actor),
+    places: Vec<Place>,
+    _order: OwnedMutexGuard<()>,
+) -> Attached {
+    // After the attachment is applied here, everything that any node ever showed is here too: a
+    // cursor beyond that was never given.
+    let known = |place: &Place| {
+        let last = doors.replica.journal().last_sequence(place.shard.0, place.site.key());
+        place.after.is_some_and(|after| after <= last)
+    };
+    let all_known = places.iter().all(known);
+    let (mode, snapshot) = match (wish.resumes, all_known) {
+        (true, true) => (Mode::Replayed, false),
+        (true, false) => (Mode::Snapshot, true),
+        (false, all_known) => (Mode::New, !all_known),
+    };
+    let (seq, holder) = (wish.seq, wish.holder);
+    Attached { served, holder, subject, actor, places, mode, seq, snapshot }
+}
+
+fn start(doors: &Doors, token: &str, cursors: Vec<Cursor>) -> Result<Wish, End> {
+    let holder = doors.tokens.check(token).map_err(bad_token)?;
+    let mut sites: Vec<SiteId> = match holder.site {
+        Some(site) => vec![site],
+        None if cursors.is_empty() => {
+            doors.replica.directory().sites(holder.tenant).map(|row| row.site).collect()
+        }
+        None => cursors.iter().map(|cursor| cursor.site).collect(),
+    };
+    sites.sort_unstable();
+    sites.dedup();
+    let ours = |site: &SiteId| holder.tenant.is_none_or(|tenant| site.tenant == tenant);
+    if !sites.iter().all(ours) {
+        return Err(End::never("other-tenant", "a cursor names a site of another tenant"));
+    }
+    if sites.is_empty() || sites.len() > SITES_MAX {
+        let detail = format!("a session reads 1 to {SITES_MAX} sites; name them with cursors");
+        return Err(End::never("protocol", detail));
+    }
+    let session = SessionId(uuid::Uuid::now_v7().as_u128());
+    Ok(Wish { session, holder, sites, cursors, seq: 0, resumes: false })
+}
+
+fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<Wish, End> {
+    let ResumeClaims { session, sites, holder, .. } =
+        doors.tokens.check_resume(token).map_err(bad_token)?;
+    Ok(Wish { session, holder, sites, cursors, seq, resumes: true })
+}
+
+fn bad_token(error: TokenError) -> End {
+    let code = match error {
+        TokenError::Expired => "token-expired",
+        TokenError::Forged => "token-forged",
+        TokenError::Malformed | TokenError::Missing => "token-malformed",
+    };
+    End::never(code, error.to_string())
+}
+
+async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
+    let mut places = Vec::new();
+    for site in wish.sites.iter().copied() {
+        let shard = doors.shard_of(site).await.map_err(|problem| match problem.code {
+            "site-unknown" => End::never("site-unknown", problem.detail),
+            _ => End::resume("behind", problem.detail),
+        })?;
+        if !doors.is_fresh(shard.id) {
+            let detail = format!("this node has not heard from the leader of {}", shard.id);
+            return Err(End::resume("behind", detail));
+        }
+        let cursor = wish.cursors.iter().find(|cursor| cursor.site == site);
+        let after = cursor.map(|cursor| cursor.sequence);
+        places.push(Place { site, shard: shard.id, after, attached: 0 });
+    }
+    Ok(places)
+}
+
+/// A session that returns must still be known; one that began elsewhere a moment ago may need a
+/// moment to be known here.
+async fn expect_alive(doors: &Doors, place: &Place, session: SessionId) -> Result<(), End> {
+    let deadline = tokio::time::Instant::now() + KNOWN_PATIENCE;
+    loop {
+        let shard = doors.replica.shard(place.shard);
+        let view = shard.and_then(|shard| shard.read().session_view(place.site, session));
+        match view.map(|view| view.link) {
+            Some(SessionLink::Up | SessionLink::Lost) => return Ok(()),
+            Some(SessionLink::None) => return Err(ended()),
+            None if tokio::time::Instant::now() >= deadline => return Err(ended()),
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+fn ended() -> End {
+    End::restart("session-ended", "the session is over; start a new one")
+}
+
+/// Tells the log where the session's socket is, and waits until this node has applied it.
+async fn tell(
+    doors: &Doors,
+    place: &Place,
+    session: SessionId,
+    subject: Subject,
+    actor: Actor,
+) -> Result<u64, End> {
+    let command = Command::Attach { session, subject, gateway: doors.gateway };
+    let answer = doors.submit_internal(place.shard, place.site, actor, command).await;
+    let answer = answer.map_err(|error: SpineError| End::resume("behind", error.to_string()))?;
+    match answer.outcome {
+        Outcome::Done(_) => {}
+        Outcome::Refused(Refusal::SessionUnknown) => return Err(ended()),
+        Outcome::Refused(refusal) => {
+            return Err(End::never(refusal.word(), refusal.to_string()));
+        }
+    }
+    if doors.replica.reach(place.shard, answer.index, APPLY_PATIENCE).await {
+        return Ok(answer.index);
+    }
+    let detail = format!("this node has not applied {}:{}", place.shard, answer.index);
+    Err(End::resume("behind", detail))
+}
+
+/// The frame that says that the session is on.
+pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
+    let sites: Vec<SiteId> = attached.places.iter().map(|place| place.site).collect();
+    let exp = attached.holder.exp.min(unix_s() + RESUME_TTL_S);
+    let (session, holder) = (attached.served.session, attached.holder.clone());
+    let resume = ResumeClaims { session, sites: sites.clone(), holder, exp };
+    ServerFrame::Welcome {
+        session,
+        subject: attached.subject,
+        sites,
+        mode: attached.mode,
+        seq: attached.seq,
+        resume_token: doors.tokens.sign_resume(&resume),
+        gateways: doors.peers.iter().map(|peer| peer.url.clone()).collect(),
+        results: Vec::new(),
+    }
+}

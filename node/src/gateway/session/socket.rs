@@ -1,0 +1,223 @@
+//! A socket from its upgrade to its end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures::stream::SplitSink;
+use futures::{SinkExt, StreamExt};
+use metrics::{counter, gauge};
+use rotary_proto::Command;
+use rotary_proto::frame::{Mode, PROTOCOL, ServerFrame};
+use rotary_proto::limits::{SESSION_FRAME_BYTES_MAX, SESSION_WINDOW_COMMANDS_MAX};
+use tokio::sync::{mpsc, watch};
+
+use crate::feed::viewer_of;
+use crate::gateway::doors::Doors;
+use crate::gateway::problem::Problem;
+use crate::gateway::session::handshake::{self, Attached, Place};
+use crate::gateway::session::{End, commands, feed, reader};
+use crate::telemetry::names;
+
+/// A first frame comes within this time.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+/// A client that takes no bytes for this long is gone.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a good-bye may take to be sent.
+const BYE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long after `goaway` a session is closed.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between attempts to tell the log of a lost socket.
+const TELL_AGAIN: Duration = Duration::from_millis(300);
+/// Frames waiting for the writer.
+const FRAMES_MAX: usize = 64;
+
+/// The queue of frames to the client, and the dense number of the last event in it.
+pub(crate) struct Outbox {
+    frames: mpsc::Sender<Utf8Bytes>,
+    seq: AtomicU64,
+}
+
+/// The socket's writer is gone.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+impl Outbox {
+    /// Sends a frame, waiting for room.
+    pub(crate) async fn send(&self, frame: &ServerFrame) -> Result<(), Closed> {
+        self.frames.send(text_of(frame)).await.map_err(|_| Closed)
+    }
+
+    /// The number of the last event.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// Numbers the next event.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The last number was not used after all.
+    pub(crate) fn take_seq_back(&self) {
+        self.seq.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// `GET /v1/session`
+pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrade) -> Response {
+    if doors.sessions.is_stopping() {
+        return Problem::unavailable("this node is stopping; use another").into_response();
+    }
+    if !doors.sessions.has_room() {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let detail = "this gateway has all the sessions it can serve; use another";
+        return Problem::new(status, "busy", detail).after(1_000).into_response();
+    }
+    let upgrade = upgrade.protocols([PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let detail = format!("offer the sub-protocol {PROTOCOL}: Sec-WebSocket-Protocol");
+        return Problem::malformed(detail).into_response();
+    }
+    upgrade
+        .max_message_size(SESSION_FRAME_BYTES_MAX)
+        .max_frame_size(SESSION_FRAME_BYTES_MAX)
+        .on_upgrade(move |socket| serve(doors, socket))
+}
+
+async fn serve(doors: Doors, socket: WebSocket) {
+    let (mut sink, mut stream) = socket.split();
+    let hello = ServerFrame::Hello {
+        node: doors.node,
+        protocol: PROTOCOL.to_owned(),
+        heartbeat_ms: doors.heartbeat_ms,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    if write(&mut sink, text_of(&hello)).await.is_err() {
+        return;
+    }
+    let first = match reader::next(&mut stream, FIRST_FRAME).await {
+        Ok(first) => first,
+        Err(end) => return say_bye(&mut sink, &end).await,
+    };
+    let attached = match handshake::attach(&doors, first).await {
+        Ok(attached) => attached,
+        Err(end) => return say_bye(&mut sink, &end).await,
+    };
+    let kind = attached.holder.role.kind();
+    gauge!(names::SESSIONS, "kind" => kind).increment(1);
+    counter!(names::SESSION_RESUMES, "mode" => mode_word(attached.mode)).increment(1);
+    let end = converse(&doors, &attached, &mut sink, &mut stream).await;
+    gauge!(names::SESSIONS, "kind" => kind).decrement(1);
+    say_bye(&mut sink, &end).await;
+    leave(&doors, &attached, &end).await;
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::New => "new",
+        Mode::Replayed => "replayed",
+        Mode::Snapshot => "snapshot",
+    }
+}
+
+/// Runs the session's parts side by side until the first of them ends.
+async fn converse(
+    doors: &Doors,
+    attached: &Attached,
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut futures::stream::SplitStream<WebSocket>,
+) -> End {
+    let (frames, mut outgoing) = mpsc::channel(FRAMES_MAX);
+    let out = Outbox { frames, seq: AtomicU64::new(attached.seq) };
+    let (asked, queue) = mpsc::channel(SESSION_WINDOW_COMMANDS_MAX);
+    if out.send(&handshake::welcome(doors, attached)).await.is_err() {
+        return End::gone();
+    }
+    let writer = async {
+        while let Some(frame) = outgoing.recv().await {
+            if write(sink, frame).await.is_err() {
+                return End::gone();
+            }
+        }
+        End::gone()
+    };
+    tokio::select! {
+        biased;
+        end = stopping(doors.sessions.watch_stop(), &out) => end,
+        end = reader::run(doors, attached, stream, asked, &out) => end,
+        end = commands::run(doors, attached, queue, &out) => end,
+        end = feed::run(doors, attached, &out) => end,
+        end = writer => end,
+    }
+}
+
+/// Asks the client to leave when the node stops, and closes a moment later.
+async fn stopping(mut stop: watch::Receiver<bool>, out: &Outbox) -> End {
+    if stop.wait_for(|stopping| *stopping).await.is_err() {
+        return End::resume("stopping", "this node is stopping; resume elsewhere");
+    }
+    let reconnect_within_ms = LEAVE_PATIENCE.as_millis() as u64 / 2;
+    let goaway = ServerFrame::Goaway { reason: "stopping".to_owned(), reconnect_within_ms };
+    let _ = out.send(&goaway).await;
+    tokio::time::sleep(LEAVE_PATIENCE).await;
+    End::resume("stopping", "this node is stopping; resume elsewhere")
+}
+
+fn text_of(frame: &ServerFrame) -> Utf8Bytes {
+    serde_json::to_string(frame).expect("frames are plain data").into()
+}
+
+async fn write(sink: &mut SplitSink<WebSocket, Message>, text: Utf8Bytes) -> Result<(), Closed> {
+    let sent = tokio::time::timeout(WRITE_PATIENCE, sink.send(Message::Text(text))).await;
+    sent.map_err(|_| Closed)?.map_err(|_| Closed)
+}
+
+async fn say_bye(sink: &mut SplitSink<WebSocket, Message>, end: &End) {
+    counter!(names::SESSION_BYES, "code" => end.code).increment(1);
+    if !end.said {
+        return;
+    }
+    let bye = async {
+        // Whoever is gone needs no good-bye.
+        let _ = sink.send(Message::Text(text_of(&end.frame()))).await;
+        let _ = sink.send(Message::Close(None)).await;
+    };
+    let _ = tokio::time::timeout(BYE_PATIENCE, bye).await;
+}
+
+/// Tells actors and log that the socket is gone, unless the session is served by another one.
+async fn leave(doors: &Doors, attached: &Attached, end: &End) {
+    let session = attached.served.session;
+    let viewer = viewer_of(attached.subject);
+    for place in &attached.places {
+        doors.registry.leave(place.site, viewer, session, place.attached);
+    }
+    // Until the log knows, the agent would be offered work that nobody sees.
+    while let Some(order) = doors.sessions.last_word(&attached.served).await {
+        let mut told = true;
+        for place in &attached.places {
+            told &= detach(doors, attached, place, end.over).await;
+        }
+        drop(order);
+        if told {
+            break;
+        }
+        tokio::time::sleep(TELL_AGAIN).await;
+    }
+    doors.sessions.release(&attached.served);
+}
+
+/// Whether the log knows that the socket is gone.
+async fn detach(doors: &Doors, attached: &Attached, place: &Place, ended: bool) -> bool {
+    let session = attached.served.session;
+    let command = Command::Detach { session, gateway: doors.gateway, ended };
+    let told = doors.submit_internal(place.shard, place.site, attached.actor, command).await;
+    if let Err(error) = &told {
+        tracing::warn!(site = %place.site, %error, "a lost socket could not be told yet");
+    }
+    told.is_ok()
+}

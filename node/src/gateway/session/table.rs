@@ -1,0 +1,210 @@
+//! The sessions whose sockets are on this node, and the leases that keep them alive.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rotary_proto::limits::{LEASE_MS, LEASE_RENEWAL_MS, SESSIONS_PER_GATEWAY_MAX};
+use rotary_proto::outcome::Answer;
+use rotary_proto::{SessionId, ShardCommand, ShardId};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+
+use crate::gateway::doors::Doors;
+
+/// The sockets of this node, by session.
+pub(crate) struct Sessions {
+    open: Mutex<Open>,
+    sockets: AtomicU64,
+    stopping: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Open {
+    sessions: HashMap<SessionId, Entry>,
+    per_shard: BTreeMap<ShardId, u64>,
+}
+
+struct Entry {
+    /// The socket that serves the session.
+    socket: u64,
+    /// Held while the log is told about the session.
+    order: Arc<AsyncMutex<()>>,
+    shards: Vec<ShardId>,
+}
+
+/// A socket that serves a session, until another one takes the session over.
+pub(crate) struct Served {
+    pub(crate) session: SessionId,
+    pub(crate) socket: u64,
+}
+
+impl Sessions {
+    /// No sessions.
+    pub(crate) fn new() -> Self {
+        let stopping = watch::Sender::new(false);
+        Self { open: Mutex::default(), sockets: AtomicU64::new(0), stopping }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().expect("nothing panics under this lock")
+    }
+
+    /// Whether there is room for another socket.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open().sessions.len() < SESSIONS_PER_GATEWAY_MAX
+    }
+
+    /// How many sessions have their socket here.
+    pub(crate) fn count(&self) -> usize {
+        self.open().sessions.len()
+    }
+
+    /// Makes a new socket the one that serves a session. While the guard is held, no other socket
+    /// of this node tells the log anything about the session.
+    pub(crate) async fn take(
+        &self,
+        session: SessionId,
+        shards: Vec<ShardId>,
+    ) -> (Served, OwnedMutexGuard<()>) {
+        let socket = self.sockets.fetch_add(1, Ordering::Relaxed);
+        let order = {
+            let mut open = self.open();
+            let before = open.sessions.remove(&session);
+            if let Some(before) = &before {
+                open.count_out(&before.shards);
+            }
+            let order = before.map_or_else(Arc::default, |before| before.order);
+            for shard in &shards {
+                *open.per_shard.entry(*shard).or_default() += 1;
+            }
+            let entry = Entry { socket, order: order.clone(), shards };
+            open.sessions.insert(session, entry);
+            order
+        };
+        (Served { session, socket }, order.lock_owned().await)
+    }
+
+    /// The right to tell the log that a session's socket is gone; `None` if another socket of this
+    /// node serves the session by now. The session leaves the table when the guard is dropped by
+    /// way of [`Sessions::release`].
+    pub(crate) async fn last_word(&self, served: &Served) -> Option<OwnedMutexGuard<()>> {
+        let order = {
+            let open = self.open();
+            let entry = open.sessions.get(&served.session)?;
+            (entry.socket == served.socket).then(|| entry.order.clone())?
+        };
+        let guard = order.lock_owned().await;
+        let still = |entry: &Entry| entry.socket == served.socket;
+        self.open().sessions.get(&served.session).is_some_and(still).then_some(guard)
+    }
+
+    /// Forgets a session, if that socket still serves it.
+    pub(crate) fn release(&self, served: &Served) {
+        let mut open = self.open();
+        let ours = open.sessions.get(&served.session).is_some_and(|e| e.socket == served.socket);
+        if ours && let Some(entry) = open.sessions.remove(&served.session) {
+            open.count_out(&entry.shards);
+        }
+    }
+
+    /// Whether the node is stopping.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Hears of the node's stop.
+    pub(crate) fn watch_stop(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Tells every session that the node stops, and waits until they are gone or `patience` ends.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        self.stopping.send_replace(true);
+        let deadline = tokio::time::Instant::now() + patience;
+        while self.count() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        self.open().per_shard.keys().copied().collect()
+    }
+}
+
+impl Open {
+    fn count_out(&mut self, shards: &[ShardId]) {
+        for shard in shards {
+            if let Some(count) = self.per_shard.get_mut(shard) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_shard.remove(shard);
+                }
+            }
+        }
+    }
+}
+
+/// Renews this gateway's lease in every shard where it has sessions, for as long as the node runs.
+/// A renewal that takes long does not delay those of other shards.
+pub(crate) fn start_leases(doors: Doors) {
+    tokio::spawn(async move {
+        let mut renewal = tokio::time::interval(Duration::from_millis(LEASE_RENEWAL_MS));
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            renewal.tick().await;
+            for shard in doors.sessions.shards() {
+                let doors = doors.clone();
+                tokio::spawn(async move {
+                    let command = ShardCommand::RenewLease { gateway: doors.gateway };
+                    let patience = Duration::from_millis(LEASE_MS);
+                    let renewed = doors.propose::<_, Answer>(shard, &command, patience).await;
+                    if let Err(error) = renewed {
+                        tracing::debug!(%shard, %error, "the lease was not renewed");
+                    }
+                });
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(1);
+
+    #[tokio::test]
+    async fn the_latest_socket_has_the_last_word() {
+        let sessions = Sessions::new();
+        let (first, order) = sessions.take(SESSION, vec![ShardId(1)]).await;
+        drop(order);
+        let (second, order) = sessions.take(SESSION, vec![ShardId(1)]).await;
+        drop(order);
+        assert!(sessions.last_word(&first).await.is_none());
+        sessions.release(&first);
+        assert_eq!((sessions.count(), sessions.shards()), (1, vec![ShardId(1)]));
+        assert!(sessions.last_word(&second).await.is_some());
+        sessions.release(&second);
+        assert_eq!((sessions.count(), sessions.shards()), (0, vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_taken_over_while_it_waits_stays_silent() {
+        let sessions = Arc::new(Sessions::new());
+        let (first, order) = sessions.take(SESSION, Vec::new()).await;
+        let waiting = tokio::spawn({
+            let sessions = sessions.clone();
+            async move { sessions.last_word(&first).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        let taking = tokio::spawn({
+            let sessions = sessions.clone();
+            async move { sessions.take(SESSION, Vec::new()).await.0.socket }
+        });
+        tokio::task::yield_now().await;
+        drop(order);
+        assert!(!waiting.await.expect("it ends"));
+        assert_eq!(taking.await.expect("it ends"), 1);
+    }
+}

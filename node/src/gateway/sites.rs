@@ -1,0 +1,171 @@
+//! Sites, and the names of their skills, reasons and dispositions.
+
+use axum::Json as AxumJson;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use rotary_directory::{DirectoryCommand, DirectoryDone};
+use rotary_proto::query::{Named, SiteView};
+use rotary_proto::{
+    Command, DispositionId, Name, ReasonId, ShardCommand, ShardId, SiteId, SiteSettings, SkillId,
+    TenantId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::{Decided, Doors};
+use crate::gateway::extract::{Caller, Ids, Json, Key};
+use crate::gateway::list::{Nothing, Page};
+use crate::gateway::problem::Problem;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSite {
+    tenant: TenantId,
+    settings: SiteSettings,
+    #[serde(default)]
+    shard: Option<ShardId>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Placed {
+    site: SiteId,
+    shard: ShardId,
+}
+
+#[derive(Serialize)]
+pub(crate) struct SiteJson {
+    site: SiteId,
+    shard: ShardId,
+    name: Name,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NameBody {
+    name: Name,
+}
+
+/// `POST /v1/sites`: placed by the directory first, then made in its shard. A request that is cut
+/// off between the two is mended by repeating it.
+pub(crate) async fn create(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Key(key): Key,
+    Json(NewSite { tenant, settings, shard }): Json<NewSite>,
+) -> Result<Response, Problem> {
+    permit(&claims, Action::CreateSite(tenant))?;
+    settings.check().map_err(|bad| Problem::bad_value(bad.to_string()))?;
+    let command = DirectoryCommand::CreateSite { tenant, name: settings.name.clone(), shard };
+    let placed = doors.ask_directory(&claims, key, command).await?;
+    let DirectoryDone::Site { site, shard } = placed.done else {
+        return Err(Problem::malformed("this key belongs to another request"));
+    };
+    let command = ShardCommand::CreateSite { site, settings };
+    let position = doors.create_site(shard, &command, key).await?;
+    let decided = Decided { position, ..placed };
+    Ok(decided.answer(StatusCode::CREATED, |_| Placed { site, shard }))
+}
+
+/// `GET /v1/sites`
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+) -> Result<AxumJson<Page<SiteJson>>, Problem> {
+    permit(&claims, Action::ListPlaces)?;
+    let directory = doors.replica.directory();
+    let rows = directory.sites(claims.tenant);
+    let seen = rows.filter(|row| claims.site.is_none_or(|own| own == row.site));
+    let rows = seen.map(|row| SiteJson { site: row.site, shard: row.shard, name: row.name });
+    Ok(AxumJson(Page::whole(rows.collect())))
+}
+
+/// `GET /v1/sites/{site}`
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+) -> Result<AxumJson<SiteView>, Problem> {
+    permit(&claims, Action::Oversee(site))?;
+    let view = doors.shard_of(site).await?.read().site_view(site);
+    view.map(AxumJson).ok_or_else(|| unmade(site))
+}
+
+/// `PUT /v1/sites/{site}/settings`
+pub(crate) async fn put(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Key(key): Key,
+    Json(settings): Json<SiteSettings>,
+) -> Result<Response, Problem> {
+    let decided = doors.ask(&claims, key, site, Command::PutSite { settings }).await?;
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+}
+
+/// A site that the directory knows and its shard on this node does not, yet.
+pub(crate) fn unmade(site: SiteId) -> Problem {
+    Problem::unavailable(format!("{site} is being made; try again in a moment"))
+}
+
+/// A kind of named thing of a site.
+pub(crate) trait Nameable: Sized {
+    /// The command that names one.
+    fn command(self, name: Name) -> Command;
+    /// All of a site, if the site is there.
+    fn list(shard: &rotary_distributor::Shard, site: SiteId) -> Option<Vec<Named<Self>>>;
+}
+
+impl Nameable for SkillId {
+    fn command(self, name: Name) -> Command {
+        Command::PutSkill { skill: self, name }
+    }
+    fn list(shard: &rotary_distributor::Shard, site: SiteId) -> Option<Vec<Named<Self>>> {
+        shard.skills(site)
+    }
+}
+
+impl Nameable for ReasonId {
+    fn command(self, name: Name) -> Command {
+        Command::PutReason { reason: self, name }
+    }
+    fn list(shard: &rotary_distributor::Shard, site: SiteId) -> Option<Vec<Named<Self>>> {
+        shard.reasons(site)
+    }
+}
+
+impl Nameable for DispositionId {
+    fn command(self, name: Name) -> Command {
+        Command::PutDisposition { disposition: self, name }
+    }
+    fn list(shard: &rotary_distributor::Shard, site: SiteId) -> Option<Vec<Named<Self>>> {
+        shard.dispositions(site)
+    }
+}
+
+/// `PUT /v1/sites/{site}/skills/{skill}` and its like
+pub(crate) async fn put_name<T: Nameable>(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids((site, id)): Ids<(SiteId, T)>,
+    Key(key): Key,
+    Json(NameBody { name }): Json<NameBody>,
+) -> Result<Response, Problem>
+where
+    Ids<(SiteId, T)>: axum::extract::FromRequestParts<Doors>,
+{
+    let decided = doors.ask(&claims, key, site, id.command(name)).await?;
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+}
+
+/// `GET /v1/sites/{site}/skills` and its like
+pub(crate) async fn list_names<T: Nameable>(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+) -> Result<AxumJson<Page<Named<T>>>, Problem> {
+    permit(&claims, Action::SeeNames(site))?;
+    let shard = doors.shard_of(site).await?;
+    let names = T::list(&shard.read(), site).ok_or_else(|| unmade(site))?;
+    Ok(AxumJson(Page::whole(names)))
+}

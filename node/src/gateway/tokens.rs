@@ -1,0 +1,84 @@
+//! Making tokens.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use rotary_directory::{DirectoryCommand, DirectoryDone};
+use rotary_proto::{AgentId, CustomerId, PrincipalId, SiteId, TenantId};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::Doors;
+use crate::gateway::extract::{Caller, Json, Key};
+use crate::gateway::problem::Problem;
+use crate::gateway::token::{Claims, Role, unix_s};
+
+/// Longest life of a token: ten years.
+const TTL_MAX_S: u64 = 10 * 366 * 24 * 3_600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewToken {
+    role: Role,
+    #[serde(default)]
+    tenant: Option<TenantId>,
+    #[serde(default)]
+    site: Option<SiteId>,
+    #[serde(default)]
+    agent: Option<AgentId>,
+    #[serde(default)]
+    customer: Option<CustomerId>,
+    ttl_s: u64,
+}
+
+impl NewToken {
+    /// The claims it asks for, before they have a principal.
+    fn claims(&self, asker: &Claims) -> Result<Claims, Problem> {
+        let wrong = |field: &str, rule: &str| Problem::bad_value(format!("{field}: {rule}"));
+        if !(1..=TTL_MAX_S).contains(&self.ttl_s) {
+            return Err(wrong("ttl_s", "1 s to ten years"));
+        }
+        let tenant = self.tenant.or(self.site.map(|site| site.tenant));
+        if self.site.is_some_and(|site| Some(site.tenant) != tenant) {
+            return Err(wrong("site", "it belongs to another tenant"));
+        }
+        if self.agent.is_some() != (self.role == Role::Agent) {
+            return Err(wrong("agent", "the role agent needs it, no other takes it"));
+        }
+        if self.customer.is_some() != (self.role == Role::Customer) {
+            return Err(wrong("customer", "the role customer needs it, no other takes it"));
+        }
+        if matches!(self.role, Role::Agent | Role::Customer) && self.site.is_none() {
+            return Err(wrong("site", "agents and customers belong to one"));
+        }
+        if self.role == Role::Supervisor && tenant.is_none() {
+            return Err(wrong("tenant", "supervisors belong to one"));
+        }
+        let exp = unix_s() + self.ttl_s;
+        // A token made with another one does not outlive it.
+        let exp = exp.min(asker.exp);
+        let NewToken { role, site, agent, customer, .. } = *self;
+        Ok(Claims { role, tenant, site, agent, customer, principal: PrincipalId(0), exp })
+    }
+}
+
+/// `POST /v1/tokens`
+pub(crate) async fn create(
+    State(doors): State<Doors>,
+    Caller(asker): Caller,
+    Key(key): Key,
+    Json(body): Json<NewToken>,
+) -> Result<Response, Problem> {
+    let wanted = body.claims(&asker)?;
+    permit(&asker, Action::Sign(&wanted))?;
+    let command = DirectoryCommand::CreatePrincipal { tenant: wanted.tenant };
+    let decided = doors.ask_directory(&asker, key, command).await?;
+    let DirectoryDone::Principal(principal) = decided.done else {
+        return Err(Problem::malformed("this key belongs to another request"));
+    };
+    let claims = Claims { principal, ..wanted };
+    let token = doors.tokens.sign(&claims);
+    let answer = json!({ "token": token, "expires_at": claims.exp });
+    Ok(decided.answer(StatusCode::CREATED, |_| answer))
+}

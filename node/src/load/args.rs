@@ -1,0 +1,151 @@
+//! The command line of `rotary load` and `rotary verify`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, FromArgMatches as _, Subcommand};
+use rotary_client::Gateway;
+
+use super::plan::Mix;
+use super::trace::time_of_day;
+
+/// Puts load on a cluster, and proves what it kept.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoadCommand {
+    /// Replays a day of a real contact centre.
+    Trace(Box<TraceArgs>),
+}
+
+/// `rotary load trace`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TraceArgs {
+    /// A gateway, e.g. http://127.0.0.1:7080; give each one.
+    #[arg(long = "gateway", required = true)]
+    pub gateways: Vec<Gateway>,
+    /// An administrator's token.
+    #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// Print the verdict as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// What to replay.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// What to replay, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Counts per five minutes (`interval_start,calls`); a bank's, if absent.
+    #[arg(long)]
+    pub arrivals: Option<PathBuf>,
+    /// Handle times in seconds; another bank's, if absent.
+    #[arg(long)]
+    pub handle_times: Option<PathBuf>,
+    /// The day of the file.
+    #[arg(long, default_value = "2003-03-03")]
+    pub day: String,
+    /// From this time of day.
+    #[arg(long, default_value = "00:00")]
+    pub from: String,
+    /// Until this time of day.
+    #[arg(long, default_value = "24:00")]
+    pub to: String,
+    /// How many times faster than life people are.
+    #[arg(long, default_value_t = 60.0)]
+    pub speed: f64,
+    /// The share of the day's contacts to replay.
+    #[arg(long, default_value_t = 1.0)]
+    pub share: f64,
+    /// Agents, over all sites.
+    #[arg(long, default_value_t = 360)]
+    pub agents: usize,
+    /// Weights of channels.
+    #[arg(long, default_value = "voice=0.6,chat=0.4")]
+    pub mix: Mix,
+    /// Sites of the tenant that is made for the run.
+    #[arg(long, default_value_t = 4)]
+    pub sites: usize,
+    /// Of every draw: equal seeds are equal days.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Mean patience of waiting customers in seconds of the day; exponentially distributed.
+    #[arg(long, default_value_t = 180.0)]
+    pub patience: f64,
+    /// The share of chats whose customer has a session of their own.
+    #[arg(long, default_value_t = 0.1)]
+    pub web: f64,
+    /// The share of offers that agents decline.
+    #[arg(long, default_value_t = 0.01)]
+    pub decline: f64,
+    /// The share of offers that agents let lapse.
+    #[arg(long, default_value_t = 0.005)]
+    pub lapse: f64,
+    /// An answer within this many seconds of the day counts for the service level.
+    #[arg(long, default_value_t = 20.0)]
+    pub service_level: f64,
+    /// Where to keep the evidence; a folder that does not exist yet.
+    #[arg(long)]
+    pub ledger: Option<PathBuf>,
+}
+
+/// `rotary verify`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VerifyArgs {
+    /// The folder that `rotary load --ledger` wrote.
+    pub ledger: PathBuf,
+    /// Print the verdict as JSON on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Options {
+    /// Every option as it is when none is given.
+    pub(crate) fn standard() -> Self {
+        let command = Self::augment_args(clap::Command::new("load"));
+        let matches = command.get_matches_from(["load"]);
+        Self::from_arg_matches(&matches).expect("every option has a default or is optional")
+    }
+
+    /// The window of the day in seconds since midnight, once everything is within its bounds.
+    ///
+    /// # Errors
+    /// Names the option that is not.
+    pub(super) fn check(&self) -> anyhow::Result<(f64, f64)> {
+        let within = |value: f64, most: f64| (0.0..=most).contains(&value);
+        ensure!(
+            self.speed > 0.0 && within(self.speed, 1e6),
+            "--speed is above 0 and up to 1000000"
+        );
+        ensure!(self.share > 0.0 && within(self.share, 1e3), "--share is above 0 and up to 1000");
+        ensure!(self.patience > 0.0 && within(self.patience, 1e6), "--patience is above 0");
+        ensure!((1..=1_024).contains(&self.sites), "--sites is 1 to 1024");
+        ensure!(self.agents >= 2 * self.sites, "--agents is at least two per site");
+        for (name, value) in [("web", self.web), ("decline", self.decline), ("lapse", self.lapse)] {
+            ensure!(within(value, 1.0), "--{name} is 0 to 1");
+        }
+        let time = |text: &str| time_of_day(text).with_context(|| format!("{text:?} is not HH:MM"));
+        let (from, to) = (time(&self.from)?, time(&self.to)?);
+        ensure!(from < to, "--from is before --to");
+        Ok((from, to))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_options_are_within_their_bounds() {
+        assert_eq!(Options::standard().check().expect("in bounds"), (0.0, 86_400.0));
+        for broken in [
+            Options { speed: 0.0, ..Options::standard() },
+            Options { agents: 4, ..Options::standard() },
+            Options { from: "9".to_owned(), ..Options::standard() },
+            Options { to: "00:00".to_owned(), ..Options::standard() },
+            Options { lapse: 2.0, ..Options::standard() },
+        ] {
+            assert!(broken.check().is_err(), "{broken:?}");
+        }
+    }
+}

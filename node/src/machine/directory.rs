@@ -1,0 +1,57 @@
+//! The directory's machine: decodes its entries, and changes this node's copy of it.
+
+use std::sync::Arc;
+
+use rotary_directory::DirectoryEntry;
+use rotary_log::Machine;
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::{Stamp, Wall};
+
+use crate::replica::{DIRECTORY, Replica};
+
+/// Applies the log of shard 0.
+pub(crate) struct DirectoryMachine {
+    replica: Arc<Replica>,
+}
+
+impl DirectoryMachine {
+    /// A machine that changes the directory of `replica`.
+    pub(crate) fn new(replica: Arc<Replica>) -> Self {
+        Self { replica }
+    }
+}
+
+impl Machine for DirectoryMachine {
+    fn apply(&mut self, index: u64, stamp: Stamp, _wall: Wall, payload: &[u8]) -> Vec<u8> {
+        let entry = codec::decode::<DirectoryEntry>(payload, Limit::Entry);
+        let mut directory = self.replica.directory_mut();
+        let applied = match entry {
+            Ok(entry) => directory.apply(index, stamp, entry),
+            Err(error) => {
+                tracing::warn!(index, %error, "a directory entry could not be read");
+                directory.refuse_malformed(index, stamp)
+            }
+        };
+        drop(directory);
+        for event in &applied.events {
+            tracing::debug!(index, ?event, "directory");
+        }
+        codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
+    }
+
+    fn applied(&mut self, through: u64) {
+        self.replica.note_applied(DIRECTORY, through);
+    }
+
+    fn next_deadline(&self) -> Option<Stamp> {
+        None
+    }
+
+    fn tick(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn last_stamp(&self) -> Stamp {
+        self.replica.directory().last_stamp()
+    }
+}

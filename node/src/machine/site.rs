@@ -1,0 +1,101 @@
+//! A data shard's machine: decodes its entries, applies them, and records what became true.
+//!
+//! The order within one entry matters: state, then journal, then dispatcher. A feed that has seen
+//! an event can therefore read it, and everything before it, from the journal.
+
+use std::sync::Arc;
+
+use metrics::{Counter, counter};
+use rotary_distributor::Applied;
+use rotary_log::Machine;
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::{EventRecord, ShardCommand, ShardId, Stamp, Wall};
+use rotary_storage::{EXIT_STORAGE, Fatal, JournalRecord};
+
+use crate::feed::FeedEntry;
+use crate::replica::{Replica, ShardReplica};
+use crate::telemetry::names;
+
+/// Applies the log of one data shard.
+pub(crate) struct SiteMachine {
+    replica: Arc<Replica>,
+    shard: Arc<ShardReplica>,
+    feed: FeedEntry,
+    fatal: Fatal,
+    appended: Counter,
+}
+
+impl SiteMachine {
+    /// A machine that changes that shard of `replica` and tells `feed` what became true.
+    pub(crate) fn new(
+        replica: Arc<Replica>,
+        shard: Arc<ShardReplica>,
+        feed: FeedEntry,
+        fatal: Fatal,
+    ) -> Self {
+        let appended = counter!(names::JOURNAL_APPENDED, "shard" => shard.id.to_string());
+        Self { replica, shard, feed, fatal, appended }
+    }
+
+    fn decide(&self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Applied {
+        let command = codec::decode::<ShardCommand>(payload, Limit::Entry);
+        let mut shard = self.shard.write();
+        match command {
+            Ok(command) => shard.apply(index, stamp, wall, command),
+            Err(error) => {
+                tracing::warn!(shard = %self.shard.id, index, %error, "an entry cannot be read");
+                shard.refuse_malformed(index, stamp)
+            }
+        }
+    }
+
+    /// Writes events to the journal. A journal that refuses them has lost its place, and a replica
+    /// without a journal cannot keep its promises.
+    fn record(&self, events: &[EventRecord]) {
+        let records = (0u32..).zip(events).map(|(ordinal, record)| JournalRecord {
+            stream: record.site.key(),
+            sequence: record.sequence,
+            index: record.index,
+            ordinal,
+            bytes: codec::encode(record, Limit::Entry).expect("an event fits an entry"),
+        });
+        let group = self.shard.id.0;
+        if let Err(error) = self.replica.journal().append(group, records.collect()) {
+            let reason = format!("journal of {}: {error}", ShardId(group));
+            self.fatal.end(EXIT_STORAGE, &reason);
+        }
+        self.appended.increment(events.len() as u64);
+    }
+}
+
+impl Machine for SiteMachine {
+    fn apply(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Vec<u8> {
+        let Applied { answer, events } = self.decide(index, stamp, wall, payload);
+        if !events.is_empty() {
+            self.record(&events);
+            self.shard.tell(&events);
+            self.feed.hand_over(events);
+        }
+        codec::encode(&answer, Limit::Entry).expect("an answer fits an entry")
+    }
+
+    fn applied(&mut self, through: u64) {
+        let advanced = self.replica.journal().advance(self.shard.id.0, through);
+        if let Err(error) = advanced {
+            self.fatal.end(EXIT_STORAGE, &format!("journal of {}: {error}", self.shard.id));
+        }
+        self.replica.note_applied(self.shard.id, through);
+    }
+
+    fn next_deadline(&self) -> Option<Stamp> {
+        self.shard.read().next_deadline()
+    }
+
+    fn tick(&self) -> Vec<u8> {
+        codec::encode(&ShardCommand::Tick, Limit::Entry).expect("a tick fits an entry")
+    }
+
+    fn last_stamp(&self) -> Stamp {
+        self.shard.read().last_stamp()
+    }
+}

@@ -1,0 +1,217 @@
+//! What this node knows: its replica of every shard, for all who read.
+//!
+//! The machines write here, from the log's apply path; doors and feeds read. A reader takes a
+//! lock only for as long as it copies a view out, and never across an await.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rotary_directory::Directory;
+use rotary_distributor::Shard;
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::{ConversationId, EventRecord, ShardId, SiteId};
+use rotary_storage::{Journal, JournalError, JournalRecord};
+use tokio::sync::watch;
+
+/// The shard of the directory.
+pub(crate) const DIRECTORY: ShardId = ShardId(0);
+/// Bytes that one read of a journal may return.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// This node's replicas of all shards, and its journal.
+pub(crate) struct Replica {
+    directory: RwLock<Directory>,
+    directory_applied: watch::Sender<u64>,
+    shards: BTreeMap<ShardId, Arc<ShardReplica>>,
+    journal: Arc<Journal>,
+}
+
+/// This node's replica of one data shard.
+pub(crate) struct ShardReplica {
+    pub(crate) id: ShardId,
+    shard: RwLock<Shard>,
+    stories: RwLock<Stories>,
+    applied: watch::Sender<u64>,
+}
+
+/// Where each conversation's events are in its site's stream: derived from the journal's records,
+/// and made again whenever the log is applied again.
+type Stories = BTreeMap<ConversationId, Vec<u64>>;
+
+/// Why events cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A record is not an event of this build.
+    #[error("record {sequence} of {site} cannot be read: {why}")]
+    Record { site: SiteId, sequence: u64, why: String },
+}
+
+impl Replica {
+    /// Empty replicas of the directory and of data shards 1 to `shards`.
+    pub(crate) fn new(shards: u32, journal: Arc<Journal>) -> Self {
+        let shards = (1..=shards).map(ShardId);
+        Self {
+            directory: RwLock::new(Directory::new()),
+            directory_applied: watch::Sender::new(0),
+            shards: shards.map(|id| (id, Arc::new(ShardReplica::new(id)))).collect(),
+            journal,
+        }
+    }
+
+    /// The journal of this node.
+    pub(crate) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// The directory, for as long as the guard is held.
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().expect("apply does not panic and go on")
+    }
+
+    /// The directory, to be changed by its machine.
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().expect("apply does not panic and go on")
+    }
+
+    /// One data shard.
+    pub(crate) fn shard(&self, id: ShardId) -> Option<&Arc<ShardReplica>> {
+        self.shards.get(&id)
+    }
+
+    /// Every data shard, in order of their ids.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<ShardReplica>> {
+        self.shards.values()
+    }
+
+    /// The data shard that a site lives in, if this node knows the site.
+    pub(crate) fn shard_of(&self, site: SiteId) -> Option<&Arc<ShardReplica>> {
+        let shard = self.directory().shard_of(site)?;
+        self.shards.get(&shard)
+    }
+
+    /// Notes that a shard was applied up to there.
+    pub(crate) fn note_applied(&self, shard: ShardId, index: u64) {
+        if let Some(applied) = self.applied_of(shard) {
+            applied.send_if_modified(|last| {
+                let more = index > *last;
+                *last = index.max(*last);
+                more
+            });
+        }
+    }
+
+    /// Waits until `index` is applied here, and says whether it was within `patience`.
+    pub(crate) async fn reach(&self, shard: ShardId, index: u64, patience: Duration) -> bool {
+        let Some(applied) = self.applied_of(shard) else { return false };
+        let mut applied = applied.subscribe();
+        let reached = applied.wait_for(|last| *last >= index);
+        tokio::time::timeout(patience, reached).await.is_ok()
+    }
+
+    /// Waits, not for long, until this node knows a site that another node may just have made.
+    pub(crate) async fn find_site(
+        &self,
+        site: SiteId,
+        patience: Duration,
+    ) -> Option<&Arc<ShardReplica>> {
+        let mut applied = self.directory_applied.subscribe();
+        let known = applied.wait_for(|_| self.directory().shard_of(site).is_some());
+        let _ = tokio::time::timeout(patience, known).await;
+        self.shard_of(site)
+    }
+
+    fn applied_of(&self, shard: ShardId) -> Option<&watch::Sender<u64>> {
+        if shard == DIRECTORY {
+            return Some(&self.directory_applied);
+        }
+        self.shards.get(&shard).map(|shard| &shard.applied)
+    }
+
+    /// The events of a site after a sequence, at most `limit` of them, from this node's journal.
+    /// May read the disk, and so blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) fn events(
+        &self,
+        shard: ShardId,
+        site: SiteId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, ReadError> {
+        let from = after.saturating_add(1);
+        let records = self.journal.read(shard.0, site.key(), from, limit, PAGE_BYTES_MAX)?;
+        records.iter().map(|record| decode(site, record)).collect()
+    }
+
+    /// The events of a conversation that this node knows, after a site sequence, in order.
+    /// May read the disk, and so blocks.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) fn story(
+        &self,
+        shard: &ShardReplica,
+        conversation: ConversationId,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, ReadError> {
+        let site = conversation.site;
+        let mut events = Vec::new();
+        for sequence in shard.story(conversation).into_iter().take(limit) {
+            let record = self.journal.read(shard.id.0, site.key(), sequence, 1, PAGE_BYTES_MAX)?;
+            for record in record.iter().filter(|record| record.sequence == sequence) {
+                events.push(decode(site, record)?);
+            }
+        }
+        Ok(events)
+    }
+}
+
+fn decode(site: SiteId, record: &JournalRecord) -> Result<EventRecord, ReadError> {
+    codec::decode(&record.bytes, Limit::Entry).map_err(|error| ReadError::Record {
+        site,
+        sequence: record.sequence,
+        why: error.to_string(),
+    })
+}
+
+impl ShardReplica {
+    fn new(id: ShardId) -> Self {
+        Self {
+            id,
+            shard: RwLock::new(Shard::new(id)),
+            stories: RwLock::default(),
+            applied: watch::Sender::new(0),
+        }
+    }
+
+    /// The state, for as long as the guard is held.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Shard> {
+        self.shard.read().expect("apply does not panic and go on")
+    }
+
+    /// The state, to be changed by its machine.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Shard> {
+        self.shard.write().expect("apply does not panic and go on")
+    }
+
+    /// Notes which conversation an event belongs to.
+    pub(crate) fn tell(&self, events: &[EventRecord]) {
+        let mut stories = self.stories.write().expect("nothing panics under this lock");
+        for record in events {
+            if let Some(conversation) = record.event.conversation() {
+                stories.entry(conversation).or_default().push(record.sequence);
+            }
+        }
+    }
+
+    /// The site sequences of a conversation's events.
+    pub(crate) fn story(&self, conversation: ConversationId) -> Vec<u64> {
+        let stories = self.stories.read().expect("nothing panics under this lock");
+        stories.get(&conversation).cloned().unwrap_or_default()
+    }
+}

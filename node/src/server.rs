@@ -1,0 +1,181 @@
+//! A node from its start to its end.
+//!
+//! The order of the start is the order of what needs what, and of what is likeliest to be wrong:
+//! configuration, directory, certificates, secret, addresses; then disk, peers, machines, log; the
+//! doors last. Everything wrong is an error with its cure ([`StartError`]), before anything is
+//! shown to a client. The stop goes the other way: sessions are asked to leave, leadership is
+//! handed on, and what is written is flushed.
+
+mod error;
+mod handler;
+mod log_spine;
+mod running;
+
+pub(crate) use error::StartError;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rotary_proto::{GatewayId, NodeId};
+use rotary_storage::{DataDir, Fatal, FjallLog, FjallLogOptions, Journal, JournalOptions};
+use rotary_transport::{Certificates, Transport, TransportConfig};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::gateway::token::{Tokens, unix_ms};
+use crate::server::handler::NodeHandler;
+use crate::telemetry;
+
+/// What `rotary server` is told beside its configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerOptions {
+    /// Where to write which addresses were taken, once they are.
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Whether the end of standard input ends the node.
+    pub(crate) exit_with_stdin: bool,
+}
+
+/// How long sessions have to leave when the node stops.
+const LEAVE: Duration = Duration::from_secs(4);
+
+/// What was opened before anything runs.
+struct Ground {
+    node: NodeId,
+    listener: TcpListener,
+    transport: Arc<Transport>,
+    handler: Arc<NodeHandler>,
+    store: Arc<FjallLog>,
+    journal: Arc<Journal>,
+    tokens: Tokens,
+    _data: DataDir,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), StartError> {
+    telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
+    let metrics =
+        telemetry::start_metrics().map_err(|error| StartError::Telemetry(error.to_string()))?;
+    let ground = open(&config).await?;
+    let public = ground.listener.local_addr().map_err(StartError::Io)?;
+    let peer = ground.transport.local_address().map_err(StartError::Io)?;
+    let gateway = GatewayId { node: ground.node, run: unix_ms() };
+    let running = running::start(&config, ground, gateway, metrics).await?;
+    tracing::info!(node = %gateway.node, %public, %peer, cluster = config.cluster.id, "listening");
+    if let Some(path) = &options.ready_file {
+        write_ready(path, gateway.node, public, peer)?;
+    }
+    let why = until_stopped(options.exit_with_stdin).await;
+    tracing::info!(why, "stopping");
+    running.stop(LEAVE).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open(config: &Config) -> Result<Ground, StartError> {
+    let node = NodeId(config.node.id);
+    let data = DataDir::open(&config.node.data_dir, &config.cluster.id, config.node.id)?;
+    let certificates = certificates(config)?;
+    let secret = config.auth.token_secret_file.clone();
+    let secret = std::fs::read(&secret)
+        .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
+    let listener = TcpListener::bind(config.listen.public)
+        .await
+        .map_err(|source| StartError::public(config.listen.public, source))?;
+    let handler = Arc::new(NodeHandler::default());
+    let peers = config.cluster.peers.iter().map(|peer| (NodeId(peer.id), peer.peer)).collect();
+    let listen = config.listen.peer;
+    let transport = TransportConfig { node, listen, peers, certificates };
+    let transport = Transport::start(transport, handler.clone())
+        .map_err(|source| StartError::Peer { address: listen, source })?;
+    let fatal = Fatal::exit();
+    let store = FjallLogOptions { fatal: fatal.clone(), ..FjallLogOptions::default() };
+    let store = FjallLog::open(&data.log_path(), store)
+        .map_err(|source| StartError::Store { path: data.log_path(), source })?;
+    let journal = JournalOptions { fatal, ..JournalOptions::default() };
+    let journal = Journal::open(&data.journal_path(), journal)?;
+    Ok(Ground {
+        node,
+        listener,
+        transport: Arc::new(transport),
+        handler,
+        store: Arc::new(store),
+        journal: Arc::new(journal),
+        tokens: Tokens::new(secret.trim_ascii()),
+        _data: data,
+    })
+}
+
+fn certificates(config: &Config) -> Result<Certificates, StartError> {
+    let tls = &config.tls;
+    let certificates = Certificates::load(&tls.ca_file, &tls.cert_file, &tls.key_file)?;
+    let (cluster, node) = (certificates.cluster(), certificates.node());
+    if cluster != config.cluster.id || node != NodeId(config.node.id) {
+        return Err(StartError::OtherCertificate {
+            path: tls.cert_file.clone(),
+            found: format!("{node} of cluster {cluster}"),
+            expected: format!("{} of cluster {}", NodeId(config.node.id), config.cluster.id),
+        });
+    }
+    Ok(certificates)
+}
+
+/// Writes which addresses were taken; whole or not at all.
+fn write_ready(
+    path: &PathBuf,
+    node: NodeId,
+    public: SocketAddr,
+    peer: SocketAddr,
+) -> Result<(), StartError> {
+    let ready = serde_json::json!({
+        "node": node,
+        "pid": std::process::id(),
+        "public": format!("http://{public}"),
+        "peer": peer.to_string(),
+    });
+    let draft = path.with_extension("new");
+    let written = std::fs::write(&draft, format!("{ready}\n"));
+    written
+        .and_then(|()| std::fs::rename(&draft, path))
+        .map_err(|source| StartError::ReadyFile { path: path.clone(), source })
+}
+
+/// Waits for a reason to stop, and names it.
+async fn until_stopped(with_stdin: bool) -> &'static str {
+    let interrupt = tokio::signal::ctrl_c();
+    let stdin = async {
+        if !with_stdin {
+            return std::future::pending().await;
+        }
+        let mut rest = tokio::io::stdin();
+        let mut nowhere = tokio::io::sink();
+        // Whatever ends it, it has ended.
+        let _ = tokio::io::copy(&mut rest, &mut nowhere).await;
+    };
+    tokio::select! {
+        biased;
+        _ = interrupt => "interrupt",
+        () = terminate() => "terminate",
+        () = stdin => "standard input ended",
+    }
+}
+
+#[cfg(unix)]
+async fn terminate() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            terminate.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminate() {
+    std::future::pending().await
+}

@@ -1,0 +1,96 @@
+//! Why a node does not start, and how to mend it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rotary_log::LogError;
+use rotary_storage::{DataDirError, JournalError};
+use rotary_transport::{BindError, CertificateError};
+
+use crate::cli::exit;
+use crate::config::ConfigError;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The configuration is not one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Log lines or measures cannot be written.
+    #[error("{0}")]
+    Telemetry(String),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The certificates cannot be used.
+    #[error(
+        "{0}; `rotary cluster init` writes certificates, and tls.ca_file, tls.cert_file and \
+         tls.key_file say where they are"
+    )]
+    Certificates(#[from] CertificateError),
+    /// The certificate is another node's.
+    #[error(
+        "{path} is the certificate of {found}, this is {expected}: correct tls.cert_file, node.id \
+         or cluster.id"
+    )]
+    OtherCertificate { path: PathBuf, found: String, expected: String },
+    /// The token secret cannot be read.
+    #[error("{path}: {source}; auth.token_secret_file says where the secret is")]
+    Secret { path: PathBuf, source: io::Error },
+    /// Clients' address is taken.
+    #[error(
+        "TCP {address} is in use by another process: stop that one, or choose another \
+         listen.public"
+    )]
+    PublicInUse { address: SocketAddr },
+    /// Clients' address cannot be taken.
+    #[error("TCP {address} cannot be listened on: {source}; correct listen.public")]
+    Public { address: SocketAddr, source: io::Error },
+    /// Nodes' address cannot be taken.
+    #[error("{source}; the address is listen.peer")]
+    Peer { address: SocketAddr, source: BindError },
+    /// The log cannot be opened.
+    #[error("the log in {path} cannot be opened: {source}")]
+    Store { path: PathBuf, source: io::Error },
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The log cannot be started.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Actors cannot be started.
+    #[error("actors cannot be started: {0}")]
+    Actors(#[from] ractor::SpawnErr),
+    /// The ready file cannot be written.
+    #[error("--ready-file {path}: {source}")]
+    ReadyFile { path: PathBuf, source: io::Error },
+    /// The operating system refuses something else.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl StartError {
+    /// What a failed bind of clients' address means.
+    pub(crate) fn public(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::PublicInUse { address },
+            _ => Self::Public { address, source },
+        }
+    }
+
+    /// The exit code of the process.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => exit::USAGE,
+            Self::PublicInUse { .. }
+            | Self::Peer { source: BindError::InUse { .. }, .. }
+            | Self::DataDir(
+                DataDirError::Locked { .. }
+                | DataDirError::OtherCluster { .. }
+                | DataDirError::OtherNode { .. },
+            ) => exit::CONFLICT,
+            _ => exit::ERROR,
+        }
+    }
+}

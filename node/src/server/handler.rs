@@ -1,0 +1,74 @@
+//! What other nodes ask of this one, given to whom it concerns.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rotary_log::{Log, SERVICE_PROPOSE, SERVICE_RAFT};
+use rotary_proto::NodeId;
+use rotary_proto::codec::{self, Limit};
+use rotary_proto::wire::Lane;
+use rotary_transport::Handler;
+
+use crate::actor::Registry;
+use crate::hint::{SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
+
+/// Answers requests of other nodes. What they are for is started after the transport that brings
+/// them, so it is put in later; until then they are refused.
+#[derive(Default)]
+pub(crate) struct NodeHandler {
+    log: OnceLock<Arc<Log>>,
+    registry: OnceLock<Arc<Registry>>,
+}
+
+impl NodeHandler {
+    /// The log has started.
+    pub(crate) fn set_log(&self, log: Arc<Log>) {
+        assert!(self.log.set(log).is_ok(), "a node starts its log once");
+    }
+
+    /// The actors have started.
+    pub(crate) fn set_registry(&self, registry: Arc<Registry>) {
+        assert!(self.registry.set(registry).is_ok(), "a node starts its actors once");
+    }
+
+    fn signal(&self, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let hint: SignalHint =
+            codec::decode(payload, Limit::Entry).map_err(|error| error.to_string())?;
+        if let Some(registry) = self.registry.get() {
+            registry.signal(hint.conversation, hint.agent, hint.signal);
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Handler for NodeHandler {
+    fn handle(
+        &self,
+        _from: NodeId,
+        _lane: Lane,
+        service: u8,
+        payload: bytes::Bytes,
+    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        let starting = || Err("this node is starting".to_owned());
+        let log = self.log.get().cloned();
+        match service {
+            SERVICE_RAFT | SERVICE_PROPOSE => async move {
+                match log {
+                    Some(log) => log.handle(service, payload).await,
+                    None => starting(),
+                }
+            }
+            .boxed(),
+            SERVICE_BEAT => {
+                let beat = log.map_or_else(starting, |log| answer_beat(&log));
+                async move { beat }.boxed()
+            }
+            SERVICE_SIGNAL => {
+                let signalled = self.signal(&payload);
+                async move { signalled }.boxed()
+            }
+            other => async move { Err(format!("service {other} is not known here")) }.boxed(),
+        }
+    }
+}

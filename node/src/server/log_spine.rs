@@ -1,0 +1,83 @@
+//! The spine of a cluster's node: the replicated log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rotary_log::{Log, ProposeError};
+use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
+use rotary_proto::{NodeId, ShardId};
+use tokio::sync::Semaphore;
+
+use crate::hint::Freshness;
+use crate::spine::{ShardStatus, Spine, SpineError};
+
+/// Proposes to shards, no more at once than each may have on its way.
+pub(crate) struct LogSpine {
+    log: Arc<Log>,
+    node: NodeId,
+    freshness: Arc<Freshness>,
+    admission: BTreeMap<ShardId, Arc<Semaphore>>,
+}
+
+impl LogSpine {
+    /// On that log.
+    pub(crate) fn new(log: Arc<Log>, node: NodeId, freshness: Arc<Freshness>) -> Self {
+        let permits = |shard| (shard, Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX)));
+        let admission = log.shards().map(permits).collect();
+        Self { log, node, freshness, admission }
+    }
+}
+
+fn spine_error(shard: ShardId, error: ProposeError) -> SpineError {
+    match error {
+        ProposeError::NotLeader { .. } | ProposeError::Unreachable { .. } => {
+            SpineError::NoLeader { shard }
+        }
+        ProposeError::Busy => SpineError::Busy { shard },
+        ProposeError::Unknown(detail) => SpineError::Unknown(detail),
+        other => SpineError::NotApplied(other.to_string()),
+    }
+}
+
+impl Spine for LogSpine {
+    fn propose(
+        &self,
+        shard: ShardId,
+        payload: Vec<u8>,
+        patience: Duration,
+        repeatable: bool,
+    ) -> BoxFuture<'static, Result<Vec<u8>, SpineError>> {
+        let permit = self.admission.get(&shard).cloned().map(Semaphore::try_acquire_owned);
+        let log = self.log.clone();
+        async move {
+            let _permit = match permit {
+                Some(Ok(permit)) => permit,
+                Some(Err(_)) => return Err(SpineError::Busy { shard }),
+                None => {
+                    let detail = format!("{shard} has no replica on this node");
+                    return Err(SpineError::NotApplied(detail));
+                }
+            };
+            let deadline = Instant::now() + patience;
+            let proposed = log.propose_with_retry(shard, payload, deadline, repeatable).await;
+            proposed.map(|proposed| proposed.answer).map_err(|error| spine_error(shard, error))
+        }
+        .boxed()
+    }
+
+    fn status(&self, shard: ShardId) -> Option<ShardStatus> {
+        let status = self.log.status(shard)?;
+        Some(ShardStatus {
+            leader: status.leader,
+            leads_here: status.leader == Some(self.node),
+            term: status.term,
+            last: status.last_index,
+            committed: self.freshness.applied(shard),
+            applied: status.applied_index,
+            fresh: self.freshness.is_fresh(shard, Instant::now()),
+        })
+    }
+}

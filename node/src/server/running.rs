@@ -1,0 +1,155 @@
+//! A node that runs: its parts started in order, and stopped in reverse.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
+use rotary_log::{Log, LogConfig, Machine};
+use rotary_proto::{GatewayId, NodeId, ShardId};
+use rotary_storage::Fatal;
+use rotary_transport::Transport;
+use tokio::sync::watch;
+
+use crate::actor::Registry;
+use crate::config::Config;
+use crate::feed;
+use crate::gateway::doors::{Doors, Inner, Peer};
+use crate::gateway::router::router;
+use crate::gateway::session::{Sessions, start_leases};
+use crate::hint::{Freshness, Hints, start_beats};
+use crate::machine::directory::DirectoryMachine;
+use crate::machine::site::SiteMachine;
+use crate::replica::{DIRECTORY, Replica};
+use crate::server::log_spine::LogSpine;
+use crate::server::{Ground, StartError};
+
+/// Pause between attempts to found the cluster.
+const FOUND_AGAIN: Duration = Duration::from_millis(200);
+
+/// A node that runs.
+pub(crate) struct Running {
+    doors: Doors,
+    log: Arc<Log>,
+    transport: Arc<Transport>,
+    registry: Arc<Registry>,
+    closing: watch::Sender<bool>,
+    _data: rotary_storage::DataDir,
+}
+
+/// Starts everything on the ground that was laid.
+pub(crate) async fn start(
+    config: &Config,
+    ground: Ground,
+    gateway: GatewayId,
+    metrics: PrometheusHandle,
+) -> Result<Running, StartError> {
+    let replica = Arc::new(Replica::new(config.cluster.shards, ground.journal.clone()));
+    let registry = Registry::start(replica.clone()).await?;
+    ground.handler.set_registry(registry.clone());
+    let machines = machines(&replica, &registry);
+    let members: Vec<NodeId> = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
+    let mut log = LogConfig::new(ground.node, members.iter().copied());
+    (log.heartbeat_ms, log.election_min_ms, log.election_max_ms) =
+        (config.log.heartbeat_ms, config.log.election_min_ms, config.log.election_max_ms);
+    let log = Log::start(log, ground.store, ground.transport.clone(), machines).await?;
+    let log = Arc::new(log);
+    ground.handler.set_log(log.clone());
+    for shard in log.shards() {
+        log.initialize(shard).await?;
+    }
+    let freshness = Arc::new(Freshness::default());
+    start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
+    let doors = Doors::new(Inner {
+        node: ground.node,
+        gateway,
+        heartbeat_ms: config.session.heartbeat_ms,
+        peers: peers(config),
+        replica,
+        spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
+        registry: registry.clone(),
+        sessions: Sessions::new(),
+        hints: Hints::new(ground.transport.clone(), members),
+        tokens: ground.tokens,
+        metrics,
+    });
+    start_leases(doors.clone());
+    tokio::spawn(found(doors.clone(), config.cluster.shards));
+    let (closing, closed) = watch::channel(false);
+    tokio::spawn(serve(ground.listener, doors.clone(), closed));
+    let (transport, _data) = (ground.transport, ground._data);
+    Ok(Running { doors, log, transport, registry, closing, _data })
+}
+
+fn peers(config: &Config) -> Vec<Peer> {
+    let peer = |peer: &crate::config::PeerNode| Peer {
+        node: NodeId(peer.id),
+        url: peer.public.clone(),
+        peer: peer.peer.to_string(),
+    };
+    config.cluster.peers.iter().map(peer).collect()
+}
+
+fn machines(replica: &Arc<Replica>, registry: &Arc<Registry>) -> Vec<(ShardId, Box<dyn Machine>)> {
+    let directory: Box<dyn Machine> = Box::new(DirectoryMachine::new(replica.clone()));
+    let mut machines = vec![(DIRECTORY, directory)];
+    for shard in replica.shards() {
+        let (entry, source) = feed::entry();
+        feed::start(replica.clone(), shard.clone(), registry.clone(), source);
+        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, Fatal::exit());
+        machines.push((shard.id, Box::new(machine)));
+    }
+    machines
+}
+
+/// Says how many data shards there are, until the directory knows.
+async fn found(doors: Doors, shards: u32) {
+    let entry = DirectoryEntry { origin: None, command: DirectoryCommand::Found { shards } };
+    while doors.replica.directory().shards() == 0 {
+        let leads_here = doors.spine.status(DIRECTORY).is_some_and(|status| status.leads_here);
+        if leads_here {
+            let patience = Duration::from_secs(2);
+            let told = doors.propose::<_, DirectoryAnswer>(DIRECTORY, &entry, patience).await;
+            if let Err(error) = told {
+                tracing::debug!(%error, "the cluster is not founded yet");
+            }
+        }
+        tokio::time::sleep(FOUND_AGAIN).await;
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, doors: Doors, mut closed: watch::Receiver<bool>) {
+    // Small frames must not wait for each other.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket keeps its delay");
+        }
+    });
+    let serving = axum::serve(listener, router(doors));
+    let serving = serving.with_graceful_shutdown(async move {
+        // An error is an end as well.
+        let _ = closed.wait_for(|closed| *closed).await;
+    });
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the doors are closed");
+    }
+}
+
+impl Running {
+    /// Asks sessions to leave, hands leadership on, flushes, and tells the peers good-bye.
+    pub(crate) async fn stop(self, leave: Duration) {
+        self.doors.sessions.stop(leave).await;
+        self.closing.send_replace(true);
+        if let Err(error) = self.log.stop().await {
+            tracing::warn!(%error, "the log did not stop as it should");
+        }
+        self.registry.stop();
+        let journal = self.doors.replica.journal().clone();
+        let flushed = tokio::task::spawn_blocking(move || journal.flush()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "the journal was not flushed; it is made again from the log");
+        }
+        self.transport.close().await;
+    }
+}

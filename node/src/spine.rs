@@ -1,0 +1,69 @@
+//! The spine as the doors see it: something that puts bytes in a shard's durable order.
+//!
+//! The doors know the log by these few methods alone, so that everything in front of them can be
+//! tested with a spine of one process. An error says exactly what its caller may conclude: only
+//! [`SpineError::Unknown`] leaves open whether the payload was applied.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use rotary_proto::{NodeId, ShardId};
+
+/// Puts payloads in order, and knows how each shard is doing.
+pub(crate) trait Spine: Send + Sync + 'static {
+    /// Proposes a payload, on whatever node leads the shard, and waits for the answer that
+    /// applying it gave. A payload that `repeatable` says is recognised when it comes twice is
+    /// sent again within `patience`; any other one at most once.
+    fn propose(
+        &self,
+        shard: ShardId,
+        payload: Vec<u8>,
+        patience: Duration,
+        repeatable: bool,
+    ) -> BoxFuture<'static, Result<Vec<u8>, SpineError>>;
+
+    /// How a shard is doing, as this node sees it; `None` for a shard it has no replica of.
+    fn status(&self, shard: ShardId) -> Option<ShardStatus>;
+}
+
+/// How a shard is doing, as one node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShardStatus {
+    /// Who leads, if anybody is known to.
+    pub(crate) leader: Option<NodeId>,
+    /// Whether that is this node.
+    pub(crate) leads_here: bool,
+    /// The term.
+    pub(crate) term: u64,
+    /// The last index in this node's log.
+    pub(crate) last: u64,
+    /// The last index this node knows to be committed.
+    pub(crate) committed: u64,
+    /// The last index applied here.
+    pub(crate) applied: u64,
+    /// Whether this replica has heard from a leader lately enough to serve feeds.
+    pub(crate) fresh: bool,
+}
+
+/// Why a payload has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpineError {
+    /// Certainly not applied: nobody leads the shard.
+    #[error("no leader for {shard} at present")]
+    NoLeader {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Certainly not applied, for another reason.
+    #[error("not done: {0}")]
+    NotApplied(String),
+    /// Certainly not applied: too much is on its way already.
+    #[error("too many commands are on their way to {shard}")]
+    Busy {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// It may have been applied.
+    #[error("no answer came: {0}")]
+    Unknown(String),
+}

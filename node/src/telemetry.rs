@@ -1,0 +1,66 @@
+//! What a node says of itself: log lines and measures.
+
+pub(crate) mod names;
+
+use std::fs::OpenOptions;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use metrics::gauge;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{LogFormat, Telemetry};
+
+/// Upper bounds of the buckets of durations, in seconds: from a quick sync to a long failover.
+const SECONDS: [f64; 14] =
+    [0.001, 0.002, 0.004, 0.006, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5.0];
+
+/// Libraries whose own account of a normal day is of no use to operators; the configured level may
+/// name them again.
+const QUIET: &str = "openraft=error,fjall=warn,lsm_tree=warn,quinn=warn,rustls=warn";
+
+/// Begins to write log lines.
+///
+/// # Errors
+/// A text that names the key to correct.
+pub(crate) fn start_log(telemetry: &Telemetry) -> Result<(), String> {
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", telemetry.log_level))
+        .map_err(|error| format!("telemetry.log_level: {error}"))?;
+    if telemetry.log_file.as_os_str().is_empty() {
+        let json = match telemetry.log_format {
+            LogFormat::Auto => !std::io::stderr().is_terminal(),
+            format => format == LogFormat::Json,
+        };
+        return install(filter, json, std::io::stderr);
+    }
+    let path = &telemetry.log_file;
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| format!("telemetry.log_file {}: {error}", path.display()))?;
+    install(filter, telemetry.log_format != LogFormat::Text, Mutex::new(file))
+}
+
+fn install<W>(filter: EnvFilter, json: bool, writer: W) -> Result<(), String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let installed = match json {
+        true => builder.json().flatten_event(true).try_init(),
+        false => builder.with_ansi(false).try_init(),
+    };
+    installed.map_err(|error| error.to_string())
+}
+
+/// Begins to count.
+///
+/// # Errors
+/// If something in this process counts already.
+pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?;
+    let handle = builder.install_recorder()?;
+    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}

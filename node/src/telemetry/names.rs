@@ -1,0 +1,51 @@
+//! The name of every metric, with its labels and unit. No other file spells one.
+//!
+//! Labels never carry ids of people, conversations or tenants: their number is unbounded.
+
+/// Always 1; label `version`.
+pub(crate) const BUILD_INFO: &str = "rotary_build_info";
+/// Commands proposed by this node's doors; labels `op`, `result` (`done`, `refused`, `repeated`,
+/// `not_applied`, `unknown`).
+pub(crate) const COMMANDS: &str = "rotary_commands_total";
+/// Answers that were the kept outcome of an earlier attempt.
+pub(crate) const COMMANDS_DEDUPLICATED: &str = "rotary_commands_deduplicated_total";
+/// Seconds from proposing a command to its answer; label `op`.
+pub(crate) const COMMAND_COMMIT: &str = "rotary_command_commit_seconds";
+/// HTTP requests answered; labels `method`, `status`.
+pub(crate) const HTTP_REQUESTS: &str = "rotary_http_requests_total";
+/// Live sockets; label `kind` (`agent`, `customer`, `supervisor`).
+pub(crate) const SESSIONS: &str = "rotary_sessions";
+/// Sessions begun or resumed here; label `mode` (`new`, `replayed`, `snapshot`).
+pub(crate) const SESSION_RESUMES: &str = "rotary_session_resumes_total";
+/// Sockets closed by this node; label `code`.
+pub(crate) const SESSION_BYES: &str = "rotary_session_byes_total";
+/// Events handed to sessions.
+pub(crate) const EVENTS_DELIVERED: &str = "rotary_events_delivered_total";
+/// Events read again from the journal because a hand-over was full; label `shard`.
+pub(crate) const FEED_GAPS: &str = "rotary_feed_gaps_total";
+/// Actors awake; label `kind` (`viewer`, `conversation`).
+pub(crate) const ACTORS: &str = "rotary_actors";
+/// Actors that panicked and were taken down; label `kind`.
+pub(crate) const ACTOR_FAILURES: &str = "rotary_actor_failures_total";
+/// Messages refused because an actor's mailbox was full; label `kind`.
+pub(crate) const MAILBOX_REFUSALS: &str = "rotary_mailbox_refusals_total";
+/// 1 where this node leads the shard, else 0; label `shard`.
+pub(crate) const RAFT_LEADER: &str = "rotary_raft_leader";
+/// The shard's term as this node knows it; label `shard`.
+pub(crate) const RAFT_TERM: &str = "rotary_raft_term";
+/// The last index in this node's log; label `shard`.
+pub(crate) const RAFT_LAST_INDEX: &str = "rotary_raft_last_index";
+/// The last index applied by this node; label `shard`.
+pub(crate) const RAFT_APPLIED_INDEX: &str = "rotary_raft_applied_index";
+/// The last index whose events are in this node's journal; label `shard`.
+pub(crate) const JOURNAL_APPENDED_INDEX: &str = "rotary_journal_appended_index";
+/// The last index whose events are on this node's disk; label `shard`.
+pub(crate) const JOURNAL_DURABLE_INDEX: &str = "rotary_journal_durable_index";
+/// Events appended to this node's journal; label `shard`.
+pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
+/// Conversations in a queue and not on offer; labels `site`, `queue`.
+pub(crate) const QUEUE_WAITING: &str = "rotary_queue_waiting";
+/// Seconds that the longest-waiting conversation has waited; labels `site`, `queue`.
+pub(crate) const QUEUE_OLDEST_WAIT: &str = "rotary_queue_oldest_wait_seconds";
+/// Agents that declared ready and have a live session; label `site`.
+pub(crate) const AGENTS_READY: &str = "rotary_agents_ready";

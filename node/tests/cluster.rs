@@ -1,0 +1,222 @@
+//! The life of a chat over three real nodes, through the death of a leader and of all of them.
+
+#[path = "support/nodes.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod nodes;
+
+use hyper::Method;
+use nodes::{Nodes, done, eventually};
+use rotary_client::{Notice, Session, SessionConfig};
+use rotary_proto::event::Author;
+use rotary_proto::frame::{CommandReply, EventFrame, Mode};
+use rotary_proto::values::Item;
+use rotary_proto::{Body, Command, ConversationId, Done, Event, ItemId, OfferId, Outcome, SiteId};
+use serde_json::{Value, json};
+
+/// A session, and everything that it was sent.
+struct Client {
+    session: Session,
+    site: SiteId,
+    seen: Vec<EventFrame>,
+    modes: Vec<Mode>,
+}
+
+impl Client {
+    /// Begins a session on the node at `first`, counted from 1; the others are for resuming.
+    fn start(nodes: &Nodes, first: usize, token: &str, site: SiteId) -> Self {
+        let mut gateways = nodes.gateways.clone();
+        gateways.rotate_left(first - 1);
+        let config = SessionConfig::new(gateways, token.to_owned());
+        let session = Session::start(config).expect("there are gateways");
+        Self { session, site, seen: Vec::new(), modes: Vec::new() }
+    }
+
+    /// Takes notices until one is an event of which `pick` makes something.
+    async fn until<T>(&mut self, what: &str, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            let notice = tokio::time::timeout(nodes::LIMIT, self.session.next_event()).await;
+            match notice.unwrap_or_else(|_| panic!("never: {what}")) {
+                Some(Notice::Event(frame)) => {
+                    let picked = pick(&frame.event);
+                    self.seen.push(*frame);
+                    if let Some(picked) = picked {
+                        return picked;
+                    }
+                }
+                Some(Notice::Welcome(welcomed)) => self.modes.push(welcomed.mode),
+                Some(Notice::Ended(end)) => panic!("{what}: the session ended: {end:?}"),
+                Some(_) => {}
+                None => panic!("{what}: the session is gone"),
+            }
+        }
+    }
+
+    async fn offered(&mut self) -> (ConversationId, OfferId) {
+        self.until("an offer", |event| match event {
+            Event::Offered { conversation, offer, .. } => Some((*conversation, *offer)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn posted(&mut self, by_customer: bool) -> String {
+        self.until("a message", |event| match event {
+            Event::Posted { author, body, .. } if (*author == Author::Customer) == by_customer => {
+                body.text.text().map(str::to_owned)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Asks for something that must be done.
+    async fn ask(&self, command: Command) -> Done {
+        let word = command.word();
+        let answer = self.session.commander().send(self.site, command).await;
+        match answer.expect("the session lives").result {
+            CommandReply::Outcome(Outcome::Done(done)) => done,
+            other => panic!("{word}: {other:?}"),
+        }
+    }
+
+    async fn say(&self, conversation: ConversationId, id: u128, words: &str) -> Done {
+        let body = Body::plain(words).expect("short");
+        let item = Item { id: ItemId(id), body };
+        self.ask(Command::Post { conversation, item, note: false, seen_to: None }).await
+    }
+
+    /// What was sent is dense in its own numbers, and rises in the site's.
+    fn assert_whole(&self) {
+        let seqs: Vec<u64> = self.seen.iter().map(|frame| frame.seq).collect();
+        let first = seqs.first().copied().unwrap_or(1);
+        assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>());
+        assert!(self.seen.is_sorted_by(|a, b| a.cursor.sequence < b.cursor.sequence));
+    }
+}
+
+/// A tenant, a site, a queue, an agent and a customer, made on the first node.
+async fn floor(nodes: &Nodes) -> (SiteId, String, String) {
+    let api = nodes.admin(1);
+    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
+    let settings = json!({"name": "north", "agent_grace_ms": 120_000});
+    let body = json!({"tenant": tenant["tenant"], "settings": settings});
+    let site = done(&api, Method::POST, "/v1/sites", body).await;
+    let site: SiteId = site["site"].as_str().expect("a text").parse().expect("an id");
+    let plan = json!({"name": "sales", "offer_ms": 120_000, "wrap_up_ms": 120_000});
+    done(&api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), plan).await;
+    let profile = json!({"name": {"text": "Lin"}});
+    done(&api, Method::PUT, &format!("/v1/sites/{site}/agents/ag_1"), profile).await;
+    let token = async |body: Value| {
+        let made = done(&api, Method::POST, "/v1/tokens", body).await;
+        made["token"].as_str().expect("a text").to_owned()
+    };
+    let agent = json!({"role": "agent", "site": site, "agent": "ag_1", "ttl_s": 3600});
+    let customer = rotary_proto::CustomerId(7);
+    let customer = json!({"role": "customer", "site": site, "customer": customer, "ttl_s": 3600});
+    (site, token(agent).await, token(customer).await)
+}
+
+/// Opens a chat for the customer on the first node, over HTTP.
+async fn open(nodes: &Nodes, site: SiteId, customer: &str) -> ConversationId {
+    let api = nodes.api(customer).only(&nodes.gateways[0]);
+    let body = json!({"queue": "qu_1", "channel": "chat"});
+    let opened = done(&api, Method::POST, &format!("/v1/sites/{site}/conversations"), body).await;
+    opened["conversation"].as_str().expect("a text").parse().expect("an id")
+}
+
+/// The node, counted from 1, that leads the site's shard.
+async fn leader(nodes: &Nodes, site: SiteId) -> usize {
+    let api = nodes.api(&nodes.token);
+    let sites: Value = api.read("/v1/sites").await.expect("readable");
+    let ours = sites["data"].as_array().into_iter().flatten();
+    let ours = ours.into_iter().find(|row| row["site"] == json!(site)).expect("it is there");
+    let shard = ours["shard"].clone();
+    eventually("a leader", async || {
+        let cluster: Value = api.read("/v1/cluster").await.ok()?;
+        let row = cluster["shards"].as_array()?.iter().find(|row| row["shard"] == shard)?.clone();
+        row["leader"].as_str()?.strip_prefix("nd_")?.parse().ok()
+    })
+    .await
+}
+
+/// The words of a conversation, as a node tells them.
+async fn words(nodes: &Nodes, node: usize, conversation: ConversationId) -> Vec<String> {
+    let path = format!("/v1/conversations/{conversation}/messages");
+    let messages: Value = nodes.admin(node).read(&path).await.expect("readable");
+    let rows = messages["data"].as_array().cloned().unwrap_or_default();
+    rows.iter().map(|row| row["body"]["text"]["text"].as_str().unwrap_or("").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_lives_through_the_death_of_its_leader_and_of_every_node() {
+    let mut nodes = Nodes::init(3, 2);
+    nodes.start_all().await;
+    let (site, agent_token, customer_token) = floor(&nodes).await;
+
+    let mut agent = Client::start(&nodes, 2, &agent_token, site);
+    agent.ask(Command::Declare { agent: rotary_proto::AgentId(1), declared: ready() }).await;
+    let mut customer = Client::start(&nodes, 3, &customer_token, site);
+    let conversation = open(&nodes, site, &customer_token).await;
+    let (offered, offer) = agent.offered().await;
+    assert_eq!(offered, conversation);
+    assert_eq!(agent.ask(Command::Accept { conversation, offer }).await, accepted(offer));
+    assert_eq!(customer.say(conversation, 1, "hello").await, Done::Posted { ordinal: 1 });
+    assert_eq!(agent.posted(true).await, "hello");
+    assert_eq!(agent.say(conversation, 2, "good morning").await, Done::Posted { ordinal: 2 });
+    assert_eq!(customer.posted(false).await, "good morning");
+
+    let dead = leader(&nodes, site).await;
+    nodes.kill(dead);
+    assert_eq!(agent.say(conversation, 3, "still here").await, Done::Posted { ordinal: 3 });
+    assert_eq!(customer.posted(false).await, "still here");
+    assert_eq!(customer.say(conversation, 4, "me too").await, Done::Posted { ordinal: 4 });
+    assert_eq!(agent.posted(true).await, "me too");
+    nodes.start(dead);
+    nodes.ready(&nodes.gateways[dead - 1].clone()).await;
+
+    for node in 1..=3 {
+        nodes.kill(node);
+    }
+    nodes.start_all().await;
+    for node in 1..=3 {
+        let said = words(&nodes, node, conversation).await;
+        assert_eq!(said, ["hello", "good morning", "still here", "me too"], "node {node}");
+    }
+
+    agent.ask(Command::Close { conversation }).await;
+    let wrap_up = Command::WrapUp { conversation, disposition: None, note: None };
+    assert_eq!(agent.ask(wrap_up).await, Done::Ok);
+    agent.until("the end", |event| matches!(event, Event::Closed { .. }).then_some(())).await;
+    customer.until("the end", |event| matches!(event, Event::Ended { .. }).then_some(())).await;
+    for client in [&agent, &customer] {
+        client.assert_whole();
+        assert!(!client.modes[1..].contains(&Mode::Snapshot), "{:?}", client.modes);
+    }
+    assert_stories_agree(&nodes, conversation).await;
+    for node in 1..=3 {
+        assert!(nodes.stop(node).success(), "node {node}");
+    }
+}
+
+fn ready() -> rotary_proto::Declared {
+    rotary_proto::Declared::Ready
+}
+
+fn accepted(offer: OfferId) -> Done {
+    Done::Accepted { offer, leg: 1 }
+}
+
+/// Every node tells the same story.
+async fn assert_stories_agree(nodes: &Nodes, conversation: ConversationId) {
+    let path = format!("/v1/conversations/{conversation}/trace");
+    let mut stories = Vec::new();
+    for node in 1..=3 {
+        let story = eventually("the whole story", async || {
+            let story: Value = nodes.admin(node).read(&path).await.ok()?;
+            let last = story["data"].as_array()?.last()?.clone();
+            last["event"]["closed"].is_object().then_some(story)
+        });
+        stories.push(story.await);
+    }
+    assert!(stories.iter().all(|story| *story == stories[0]));
+}

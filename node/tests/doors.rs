@@ -1,0 +1,300 @@
+//! Bad input at the doors of a real node: each has its name, and none does harm.
+
+#[path = "support/nodes.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod nodes;
+
+use futures::{SinkExt, StreamExt};
+use hyper::Method;
+use nodes::{Nodes, done};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// An answer: status, headers and body.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    /// The problem's code, once it is sure that it is a problem in its whole shape.
+    fn code(&self) -> String {
+        let problem: Value = serde_json::from_str(&self.body).expect(&self.body);
+        assert!(self.head.contains("application/problem+json"), "{}", self.head);
+        assert_eq!(problem["status"], self.status, "{}", self.body);
+        let code = problem["code"].as_str().expect("a code").to_owned();
+        assert_eq!(problem["type"], format!("urn:rotary:problem:{code}"));
+        assert_eq!(problem["outcome"], "definite");
+        assert!(!problem["detail"].as_str().expect("a detail").is_empty());
+        code
+    }
+}
+
+/// Sends a request by hand, with whatever is wrong with it.
+async fn send(nodes: &Nodes, head: &str, body: &[u8]) -> Answer {
+    let mut socket = TcpStream::connect(nodes.gateways[0].authority()).await.expect("it listens");
+    let request = format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("writable");
+    // A node that has heard enough may answer before it has read all.
+    let _ = socket.write_all(body).await;
+    let mut bytes = Vec::new();
+    let _ = socket.read_to_end(&mut bytes).await;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+async fn post(nodes: &Nodes, path: &str, token: &str, more: &str, body: &[u8]) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\
+         \r\ncontent-length: {length}{more}"
+    );
+    send(nodes, &head, body).await
+}
+
+async fn get(nodes: &Nodes, path: &str, token: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nauthorization: Bearer {token}");
+    send(nodes, &head, b"").await
+}
+
+#[tokio::test]
+async fn bad_http_is_refused_by_name() {
+    let mut nodes = Nodes::init(1, 1);
+    nodes.start_all().await;
+    bodies(&nodes).await;
+    tokens(&nodes).await;
+    routes(&nodes).await;
+    keys(&nodes).await;
+    tenants(&nodes).await;
+    assert!(nodes.stop(1).success());
+}
+
+async fn bodies(nodes: &Nodes) {
+    let token = nodes.token.clone();
+    let code = async |body: &[u8]| {
+        let answer = post(nodes, "/v1/tenants", &token, "", body).await;
+        (answer.status, answer.code())
+    };
+    for body in ["{", "[]", "{\"name\":", "{\"name\":\"a\"} x", "\u{0}", "{\"name\":1}"] {
+        assert_eq!(code(body.as_bytes()).await, (400, "malformed".to_owned()), "{body}");
+    }
+    assert_eq!(code(b"{\"name\":\"a\",\"color\":1}").await.0, 400);
+    assert_eq!(code(b"\xff\xfe").await, (400, "malformed".to_owned()));
+    assert_eq!(code("[".repeat(100_000).as_bytes()).await.0, 400);
+    let large = vec![b' '; rotary_proto::limits::HTTP_BODY_BYTES_MAX + 1];
+    assert_eq!(code(&large).await, (413, "too-large".to_owned()));
+    let chunked = format!(
+        "POST /v1/tenants HTTP/1.1\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked"
+    );
+    let chunk = [b"ffffff\r\n".as_slice(), &vec![b' '; 0xff_ffff]].concat();
+    assert_eq!(send(nodes, &chunked, &chunk).await.code(), "too-large");
+    let plain = format!(
+        "POST /v1/tenants HTTP/1.1\r\nauthorization: Bearer {token}\r\ncontent-type: text/plain\
+         \r\ncontent-length: 2"
+    );
+    assert_eq!(send(nodes, &plain, b"{}").await.code(), "unsupported-media-type");
+    let named = post(nodes, "/v1/tenants", &token, "", b"{\"name\":7}").await;
+    assert!(named.body.contains("name: invalid type"), "{}", named.body);
+}
+
+async fn tokens(nodes: &Nodes) {
+    let none = send(nodes, "GET /v1/tenants HTTP/1.1", b"").await;
+    assert_eq!((none.status, none.code().as_str()), (401, "token-missing"));
+    assert_eq!(get(nodes, "/v1/tenants", "abc").await.code(), "token-malformed");
+    let (claims, signature) = nodes.token.rsplit_once('.').expect("three parts");
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{claims}.{other}{}", &signature[1..]);
+    assert_eq!(get(nodes, "/v1/tenants", &forged).await.code(), "token-forged");
+    let basic = send(nodes, "GET /v1/tenants HTTP/1.1\r\nauthorization: Basic eDp5", b"").await;
+    assert_eq!(basic.code(), "token-malformed");
+    let body = json!({"role": "administrator", "ttl_s": 1});
+    let short = done(&nodes.admin(1), Method::POST, "/v1/tokens", body).await;
+    let short = short["token"].as_str().expect("a text").to_owned();
+    nodes::eventually("it expires", async || {
+        let answer = get(nodes, "/v1/tenants", &short).await;
+        (answer.status != 200).then(|| assert_eq!(answer.code(), "token-expired"))
+    })
+    .await;
+}
+
+async fn routes(nodes: &Nodes) {
+    let token = nodes.token.clone();
+    assert_eq!(get(nodes, "/v1/nothing", &token).await.code(), "not-found");
+    assert_eq!(get(nodes, "/v1/sites/qu_1", &token).await.code(), "bad-value");
+    assert_eq!(get(nodes, "/v1/sites/st_9.9", &token).await.code(), "site-unknown");
+    assert_eq!(get(nodes, "/v1/session", &token).await.code(), "malformed");
+    let wrong = send(nodes, "DELETE /v1/tenants HTTP/1.1", b"").await;
+    assert_eq!((wrong.status, wrong.code().as_str()), (405, "method-not-allowed"));
+    assert_eq!(get(nodes, "/livez", "").await.status, 200);
+    let metrics = get(nodes, "/metrics", "").await.body;
+    for name in ["rotary_build_info", "rotary_raft_leader", "rotary_journal_durable_index"] {
+        assert!(metrics.contains(name), "{name}");
+    }
+    assert!(get(nodes, "/", "").await.body.contains("<main"), "the status page");
+}
+
+async fn keys(nodes: &Nodes) {
+    let token = nodes.token.clone();
+    let with = async |key: &str, body: &[u8]| {
+        let more = format!("\r\nidempotency-key: {key}");
+        post(nodes, "/v1/tenants", &token, &more, body).await
+    };
+    let body = b"{\"name\":\"once\"}";
+    for key in ["1", "00000000-0000-4000-8000-000000000000", "ffffffff-ffff-7fff-bfff-ffffffffffff"]
+    {
+        assert_eq!(with(key, body).await.code(), "bad-value", "{key}");
+    }
+    let key = uuid::Uuid::now_v7().to_string();
+    let (first, again) = (with(&key, body).await, with(&key, body).await);
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.body, again.body);
+    assert!(!first.head.contains("rotary-repeated"), "{}", first.head);
+    assert!(again.head.contains("rotary-repeated: true"), "{}", again.head);
+    assert!(again.head.contains("rotary-position: sh_0:"), "{}", again.head);
+}
+
+async fn tenants(nodes: &Nodes) {
+    let api = nodes.admin(1);
+    let mut sites = Vec::new();
+    for name in ["red", "blue"] {
+        let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": name})).await;
+        let body = json!({"tenant": tenant["tenant"], "settings": {"name": name}});
+        let site = done(&api, Method::POST, "/v1/sites", body).await;
+        sites.push((tenant["tenant"].clone(), site["site"].as_str().expect("a text").to_owned()));
+    }
+    let body = json!({"role": "administrator", "tenant": sites[0].0, "ttl_s": 600});
+    let red = done(&api, Method::POST, "/v1/tokens", body).await;
+    let red = red["token"].as_str().expect("a text");
+    assert_eq!(get(nodes, &format!("/v1/sites/{}", sites[0].1), red).await.status, 200);
+    for path in ["", "/queues", "/agents", "/skills", "/conversations", "/events"] {
+        let answer = get(nodes, &format!("/v1/sites/{}{path}", sites[1].1), red).await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "other-tenant"), "{path}");
+    }
+    let listed = get(nodes, "/v1/sites", red).await.body;
+    assert!(listed.contains(&sites[0].1) && !listed.contains(&sites[1].1), "{listed}");
+    let wider = json!({"role": "administrator", "ttl_s": 60}).to_string();
+    let wider = post(nodes, "/v1/tokens", red, "", wider.as_bytes()).await;
+    assert_eq!((wider.status, wider.code().as_str()), (403, "not-allowed"));
+}
+
+type Socket = WebSocketStream<TcpStream>;
+
+async fn connect(nodes: &Nodes) -> Socket {
+    let authority = nodes.gateways[0].authority();
+    let tcp = TcpStream::connect(authority).await.expect("it listens");
+    let url = format!("ws://{authority}/v1/session");
+    let mut request = url.into_client_request().expect("a request");
+    let protocol = "rotary.v1".parse().expect("a header");
+    request.headers_mut().insert("sec-websocket-protocol", protocol);
+    let (mut socket, _) = tokio_tungstenite::client_async(request, tcp).await.expect("it upgrades");
+    assert_eq!(frame(&mut socket).await["type"], "hello");
+    socket
+}
+
+/// The next frame.
+async fn frame(socket: &mut Socket) -> Value {
+    loop {
+        let message = tokio::time::timeout(nodes::LIMIT, socket.next()).await.expect("a frame");
+        match message.expect("the socket is open").expect("readable") {
+            Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+            Message::Close(_) => panic!("closed without a bye"),
+            _ => {}
+        }
+    }
+}
+
+/// Sends a message, and gives code and retry of the `bye` that comes.
+async fn bye(nodes: &Nodes, messages: Vec<Message>) -> (String, String) {
+    let mut socket = connect(nodes).await;
+    for message in messages {
+        socket.send(message).await.expect("writable");
+    }
+    loop {
+        let frame = frame(&mut socket).await;
+        if frame["type"] == "bye" {
+            let text = |key: &str| frame[key].as_str().expect("a text").to_owned();
+            return (text("code"), text("retry"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_frames_end_with_a_bye_by_name() {
+    let mut nodes = Nodes::init(1, 1);
+    nodes.start_all().await;
+    let api = nodes.admin(1);
+    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
+    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "north"}});
+    let site = done(&api, Method::POST, "/v1/sites", body).await;
+    let (site, token) = (site["site"].clone(), nodes.token.clone());
+
+    let never = |code: &str| (code.to_owned(), "never".to_owned());
+    let text = |value: Value| Message::text(value.to_string());
+    let start = || text(json!({"type": "start", "token": token}));
+    let cmd = |command: Value| {
+        text(json!({"type": "cmd", "site": site, "number": 1, "command": command}))
+    };
+    let large = " ".repeat(rotary_proto::limits::SESSION_FRAME_BYTES_MAX + 1);
+    let attach = json!({"detach": {"session": format!("se_{:032x}", 1), "gateway": "gw_1.1",
+        "ended": true}});
+    let table = [
+        (vec![Message::text("{")], never("malformed")),
+        (vec![Message::text("{\"type\":\"login\"}")], never("malformed")),
+        (vec![Message::binary(vec![1, 2])], never("malformed")),
+        (vec![Message::text(large)], never("too-large")),
+        (vec![text(json!({"type": "ping", "t": 1}))], never("protocol")),
+        (vec![text(json!({"type": "start", "token": "x"}))], never("token-malformed")),
+        (vec![start(), start()], never("protocol")),
+        (vec![start(), text(json!({"type": "ack", "seq": 1, "more": 1}))], never("malformed")),
+        (vec![start(), cmd(attach)], never("protocol")),
+        (
+            vec![text(json!({"type": "resume", "resume_token": token, "cursors": [], "seq": 0}))],
+            never("token-malformed"),
+        ),
+    ];
+    for (messages, expected) in table {
+        let shown = format!("{messages:?}").chars().take(120).collect::<String>();
+        assert_eq!(bye(&nodes, messages).await, expected, "{shown}");
+    }
+    taken_over(&nodes, start()).await;
+    assert!(nodes.stop(1).success());
+}
+
+/// A session that is resumed on another socket leaves the first; one that said good-bye is over.
+async fn taken_over(nodes: &Nodes, start: Message) {
+    let mut first = connect(nodes).await;
+    first.send(start).await.expect("writable");
+    let welcome = frame(&mut first).await;
+    assert_eq!((&welcome["type"], &welcome["mode"]), (&json!("welcome"), &json!("new")));
+    let snapshot = frame(&mut first).await;
+    let resume = json!({"type": "resume", "resume_token": welcome["resume_token"], "seq": 0,
+        "cursors": [snapshot["cursor"]]});
+    let mut second = connect(nodes).await;
+    second.send(Message::text(resume.to_string())).await.expect("writable");
+    let again = frame(&mut second).await;
+    assert_eq!((&again["mode"], &again["session"]), (&json!("replayed"), &welcome["session"]));
+    loop {
+        let frame = frame(&mut first).await;
+        if frame["type"] == "bye" {
+            assert_eq!(frame["code"], "taken-over");
+            break;
+        }
+    }
+    let pinged = json!({"type": "ping", "t": 5}).to_string();
+    second.send(Message::text(pinged)).await.expect("writable");
+    while frame(&mut second).await["type"] != "pong" {}
+    second.send(Message::text("{\"type\":\"bye\"}")).await.expect("writable");
+    while frame(&mut second).await["type"] != "bye" {}
+    let mut third = connect(nodes).await;
+    third.send(Message::text(resume.to_string())).await.expect("writable");
+    let over = frame(&mut third).await;
+    assert_eq!((&over["code"], &over["retry"]), (&json!("session-ended"), &json!("restart")));
+}

@@ -1,0 +1,178 @@
+//! Real nodes: processes of the binary under test, in a directory of their own, on free ports.
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use rotary_client::{Api, Gateway, Patience};
+use serde_json::Value;
+
+/// Generous: a busy machine with one slow core must pass.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// The binary under test, away from the environment of whoever tests it.
+pub(crate) fn rotary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rotary"));
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("ROTARY_")) {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// A base port such that the ports of `nodes` nodes are free at this moment.
+pub(crate) fn free_base(nodes: u16) -> u16 {
+    loop {
+        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let base = probe.local_addr().expect("bound").port();
+        drop(probe);
+        let free = |node: u16| {
+            let public = base.checked_add(10 * node)?;
+            let peer = public.checked_add(2)?;
+            TcpListener::bind(("127.0.0.1", public)).ok()?;
+            UdpSocket::bind(("127.0.0.1", peer)).ok()
+        };
+        if (0..nodes).all(|node| free(node).is_some()) {
+            return base;
+        }
+    }
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < LIMIT, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A cluster of real nodes.
+pub(crate) struct Nodes {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) token: String,
+    pub(crate) gateways: Vec<Gateway>,
+    children: Vec<Option<Child>>,
+}
+
+impl Nodes {
+    /// Makes the directories of a new cluster.
+    pub(crate) fn init(nodes: u16, shards: u16) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let base = free_base(nodes);
+        let made = rotary()
+            .args(["cluster", "init", "--nodes", &nodes.to_string()])
+            .args(["--shards", &shards.to_string(), "--base-port", &base.to_string(), "--dir"])
+            .arg(dir.path())
+            .output()
+            .expect("it runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let token = std::fs::read_to_string(dir.path().join("admin.token")).expect("written");
+        let gateway = |node| format!("http://127.0.0.1:{}", base + 10 * node).parse();
+        let gateways = (0..nodes).map(|node| gateway(node).expect("an address")).collect();
+        let children = (0..nodes).map(|_| None).collect();
+        Self { dir, token: token.trim().to_owned(), gateways, children }
+    }
+
+    /// The configuration of a node, counted from 1.
+    pub(crate) fn config(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{node}/rotary.toml"))
+    }
+
+    /// Starts a node, counted from 1.
+    pub(crate) fn start(&mut self, node: usize) {
+        let log = self.dir.path().join(format!("node-{node}.log"));
+        let log = std::fs::File::options().create(true).append(true).open(log).expect("writable");
+        let child = rotary()
+            .args(["server", "--set", "session.heartbeat_ms=2000", "--exit-with-stdin", "--config"])
+            .arg(self.config(node))
+            .stdin(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        self.children[node - 1] = Some(child);
+    }
+
+    /// Starts every node, and waits until all are ready.
+    pub(crate) async fn start_all(&mut self) {
+        (1..=self.gateways.len()).for_each(|node| self.start(node));
+        for gateway in self.gateways.clone() {
+            self.ready(&gateway).await;
+        }
+    }
+
+    /// Waits until a node is ready.
+    pub(crate) async fn ready(&self, gateway: &Gateway) {
+        let patience =
+            Patience { attempt: Duration::from_secs(5), total: Duration::from_millis(1) };
+        let api = self.api(&self.token).only(gateway).patient(patience);
+        eventually("ready", async || api.fetch("/readyz").await.ok()).await;
+    }
+
+    /// Ends a node, counted from 1, with SIGKILL.
+    pub(crate) fn kill(&mut self, node: usize) {
+        let mut child = self.children[node - 1].take().expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// Asks a node, counted from 1, to stop, and says how it ended.
+    pub(crate) fn stop(&mut self, node: usize) -> std::process::ExitStatus {
+        let mut child = self.children[node - 1].take().expect("it runs");
+        drop(child.stdin.take());
+        child.wait().expect("it ends")
+    }
+
+    /// The API of all nodes for the holder of a token.
+    pub(crate) fn api(&self, token: &str) -> Api {
+        let patience = Patience { attempt: Duration::from_secs(10), total: LIMIT };
+        Api::new(self.gateways.clone(), token, patience).expect("there are gateways")
+    }
+
+    /// The API of one node, counted from 1, for the administrator.
+    pub(crate) fn admin(&self, node: usize) -> Api {
+        self.api(&self.token).only(&self.gateways[node - 1])
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for node in 1..=self.children.len() {
+                let log = self.dir.path().join(format!("node-{node}.log"));
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                eprintln!("--- node {node}\n{}", tail(&log, 20));
+            }
+        }
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Asks for a change that must be done.
+pub(crate) async fn done(api: &Api, method: Method, path: &str, body: Value) -> Value {
+    let outcome = api.change(method, path, &body).await;
+    let acknowledged = outcome.acknowledged().unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_slice(&acknowledged.body).expect("JSON")
+}
+
+/// What a process said, and its exit code.
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Reads a whole file.
+pub(crate) fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("readable")
+}
