@@ -248,3 +248,7 @@ impl Registry {
         self.tell(site, viewer, ViewerMessage::Panic);
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

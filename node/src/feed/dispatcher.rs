@@ -170,39 +170,5 @@ pub(crate) fn viewer_of(subject: Subject) -> Viewer {
 }
 
 #[cfg(test)]
-mod tests {
-    use rotary_proto::{AgentId, Audience, CustomerId, Event, GatewayId, SessionId, Stamp, Wall};
-
-    use super::*;
-
-    #[test]
-    fn an_event_goes_to_its_audience_and_to_whose_session_it_is_about_once_each() {
-        let audience = Audience {
-            agents: vec![AgentId(2), AgentId(1), AgentId(2)],
-            customer: Some(CustomerId(9)),
-            queue: None,
-        };
-        let subject = Subject::Agent(AgentId(1));
-        let event = Event::SessionAttached {
-            session: SessionId(1),
-            subject,
-            gateway: GatewayId::default(),
-        };
-        let record = EventRecord {
-            site: SiteId::new(1, 1),
-            sequence: 1,
-            index: 1,
-            stamp: Stamp(1),
-            wall: Wall(1),
-            audience,
-            event,
-        };
-        let expected = [
-            Viewer::Supervisor,
-            Viewer::Agent(AgentId(1)),
-            Viewer::Agent(AgentId(2)),
-            Viewer::Customer(CustomerId(9)),
-        ];
-        assert_eq!(concerned(&record), expected);
-    }
-}
+#[path = "dispatcher_tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::doors::Decided;
-use crate::gateway::problem::{Problem, decided_headers};
+use crate::gateway::problem::{Problem, Told, told_headers};
 
 /// Rows of a list unless the asker says otherwise.
 const LIMIT_DEFAULT: usize = 100;
@@ -52,7 +52,8 @@ impl<T> Decided<T> {
         body: impl FnOnce(T) -> B,
     ) -> Response {
         let mut response = (status, AxumJson(body(self.done))).into_response();
-        decided_headers(&mut response, Some(self.position), self.key, self.repeated);
+        let (key, repeated) = (self.key, self.repeated);
+        told_headers(&mut response, Told { position: Some(self.position), key, repeated });
         response
     }
 }

@@ -24,6 +24,13 @@ pub(crate) struct Problem {
     pub(crate) unknown: bool,
     /// How long to wait, where waiting helps.
     pub(crate) retry_after_ms: Option<u64>,
+    /// What the log said of it, and under which key.
+    told: Option<Box<Told>>,
+}
+
+/// What the headers of an answer to a change say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
     /// Where in which log it was decided, if a log decided it.
     pub(crate) position: Option<Position>,
     /// The request's key, to send it again under.
@@ -47,10 +54,8 @@ struct ProblemJson<'a> {
 impl Problem {
     /// A definite no.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        let (unknown, repeated) = (false, false);
-        let (retry_after_ms, position, key) = (None, None, None);
-        let detail = detail.into();
-        Self { status, code, detail, unknown, retry_after_ms, position, key, repeated }
+        let (unknown, retry_after_ms, told) = (false, None, None);
+        Self { status, code, detail: detail.into(), unknown, retry_after_ms, told }
     }
 
     /// A request that cannot be read.
@@ -98,14 +103,14 @@ impl Problem {
         key: Option<RequestId>,
         repeated: bool,
     ) -> Self {
-        (self.position, self.key, self.repeated) = (Some(position), key, repeated);
+        self.told = Some(Box::new(Told { position: Some(position), key, repeated }));
         self
     }
 
     /// It was asked under that key.
     #[must_use]
     pub(crate) fn under(mut self, key: Option<RequestId>) -> Self {
-        self.key = self.key.or(key);
+        self.told.get_or_insert_default().key = key;
         self
     }
 }
@@ -175,12 +180,8 @@ pub(crate) fn position_text(position: Position) -> String {
 }
 
 /// What every answer to a change carries.
-pub(crate) fn decided_headers(
-    response: &mut Response,
-    position: Option<Position>,
-    key: Option<RequestId>,
-    repeated: bool,
-) {
+pub(crate) fn told_headers(response: &mut Response, told: Told) {
+    let Told { position, key, repeated } = told;
     let headers = response.headers_mut();
     let value = |text: String| HeaderValue::from_str(&text).expect("ids are plain ASCII");
     if let Some(position) = position {
@@ -212,7 +213,9 @@ impl IntoResponse for Problem {
         if let Some(ms) = self.retry_after_ms {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }
-        decided_headers(&mut response, self.position, self.key, self.repeated);
+        if let Some(told) = self.told {
+            told_headers(&mut response, *told);
+        }
         response
     }
 }

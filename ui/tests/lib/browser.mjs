@@ -74,7 +74,8 @@ export class StatusPage {
   }
 
   async setLanguage(language) {
-    await this.page.getByLabel(this.word("language"), { exact: true }).selectOption(language);
+    const choice = this.page.getByRole("combobox", { name: this.word("language"), exact: true });
+    await choice.selectOption(language);
     this.language = language;
   }
 
