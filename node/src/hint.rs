@@ -129,7 +129,7 @@ async fn ask(log: &Log, transport: &Transport, peer: NodeId) -> Option<Vec<Led>>
 
 /// Tells the other nodes what may be lost.
 pub(crate) struct Hints {
-    transport: Option<Arc<Transport>>,
+    transport: Arc<Transport>,
     peers: Vec<NodeId>,
 }
 
@@ -137,26 +137,19 @@ impl Hints {
     /// To those peers.
     pub(crate) fn new(transport: Arc<Transport>, peers: Vec<NodeId>) -> Self {
         let peers = peers.into_iter().filter(|peer| *peer != transport.node()).collect();
-        Self { transport: Some(transport), peers }
-    }
-
-    /// To nobody: a node by itself.
-    #[cfg(test)]
-    pub(crate) fn none() -> Self {
-        Self { transport: None, peers: Vec::new() }
+        Self { transport, peers }
     }
 
     /// Whether that node can be reached at this moment.
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
-        self.transport.as_ref().is_none_or(|transport| transport.peer_connected(node))
+        self.transport.peer_connected(node)
     }
 
     /// Tells every other node of a signal, once.
     pub(crate) fn signal(&self, hint: SignalHint) {
-        let Some(transport) = &self.transport else { return };
         let Ok(payload) = codec::encode(&hint, Limit::Entry) else { return };
         for peer in self.peers.iter().copied() {
-            let (transport, payload) = (transport.clone(), payload.clone());
+            let (transport, payload) = (self.transport.clone(), payload.clone());
             let ttl = Duration::from_millis(FEED_SILENCE_MS);
             tokio::spawn(async move {
                 // A signal may be lost.

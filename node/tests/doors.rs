@@ -228,7 +228,7 @@ async fn bye(nodes: &Nodes, messages: Vec<Message>) -> (String, String) {
 
 #[tokio::test]
 async fn bad_frames_end_with_a_bye_by_name() {
-    let mut nodes = Nodes::init(1, 1);
+    let mut nodes = Nodes::init(3, 1);
     nodes.start_all().await;
     let api = nodes.admin(1);
     let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
@@ -264,6 +264,11 @@ async fn bad_frames_end_with_a_bye_by_name() {
         let shown = format!("{messages:?}").chars().take(120).collect::<String>();
         assert_eq!(bye(&nodes, messages).await, expected, "{shown}");
     }
+    let short = json!({"role": "administrator", "tenant": tenant["tenant"], "ttl_s": 2});
+    let short = done(&api, Method::POST, "/v1/tokens", short).await;
+    let brief = text(json!({"type": "start", "token": short["token"]}));
+    let expired = bye(&nodes, vec![brief]).await;
+    assert_eq!(expired.0, "token-expired");
     taken_over(&nodes, start()).await;
     assert!(nodes.stop(1).success());
 }

@@ -132,25 +132,30 @@ function explain(code) {
 
 /** Whether what is seen is what is; goes on while no answer comes. */
 function showAge() {
-  const { token, told, currentAt } = state;
-  const reason = token ? whyOld() : "";
+  const { token, told } = state;
+  const { reason, isCluster } = (token && whyOld()) || { reason: "" };
   const pulse = !token ? "needToken" : reason ? "stale" : told ? "live" : "connecting";
   say(byId("pulse"), word(pulse));
   byId("pulse").className = pulse;
-  document.body.classList.toggle("old", Boolean(reason));
+  byId("of-site").classList.toggle("old", Boolean(reason));
+  byId("of-cluster").classList.toggle("old", Boolean(isCluster));
   byId("stale").hidden = !reason;
   say(byId("stale-reason"), reason);
   byId("stale-age").hidden = !told;
-  const age = currentAt ? word("age", { age: lasting(Date.now() - currentAt) }) : word("ageUnknown");
-  say(byId("stale-age"), age);
+  const since = state.currentAt;
+  const age = { age: lasting(Date.now() - since) };
+  say(byId("stale-age"), !since ? word("ageUnknown") : isCluster ? word("age", age) : word("ageOfSite", age));
 }
 
+/** Why what is seen is old, and whether what is seen of the cluster is so, too; or nothing. */
 function whyOld() {
   const { told, toldAt, failure } = state;
-  if (failure?.status) return word("unable", { detail: failure.message });
-  if (failure || (told && Date.now() - toldAt > LATE_MS)) return word("silent");
+  const isLate = told && Date.now() - toldAt > LATE_MS;
+  if (failure?.status) return { reason: word("unable", { detail: failure.message }), isCluster: true };
+  if (failure || isLate) return { reason: word("silent"), isCluster: true };
   const silent = told ? silentShards() : [];
-  return silent.length > 0 ? word("leaderless", { shards: silent.join(", ") }) : "";
+  const reason = word("leaderless", { shards: silent.join(", ") });
+  return silent.length > 0 ? { reason, isCluster: false } : null;
 }
 
 function lasting(ms) {

@@ -109,15 +109,17 @@ pub(super) async fn kill(
     Ok(Kill { node, led, live, moved, first_offer: tally.first_offer(), ready: None })
 }
 
-/// The node whose death hurts most: the leader with the most live conversations; or else the one
-/// that leads fewest.
+/// The node to kill next: the leader with the most live conversations, or else the one that leads
+/// fewest; never the one killed `last`, which people have hardly returned to.
 pub(super) async fn victim(
     cluster: &Cluster,
     sites: &[SiteId],
     leader: bool,
+    last: Option<NodeId>,
 ) -> anyhow::Result<NodeId> {
     let view = View::of(&cluster.api()?, sites).await?;
     let mut nodes = cluster.running();
+    nodes.retain(|node| leader || Some(*node) != last);
     nodes.sort_by_key(|node| (view.led_live(*node), *node));
     let chosen = if leader { nodes.last() } else { nodes.first() };
     chosen.copied().ok_or_else(|| anyhow::anyhow!("no node is running"))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use rotary_proto::SiteId;
+use rotary_proto::{NodeId, SiteId};
 use tokio::task::JoinHandle;
 
 use super::args::DemoArgs;
@@ -56,8 +56,13 @@ impl Traffic {
     }
 
     /// Kills a node, restarts it after a while, and waits until it serves again.
-    async fn strike(&self, cluster: &mut Cluster, leader: bool) -> anyhow::Result<Kill> {
-        let node = kills::victim(cluster, &self.sites, leader).await?;
+    async fn strike(
+        &self,
+        cluster: &mut Cluster,
+        leader: bool,
+        last: Option<NodeId>,
+    ) -> anyhow::Result<Kill> {
+        let node = kills::victim(cluster, &self.sites, leader, last).await?;
         let begun = Instant::now();
         let mut kill = kills::kill(cluster, &self.tally, &self.sites, node).await?;
         tokio::time::sleep(DEAD.saturating_sub(begun.elapsed())).await;
@@ -90,7 +95,7 @@ pub(super) async fn kill_leader(
     let traffic = Traffic::begin(load, true);
     tokio::time::sleep(Duration::from_secs(5)).await;
     traffic.wait_for_people(cluster).await?;
-    let kill = traffic.strike(cluster, true).await?;
+    let kill = traffic.strike(cluster, true, None).await?;
     tokio::time::sleep(Duration::from_secs(args.seconds.unwrap_or(5))).await;
     traffic.stopper.send_replace(true);
     Ok((traffic.end().await?, vec![kill]))
@@ -105,14 +110,15 @@ pub(super) async fn bank_day(
     let day = load.duration()?;
     let traffic = Traffic::begin(load, false);
     let begun = Instant::now();
-    let mut kills = Vec::new();
+    let mut kills: Vec<Kill> = Vec::new();
     for number in 0..args.kills {
         let due = day.mul_f64((number as f64 + 0.5) / args.kills as f64);
         tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
         if let Some(fallen) = cluster.fallen().first() {
             bail!("{fallen}");
         }
-        kills.push(traffic.strike(cluster, number % 2 == 0).await?);
+        let last = kills.last().map(|kill| kill.node);
+        kills.push(traffic.strike(cluster, number % 2 == 0, last).await?);
     }
     Ok((traffic.end().await?, kills))
 }

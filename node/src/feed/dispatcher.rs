@@ -1,6 +1,6 @@
 //! One reader per shard, which gives each event to the actors of its audience.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +88,8 @@ impl Dispatcher {
 
     /// Finds sites whose journal is ahead of what was dispatched while nothing comes any more.
     async fn look_for_holes(&mut self) {
-        let sites: Vec<SiteId> = self.passed.keys().copied().collect();
+        let mut sites: BTreeSet<SiteId> = self.shard.read().sites().collect();
+        sites.extend(self.passed.keys());
         for site in sites {
             let last = self.replica.journal().last_sequence(self.shard.id.0, site.key());
             if last > self.passed.get(&site).copied().unwrap_or(0) {

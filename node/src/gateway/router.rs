@@ -94,6 +94,7 @@ fn status_page() -> Router<Doors> {
         .route("/", file("text/html; charset=utf-8", html))
         .route("/status.css", file("text/css; charset=utf-8", style))
         .route("/status.js", file("text/javascript; charset=utf-8", script))
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .route("/words.js", file("text/javascript; charset=utf-8", words))
 }
 

@@ -35,7 +35,10 @@ impl Report {
 "##
         );
         self.legend(&mut svg);
-        let rows: Vec<(u32, Figures)> = self.rows.iter().map(|(row, f)| (*row, *f)).collect();
+        let mut rows: Vec<(u32, Figures)> = self.rows.iter().map(|(row, f)| (*row, *f)).collect();
+        while rows.last().is_some_and(|(_, last)| last.offered == 0 && last.waiting_max == 0) {
+            rows.pop();
+        }
         if rows.is_empty() {
             let _ = writeln!(svg, r#"<text x="{LEFT}" y="120">nothing happened</text>"#);
         } else {
@@ -66,14 +69,12 @@ impl Report {
     }
 }
 
-/// A round number at or above `value`, for the top of an axis.
+/// A round number at or above `value` whose quarters are round too, for the top of an axis.
 fn round_up(value: f64) -> f64 {
-    let unit = 10_f64.powf(value.max(1.0).log10().floor());
-    [1.0, 2.0, 4.0, 5.0, 10.0]
-        .map(|step| step * unit)
-        .into_iter()
-        .find(|top| *top >= value)
-        .unwrap_or(value)
+    let value = value.max(4.0);
+    let unit = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 1.2, 1.6, 2.0, 2.4, 3.2, 4.0, 6.0, 8.0, 10.0];
+    steps.map(|step| step * unit).into_iter().find(|top| *top >= value).unwrap_or(value)
 }
 
 fn escape(text: &str) -> String {
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn axes_end_at_round_numbers() {
-        let tops = [0.0, 1.0, 3.0, 41.0, 465.0, 1_234.0].map(round_up);
-        assert_eq!(tops, [1.0, 1.0, 4.0, 50.0, 500.0, 2_000.0]);
+        let tops = [0.0, 3.0, 44.0, 465.0, 1_234.0, 2_316.0].map(round_up);
+        assert_eq!(tops, [4.0, 4.0, 60.0, 600.0, 1_600.0, 2_400.0]);
     }
 }

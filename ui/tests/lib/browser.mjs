@@ -15,7 +15,8 @@ import { eventually } from "./eventually.mjs";
 const require = createRequire(import.meta.url);
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const PICTURES = fileURLToPath(new URL("../../../target/ui-pictures", import.meta.url));
-const FILES = fileURLToPath(new URL("../../status", import.meta.url));
+const POLICY = "default-src 'self'; frame-ancestors 'none'";
+
 /** The language's tag, by the page's own short name of it. */
 export const LANGUAGES = { en: "en-GB", zh: "zh-CN" };
 
@@ -45,20 +46,19 @@ export class StatusPage {
       const unreachable = /Failed to load resource/.test(message.text());
       if (message.type() === "error" && !unreachable) self.complaints.push(message.text());
     });
-    if (process.env.ROTARY_UI_FILES) await self.#serveFromDisk(url);
+    if (process.env.ROTARY_UI_FILES) await self.#serve(url, process.env.ROTARY_UI_FILES);
     await self.page.goto(`${url}/${fragment}`);
     return self;
   }
 
-  // The files of this tree in place of those in the binary, under the binary's own rules.
-  async #serveFromDisk(url) {
-    const policy = "default-src 'self'; frame-ancestors 'none'";
+  // The files of a folder in place of those in the binary, under the binary's own rules.
+  async #serve(url, folder) {
     const types = { html: "text/html", css: "text/css", js: "text/javascript" };
     for (const file of ["index.html", "status.css", "status.js", "words.js"]) {
       const place = file === "index.html" ? "" : file;
-      const body = readFileSync(path.join(FILES, file), "utf8");
+      const body = readFileSync(path.join(folder, file), "utf8");
       const contentType = `${types[file.split(".").pop()]}; charset=utf-8`;
-      const headers = { "content-security-policy": policy };
+      const headers = { "content-security-policy": POLICY };
       await this.page.route(`${url}/${place}`, (route) => route.fulfill({ body, contentType, headers }));
     }
   }

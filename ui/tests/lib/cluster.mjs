@@ -88,6 +88,15 @@ class Node {
     await once(child, "exit");
   }
 
+  /** Alive, and deaf and dumb, until it goes on. */
+  hang() {
+    this.#child.kill("SIGSTOP");
+  }
+
+  goOn() {
+    this.#child.kill("SIGCONT");
+  }
+
   #lastWords() {
     const log = path.join(path.dirname(this.config), "stderr.log");
     return `the node ended: ${readFileSync(log, "utf8").slice(-2_000)}`;

@@ -1,11 +1,11 @@
-// What the status page is to show: a tenant, a site, two queues, two agents, and customers.
+// What the status page is to show: a tenant, two sites, two queues, two agents, and customers.
 
 import { Agent, Api } from "./api.mjs";
 
 const LONG_MS = 3_600_000;
 export const QUEUES = { sales: "qu_1", support: "qu_2" };
 /** Names are data: in whatever language the page is, they stay what they are. */
-export const NAMES = ["Main site", "Sales", "技术支持"];
+export const NAMES = ["Main site", "二号站点", "Sales", "技术支持"];
 
 /** Ana is ready and takes one chat at a time, Bo is not ready. Nobody is served yet. */
 export class Scene {
@@ -17,9 +17,10 @@ export class Scene {
     const { tenant } = await self.api.post("/v1/tenants", { name: "acme" });
     self.tenant = tenant;
     self.site = await self.#makeSite(NAMES[0]);
+    await self.#makeSite(NAMES[1]);
     const plan = (name) => ({ name, offer_ms: LONG_MS });
-    await self.put(`queues/${QUEUES.sales}`, plan(NAMES[1]));
-    await self.put(`queues/${QUEUES.support}`, plan(NAMES[2]));
+    await self.put(`queues/${QUEUES.sales}`, plan(NAMES[2]));
+    await self.put(`queues/${QUEUES.support}`, plan(NAMES[3]));
     const capacity = { chat: 1, total: 1 };
     await self.put("agents/ag_1", { name: { text: "Ana" }, capacity });
     await self.put("agents/ag_2", { name: { text: "Bo" }, capacity });

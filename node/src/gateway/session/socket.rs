@@ -20,6 +20,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::handshake::{self, Attached, Place};
 use crate::gateway::session::{End, commands, feed, reader};
+use crate::gateway::token::unix_s;
 use crate::telemetry::names;
 
 /// A first frame comes within this time.
@@ -148,6 +149,7 @@ async fn converse(
     tokio::select! {
         biased;
         end = stopping(doors.sessions.watch_stop(), &out) => end,
+        end = expiry(attached.holder.exp) => end,
         end = reader::run(doors, attached, stream, asked, &out) => end,
         end = commands::run(doors, attached, queue, &out) => end,
         end = feed::run(doors, attached, &out) => end,
@@ -165,6 +167,12 @@ async fn stopping(mut stop: watch::Receiver<bool>, out: &Outbox) -> End {
     let _ = out.send(&goaway).await;
     tokio::time::sleep(LEAVE_PATIENCE).await;
     End::resume("stopping", "this node is stopping; resume elsewhere")
+}
+
+/// Ends the socket when its holder's token expires.
+async fn expiry(exp: u64) -> End {
+    tokio::time::sleep(Duration::from_secs(exp.saturating_sub(unix_s()))).await;
+    End::restart("token-expired", "the token has expired; start again with a new one")
 }
 
 fn text_of(frame: &ServerFrame) -> Utf8Bytes {
