@@ -162,8 +162,14 @@ impl Shard {
 
     /// Shard time at `now`.
     pub(crate) fn time(&self, now: Instant) -> Stamp {
-        let acked = self.raft.metrics().borrow_watched().last_quorum_acked;
-        let acked = acked.and_then(|acked| now.checked_sub(acked.elapsed()));
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let acked = if metrics.membership_config.voter_ids().nth(1).is_none() {
+            // A quorum of one answers itself, and Raft does not keep when.
+            Some(now)
+        } else {
+            metrics.last_quorum_acked.and_then(|acked| now.checked_sub(acked.elapsed()))
+        };
         self.applied.clock.read(now, acked)
     }
 

@@ -94,6 +94,12 @@ pub(crate) struct Options {
 pub(crate) struct VerifyArgs {
     /// The folder that `rotary load --ledger` wrote.
     pub ledger: PathBuf,
+    /// Read the nodes again, instead of what was read back at the end of the load; give each one.
+    #[arg(long = "gateway", requires = "token")]
+    pub gateways: Vec<Gateway>,
+    /// An administrator's token, for reading again.
+    #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
     /// Print the verdict as JSON on standard output.
     #[arg(long)]
     pub json: bool,

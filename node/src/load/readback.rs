@@ -54,25 +54,27 @@ struct Page {
 /// What to read.
 pub(super) struct Wanted {
     /// Whole sites.
-    pub sites: Vec<SiteId>,
-    /// Viewers that had sessions.
-    pub viewers: BTreeSet<(SiteId, Viewer)>,
+    sites: Vec<SiteId>,
+    /// Viewers that had sessions, and between which places these read.
+    viewers: BTreeMap<(SiteId, Viewer), (u64, u64)>,
     /// How far sessions have seen each site.
-    pub seen: BTreeMap<SiteId, u64>,
+    seen: BTreeMap<SiteId, u64>,
 }
 
 impl Wanted {
     /// What a ledger's evidence needs to be judged.
     pub(super) fn by(history: &History, sites: Vec<SiteId>) -> Self {
-        let streams = || history.streams.values();
         let mut seen: BTreeMap<SiteId, u64> = sites.iter().map(|site| (*site, 0)).collect();
-        for log in streams() {
-            let last = log.segments.iter().filter_map(|segment| segment.events.last());
-            let last = last.map(|event| event.cursor).max().unwrap_or_default();
+        let mut viewers: BTreeMap<(SiteId, Viewer), (u64, u64)> = BTreeMap::new();
+        for log in history.streams.values() {
+            let range = viewers.entry((log.site, log.viewer)).or_insert((u64::MAX, 0));
+            for segment in &log.segments {
+                let Some(last) = segment.events.last() else { continue };
+                *range = (range.0.min(segment.after), range.1.max(last.cursor));
+            }
             let end = seen.entry(log.site).or_default();
-            *end = last.max(*end);
+            *end = range.1.max(*end);
         }
-        let viewers = streams().map(|log| (log.site, log.viewer)).collect();
         Self { sites, viewers, seen }
     }
 }
@@ -121,17 +123,17 @@ async fn read_node(
     let mut nodes = BTreeSet::new();
     for site in &wanted.sites {
         let end = ends.get(site).copied().unwrap_or_default();
-        let (node, rows) = read_feed(&api, *site, Viewer::Supervisor, end).await?;
+        let (node, rows) = read_feed(&api, *site, Viewer::Supervisor, 0, end).await?;
         nodes.insert(node);
         reading.sites.insert(*site, rows.into_iter().map(whole).collect());
     }
-    let viewers = stream::iter(wanted.viewers.iter().copied())
-        .map(|(site, viewer)| {
-            let (api, end) = (&api, ends.get(&site).copied().unwrap_or_default());
+    let viewers = stream::iter(&wanted.viewers)
+        .map(|((site, viewer), (after, end))| {
+            let api = &api;
             async move {
-                let (node, rows) = read_feed(api, site, viewer, end).await?;
+                let (node, rows) = read_feed(api, *site, *viewer, *after, *end).await?;
                 let digests = rows.iter().map(|row| (row.cursor.sequence(), digest(&row.event)));
-                anyhow::Ok((node, (site, viewer), digests.collect::<Vec<_>>()))
+                anyhow::Ok((node, (*site, *viewer), digests.collect::<Vec<_>>()))
             }
         })
         .buffer_unordered(AT_ONCE)
@@ -153,16 +155,18 @@ fn whole(row: Row) -> FeedEvent {
     FeedEvent { sequence: cursor.sequence(), index, wall: wall.0, event }
 }
 
-/// Reads a feed from its beginning up to `end` and no further, waiting for a node that is behind.
+/// Reads a feed after a place up to `end` and no further, waiting for a node that is behind. Where
+/// there is nothing between them, the node says at least who it is.
 async fn read_feed(
     api: &Api,
     site: SiteId,
     viewer: Viewer,
+    after: u64,
     end: u64,
 ) -> anyhow::Result<(NodeId, Vec<Row>)> {
     let deadline = Instant::now() + CATCH_UP;
     let viewer = name(viewer);
-    let (mut rows, mut after) = (Vec::new(), 0);
+    let (mut rows, mut after) = (Vec::new(), after.min(end));
     loop {
         let path = format!("/v1/sites/{site}/events?after={after}&limit={PAGE}&viewer={viewer}");
         let answer = api.fetch(&path).await?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rotary_client::{Api, Gateway};
+use rotary_client::{Api, Gateway, Patience};
 use rotary_proto::SiteId;
 
 use super::args::VerifyArgs;
@@ -11,13 +11,19 @@ use super::ledger::{History, LINES, OpEnd, Readings, Verdict, check};
 use super::readback::{self, Wanted};
 
 /// The evidence of a saved run.
-///
-/// # Errors
-/// A folder that is not a ledger's, or a line that cannot be read.
-pub(super) fn evidence(folder: &Path) -> anyhow::Result<(History, Readings)> {
+fn evidence(folder: &Path) -> anyhow::Result<(History, Readings)> {
     let history = History::read(&folder.join(LINES)).context("the ledger's lines")?;
     let readings = Readings::load(folder).context("what was read back")?;
     Ok((history, readings))
+}
+
+/// Reads the nodes again, and replaces what was read back before.
+async fn read_again(folder: &Path, gateways: &[Gateway], token: &str) -> anyhow::Result<()> {
+    let history = History::read(&folder.join(LINES)).context("the ledger's lines")?;
+    let sites = history.run.as_ref().map(|run| run.sites.clone());
+    let wanted = Wanted::by(&history, sites.context("the ledger has no run")?);
+    let api = Api::new(gateways.to_vec(), token, Patience::default())?;
+    Ok(readback::read(&api, &wanted).await?.save(folder)?)
 }
 
 /// Prints a verdict, for people or programs.
@@ -35,7 +41,10 @@ pub(super) fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
 /// # Errors
 /// Evidence that cannot be read.
 pub(crate) async fn verify(args: VerifyArgs) -> anyhow::Result<bool> {
-    let VerifyArgs { ledger, json } = args;
+    let VerifyArgs { ledger, json, gateways, token } = args;
+    if !gateways.is_empty() {
+        read_again(&ledger, &gateways, token.as_deref().unwrap_or_default()).await?;
+    }
     let judged = tokio::task::spawn_blocking(move || {
         let (history, readings) = evidence(&ledger)?;
         anyhow::Ok(check(&history, &readings))

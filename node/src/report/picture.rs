@@ -190,7 +190,7 @@ fn axis(svg: &mut String, panel: (f64, f64), most: f64, name: &str) {
     let _ =
         writeln!(svg, r#"<text x="{LEFT}" y="{}" font-weight="600">{name}</text>"#, panel.0 - 8.0);
     for quarter in 0..=4 {
-        let value = most * f64::from(quarter) / 4.0;
+        let value = (most * f64::from(quarter) * 2.5).round() / 10.0;
         let y = height(panel, value, most);
         let _ = writeln!(
             svg,

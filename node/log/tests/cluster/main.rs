@@ -126,6 +126,17 @@ async fn the_leader_ticks_when_shard_time_reaches_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_one_keeps_time_by_itself() {
+    let world = World::start(1, 1).await;
+    let log = &world.nodes[&1].log;
+    world.propose(1, SHARD, "command").await;
+    let from = log.shard_time(SHARD).expect("known");
+    // Longer than a lease, beyond which a leader without a quorum stops counting.
+    let later = from.plus_ms(3_000);
+    eventually("shard time runs on", || log.shard_time(SHARD).filter(|now| *now >= later)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shard_time_stands_still_without_a_quorum() {
     let mut world = World::start(3, 1).await;
     world.propose(1, SHARD, "one").await;
