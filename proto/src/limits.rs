@@ -90,6 +90,8 @@ pub const REQUEST_WINDOW_REQUESTS_MAX: usize = 262_144;
 /// Principals whose requests, or whose floor of forgotten requests, one site remembers; beyond it
 /// the principal with the oldest floor and nothing kept shares its floor with all unknown ones.
 pub const REQUEST_PRINCIPALS_MAX: usize = 65_536;
+/// How often, in shard time, what is too old to keep is forgotten.
+pub const FORGET_EVERY_MS: u64 = 5_000;
 /// How far ahead of a gateway's wall clock a request id's time may be before the door refuses it.
 pub const REQUEST_AHEAD_MS: u64 = 5 * 60 * 1_000;
 /// How long, in shard time, a closed conversation leaves a tombstone.
@@ -176,6 +178,7 @@ const _: () = assert!(
         && BODY_BYTES_MAX * 6 + 16 * 1024 < HTTP_BODY_BYTES_MAX,
     "a full body must pass a door even where JSON escapes every byte to six"
 );
+const _: () = assert!(REQUEST_WINDOW_MS.is_multiple_of(FORGET_EVERY_MS), "whole steps");
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");
 const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is three lost beats");
 const _: () = assert!(OFFER_AFTER_LOSS_MS < AGENT_GRACE_DEFAULT_MS, "offers end before the grace");

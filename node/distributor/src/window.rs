@@ -80,6 +80,13 @@ impl<T: Clone> SessionWindow<T> {
     }
 }
 
+/// The next multiple of `FORGET_EVERY_MS`: what is only forgotten is forgotten in bulk, so that a
+/// quiet shard is not woken for every outcome it kept.
+pub(crate) const fn coarse(at: Stamp) -> Stamp {
+    let step = limits::FORGET_EVERY_MS * 1_000;
+    Stamp(at.0.div_ceil(step).saturating_mul(step))
+}
+
 /// The window of all HTTP requests to a site.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestWindow {
@@ -144,7 +151,7 @@ impl RequestWindow {
 
     /// When the oldest answer is to be forgotten.
     pub(crate) fn due(&self) -> Option<Stamp> {
-        self.ages.front().map(|(kept, ..)| kept.plus_ms(limits::REQUEST_WINDOW_MS))
+        self.ages.front().map(|(kept, ..)| coarse(kept.plus_ms(limits::REQUEST_WINDOW_MS)))
     }
 
     /// Forgets the oldest answer, and that it ever was one: its principal's floor rises to it.
@@ -255,7 +262,8 @@ mod tests {
         window.keep(Stamp(5), principal, one, answer(9), &mut buffer);
         assert_eq!(window.look(principal, one), Known::Repeated(answer(9)));
         assert_eq!(window.look(PrincipalId(2), one), Known::New);
-        assert_eq!(window.due(), Some(Stamp(5).plus_ms(limits::REQUEST_WINDOW_MS)));
+        let due = Stamp::from_ms(limits::REQUEST_WINDOW_MS + limits::FORGET_EVERY_MS);
+        assert_eq!(window.due(), Some(due));
         window.forget_oldest(&mut buffer);
         assert_eq!(window.look(principal, one), Known::Forgotten);
         assert_eq!(window.look(principal, request(1_000, 2)), Known::Forgotten);
