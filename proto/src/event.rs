@@ -417,7 +417,8 @@ pub struct Decision {
     /// The version of the queue's plan.
     pub plan_version: u32,
     /// The winner's ordering key under that strategy; the lowest wins, then the lowest agent id.
-    /// Longest idle: `[1 if anything is held, idle since]`. Most skilled: `[- sum of proficiencies, idle since]`.
+    /// Longest idle: `[1 if anything is held, idle since]`. Most skilled: `[- sum of
+    /// proficiencies, idle since]`.
     /// Least loaded: `[load in 1/27 720, idle since]`. Round robin: `[0, agent id]`.
     pub key: [i64; 2],
     /// How many free agents the conversation's requirement class had, the winner included.

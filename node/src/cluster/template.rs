@@ -7,7 +7,8 @@ use super::{MadeNode, Plan};
 /// What differs from the defaults, and where to read of the rest.
 pub(super) fn config(plan: &Plan, id: &str, node: &MadeNode, nodes: &[MadeNode]) -> String {
     let mut text = format!(
-        "# Node {number} of cluster {id}. Every other key has its default: see config/rotary.toml.\n\
+        "# Node {number} of cluster {id}. Every other key has its default: see \
+        config/rotary.toml.\n\
          \n\
          [node]\nid = {number}\ndata_dir = \"data\"\n\
          \n\

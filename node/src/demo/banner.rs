@@ -30,14 +30,21 @@ fn lines(cluster: &Cluster, args: &DemoArgs, took: Duration) -> Vec<String> {
         lines.push(format!("  metrics  {gateway}/metrics"));
     }
     lines.push(format!(
-        "  traffic  {} from {} at {} times the speed of life, share {}, {} agents in {} sites, seed {}",
-        options.day, options.from, options.speed, options.share, options.agents, options.sites,
+        "  traffic  {} from {} at {} times the speed of life, share {}, {} agents in {} sites, \
+        seed {}",
+        options.day,
+        options.from,
+        options.speed,
+        options.share,
+        options.agents,
+        options.sites,
         options.seed
     ));
     if args.script.is_none() {
         lines.push(String::new());
         lines.push(
-            "  keys     1 2 3 kill -9 that node | s restart the dead | v verify and go on | q verify and quit"
+            "  keys     1 2 3 kill -9 that node | s restart the dead | v verify and go on | q \
+            verify and quit"
                 .to_owned(),
         );
     }

@@ -52,7 +52,8 @@ impl fmt::Display for Kill {
         });
         write!(
             f,
-            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}, {ready}",
+            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}, \
+            {ready}",
             self.node, self.led, self.live, self.moved,
         )
     }
@@ -72,7 +73,8 @@ pub(super) fn summary(kills: &[Kill]) -> String {
     let middle = times.get(times.len() / 2).copied().unwrap_or_default();
     let worst = times.last().copied().unwrap_or_default();
     format!(
-        "{counted} of {} kills counted, {leaders} of them leaders of shards with live conversations; kill to first offer: median {middle} ms, worst {worst} ms",
+        "{counted} of {} kills counted, {leaders} of them leaders of shards with live \
+        conversations; kill to first offer: median {middle} ms, worst {worst} ms",
         kills.len()
     )
 }

@@ -100,7 +100,8 @@ impl Tally {
         let Some(worst) = outages.last() else { return String::new() };
         let quantile = |percent: usize| outages[(outages.len() - 1) * percent / 100].as_millis();
         format!(
-            "sockets lost and replaced: {}; nothing heard for: median {} ms, p99 {} ms, worst {} ms\n",
+            "sockets lost and replaced: {}; nothing heard for: median {} ms, p99 {} ms, worst {} \
+            ms\n",
             outages.len(),
             quantile(50),
             quantile(99),
@@ -138,7 +139,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "opened {} | waiting {} | assigned {} | done {} ({} left) | messages {} | unknown {} | resumes {} ({} snapshots)",
+            "opened {} | waiting {} | assigned {} | done {} ({} left) | messages {} | unknown {} | \
+            resumes {} ({} snapshots)",
             self.opened.value(),
             self.waiting.value(),
             self.assigned.value(),
@@ -181,7 +183,8 @@ mod tests {
         let tally = Tally::default();
         assert_eq!(tally.outages(), "");
         (1..=100).for_each(|ms| tally.outage(Duration::from_millis(ms)));
-        let told = "sockets lost and replaced: 100; nothing heard for: median 50 ms, p99 99 ms, worst 100 ms\n";
+        let told = "sockets lost and replaced: 100; nothing heard for: median 50 ms, p99 99 ms, \
+        worst 100 ms\n";
         assert_eq!(tally.outages(), told);
     }
 }

@@ -55,14 +55,16 @@ impl Report {
             let x = LEFT + place * 105.0;
             let _ = writeln!(
                 svg,
-                r##"<rect x="{x}" y="43" width="14" height="12" fill="{colour}" stroke="#444"/><text x="{}" y="53">{name}</text>"##,
+                r##"<rect x="{x}" y="43" width="14" height="12" fill="{colour}"
+                stroke="#444"/><text x="{}" y="53">{name}</text>"##,
                 x + 20.0
             );
         }
         let x = LEFT + 330.0;
         let _ = writeln!(
             svg,
-            r#"<path d="M{x} 49h26" stroke="{LEVEL}" stroke-width="2"/><circle cx="{}" cy="49" r="3" fill="{LEVEL}"/><text x="{}" y="53">{level}</text>"#,
+            r#"<path d="M{x} 49h26" stroke="{LEVEL}" stroke-width="2"/><circle cx="{}" cy="49"
+            r="3" fill="{LEVEL}"/><text x="{}" y="53">{level}</text>"#,
             x + 13.0,
             x + 32.0
         );
@@ -130,7 +132,8 @@ impl<'a> Panels<'a> {
             let y = height(UPPER, f64::from(count), self.contacts_top);
             let _ = writeln!(
                 svg,
-                r##"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{:.1}" fill="{colour}" stroke="#444" stroke-width=".4"/>"##,
+                r##"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{:.1}" fill="{colour}"
+                stroke="#444" stroke-width=".4"/>"##,
                 UPPER.1 - y
             );
         }
@@ -142,7 +145,8 @@ impl<'a> Panels<'a> {
             let hour = row / 2;
             let _ = writeln!(
                 svg,
-                r##"<text x="{x:.1}" y="{y}" text-anchor="middle">{hour:02}:00</text><path d="M{x:.1} {}v5M{x:.1} {}v5" stroke="#444"/>"##,
+                r##"<text x="{x:.1}" y="{y}" text-anchor="middle">{hour:02}:00</text><path
+                d="M{x:.1} {}v5M{x:.1} {}v5" stroke="#444"/>"##,
                 LOWER.1, UPPER.1
             );
         }
@@ -161,7 +165,8 @@ impl<'a> Panels<'a> {
         let line = line.join(" ");
         let _ = writeln!(
             svg,
-            r##"<polyline points="{line}" fill="none" stroke="#ffffff" stroke-width="4"/><polyline points="{line}" fill="none" stroke="{LEVEL}" stroke-width="2"/>"##
+            r##"<polyline points="{line}" fill="none" stroke="#ffffff" stroke-width="4"/><polyline
+            points="{line}" fill="none" stroke="{LEVEL}" stroke-width="2"/>"##
         );
         for (x, y) in points {
             let _ = writeln!(svg, r#"<circle cx="{x:.1}" cy="{y:.1}" r="3" fill="{LEVEL}"/>"#);
@@ -194,7 +199,8 @@ fn axis(svg: &mut String, panel: (f64, f64), most: f64, name: &str) {
         let y = height(panel, value, most);
         let _ = writeln!(
             svg,
-            r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#dddddd"/><text x="{}" y="{:.1}" text-anchor="end">{value}</text>"##,
+            r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#dddddd"/><text x="{}" y="{:.1}"
+            text-anchor="end">{value}</text>"##,
             LEFT - 8.0,
             y + 4.0
         );

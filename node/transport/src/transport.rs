@@ -23,8 +23,8 @@ use crate::stats::{Counters, TransportStats};
 /// Bytes that one request or answer may have.
 pub const PAYLOAD_BYTES_MAX: usize = WIRE_FRAME_BYTES_MAX - HEADER_BYTES;
 
-/// A call waits this long for a connection that is being made; a peer that takes longer is down, and
-/// its callers should hear so while they can still ask another.
+/// A call waits this long for a connection that is being made; a peer that takes longer is down,
+/// and its callers should hear so while they can still ask another.
 const CONNECT_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Answers requests of other nodes, and of this one to itself.

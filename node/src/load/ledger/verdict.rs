@@ -84,12 +84,14 @@ impl fmt::Display for Verdict {
         let at = &self.looked_at;
         writeln!(
             f,
-            "verify: {} acknowledged conversations, {} acknowledged messages, {} commands ({} refused)",
+            "verify: {} acknowledged conversations, {} acknowledged messages, {} commands ({} \
+            refused)",
             at.conversations, at.messages, at.commands, at.refused
         )?;
         writeln!(
             f,
-            "        {} events on each of {} nodes; {} streams, {} events received, {} resumes ({} by snapshot)",
+            "        {} events on each of {} nodes; {} streams, {} events received, {} resumes ({} \
+            by snapshot)",
             at.events, at.nodes, at.streams, at.received, at.resumed, at.snapshots
         )?;
         let counts = self.lists().map(|(name, list)| format!("{name} {}", list.len()));

@@ -99,7 +99,8 @@ pub(crate) fn picture(comparisons: &[(&str, Comparison)]) -> String {
 <title>{title}</title>
 <rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
 <text x="{left}" y="30" font-size="14" font-weight="600">{title}</text>
-<text x="{}" y="{}" text-anchor="middle">offered load, erlangs per agent (service level within {within_s} s)</text>
+<text x="{}" y="{}" text-anchor="middle"
+>offered load, erlangs per agent (service level within {within_s} s)</text>
 "##,
         (left + right) / 2.0,
         bottom + 42.0
@@ -120,7 +121,8 @@ fn grid(svg: &mut String, [left, right, top, bottom]: [f64; 4]) {
         let y = height(f64::from(percent) / 100.0);
         let _ = writeln!(
             svg,
-            r##"<path d="M{left} {y:.1}H{right}" stroke="#dddddd"/><text x="{}" y="{:.1}" text-anchor="end">{percent} %</text>"##,
+            r##"<path d="M{left} {y:.1}H{right}" stroke="#dddddd"/><text x="{}" y="{:.1}"
+            text-anchor="end">{percent} %</text>"##,
             left - 8.0,
             y + 4.0
         );
@@ -130,7 +132,8 @@ fn grid(svg: &mut String, [left, right, top, bottom]: [f64; 4]) {
         let x = place(load);
         let _ = writeln!(
             svg,
-            r##"<path d="M{x:.1} {top}V{bottom}" stroke="#eeeeee"/><text x="{x:.1}" y="{}" text-anchor="middle">{load:.1}</text>"##,
+            r##"<path d="M{x:.1} {top}V{bottom}" stroke="#eeeeee"/><text x="{x:.1}" y="{}"
+            text-anchor="middle">{load:.1}</text>"##,
             bottom + 20.0
         );
     }
@@ -148,7 +151,8 @@ fn curve(svg: &mut String, trial: &Trial, measure: usize, dashes: &str) {
     let y = height(theory) + if theory < 0.1 { -8.0 } else { 18.0 };
     let _ = writeln!(
         svg,
-        r##"<polyline points="{}" fill="none" stroke="#2f6da8" stroke-width="2" stroke-dasharray="{dashes}"/><text x="{}" y="{y:.1}" font-weight="600">{name}</text>"##,
+        r##"<polyline points="{}" fill="none" stroke="#2f6da8" stroke-width="2"
+        stroke-dasharray="{dashes}"/><text x="{}" y="{y:.1}" font-weight="600">{name}</text>"##,
         points.trim_end(),
         PANEL[0] + 6.0,
     );
@@ -165,7 +169,9 @@ fn interval(svg: &mut String, comparison: &Comparison, measure: usize) {
     let [low, high] = [-1.0, 1.0].map(|side| height(simulated.value + side * simulated.half_width));
     let _ = writeln!(
         svg,
-        r##"<path d="M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h12M{:.1} {high:.1}h12" stroke="#111111" stroke-width="1.5"/><circle cx="{x:.1}" cy="{:.1}" r="3" fill="none" stroke="#111111" stroke-width="1.5"/>"##,
+        r##"<path d="M{x:.1} {low:.1}V{high:.1}M{:.1} {low:.1}h12M{:.1} {high:.1}h12"
+        stroke="#111111" stroke-width="1.5"/><circle cx="{x:.1}" cy="{:.1}" r="3" fill="none"
+        stroke="#111111" stroke-width="1.5"/>"##,
         x - 6.0,
         x - 6.0,
         height(simulated.value)
