@@ -1,12 +1,14 @@
 //! What nodes tell each other beside the log: signs of life, and what may be lost.
 //!
-//! Five times a second every node asks each of its peers which shards it leads. A replica that has
-//! not heard of a leader in office for [`FEED_SILENCE_MS`] serves no feeds: its clients read on
-//! elsewhere. A leader counts as in office while shard time runs, which it does only with a quorum
-//! behind it. Signals between the parties of a conversation travel the same lane.
+//! Five times a second every node asks each of its peers which shards it leads, and of which it has
+//! heard. A leader counts as in office while shard time runs, which it does only with a quorum
+//! behind it. A replica that has not heard of one for [`FEED_SILENCE_MS`] takes no new sessions;
+//! those it has stay, as long as nobody else is better off: while a shard has no leader, its feeds
+//! stand still everywhere, and moving would help nobody. Signals between the parties of a
+//! conversation travel the same lane.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rotary_log::{Log, Role};
@@ -34,6 +36,14 @@ struct Led {
     applied: u64,
 }
 
+/// What a node answers to [`SERVICE_BEAT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Beat {
+    led: Vec<Led>,
+    /// Shards whose leader it has heard lately.
+    fresh: BTreeSet<ShardId>,
+}
+
 /// A signal on its way to where the other parties are.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct SignalHint {
@@ -49,15 +59,49 @@ struct Heard {
     led: Led,
 }
 
-/// When each shard's leader was last seen in office.
+/// When each shard's leader was last seen in office, and what every node said of it.
+pub(crate) struct Freshness {
+    nodes: usize,
+    known: Mutex<Known>,
+}
+
 #[derive(Default)]
-pub(crate) struct Freshness(Mutex<BTreeMap<ShardId, Heard>>);
+struct Known {
+    leaders: BTreeMap<ShardId, Heard>,
+    /// What each node last said, and when.
+    said: BTreeMap<NodeId, (Instant, BTreeSet<ShardId>)>,
+}
+
+impl Known {
+    fn is_fresh(&self, shard: ShardId, now: Instant) -> bool {
+        self.leaders.get(&shard).is_some_and(|heard| is_recent(heard.at, now))
+    }
+}
+
+fn is_recent(at: Instant, now: Instant) -> bool {
+    now.duration_since(at) <= Duration::from_millis(FEED_SILENCE_MS)
+}
 
 impl Freshness {
+    /// Of a cluster of that many nodes, with nothing heard so far.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { nodes, known: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nothing panics under this lock")
+    }
+
+    /// A node answered.
+    fn answered(&self, node: NodeId, beat: Beat, at: Instant) {
+        beat.led.into_iter().for_each(|led| self.note(led, at));
+        self.lock().said.insert(node, (at, beat.fresh));
+    }
+
     /// A node said that it leads a shard.
     fn note(&self, led: Led, at: Instant) {
-        let mut heard = self.0.lock().expect("nothing panics under this lock");
-        let known = heard.entry(led.shard).or_insert(Heard { at, led });
+        let mut known = self.lock();
+        let known = known.leaders.entry(led.shard).or_insert(Heard { at, led });
         // A deposed or cut-off leader goes on calling itself one, but its time stands still. A new
         // leader's time may be behind the old one's, which ran on after the last entry.
         if (led.term, led.time) > (known.led.term, known.led.time) {
@@ -67,15 +111,28 @@ impl Freshness {
 
     /// Whether the shard's leader was in office within [`FEED_SILENCE_MS`] before `now`.
     pub(crate) fn is_fresh(&self, shard: ShardId, now: Instant) -> bool {
-        let heard = self.0.lock().expect("nothing panics under this lock");
-        let silence = Duration::from_millis(FEED_SILENCE_MS);
-        heard.get(&shard).is_some_and(|heard| now.duration_since(heard.at) <= silence)
+        self.lock().is_fresh(shard, now)
+    }
+
+    /// Whether a session would be better off elsewhere: this node has not heard the shard's leader
+    /// lately, and some other has, or this node is cut off from most others.
+    pub(crate) fn is_behind(&self, shard: ShardId, now: Instant) -> bool {
+        let known = self.lock();
+        let recent = || known.said.values().filter(|(at, _)| is_recent(*at, now));
+        let better = recent().any(|(_, fresh)| fresh.contains(&shard));
+        let cut_off = recent().count() <= self.nodes / 2;
+        !known.is_fresh(shard, now) && (better || cut_off)
+    }
+
+    /// Shards whose leader was heard lately.
+    fn fresh(&self, now: Instant) -> BTreeSet<ShardId> {
+        let known = self.lock();
+        known.leaders.keys().copied().filter(|shard| known.is_fresh(*shard, now)).collect()
     }
 
     /// The index up to which the leader had applied when it was last heard of.
     pub(crate) fn applied(&self, shard: ShardId) -> u64 {
-        let heard = self.0.lock().expect("nothing panics under this lock");
-        heard.get(&shard).map_or(0, |heard| heard.led.applied)
+        self.lock().leaders.get(&shard).map_or(0, |heard| heard.led.applied)
     }
 }
 
@@ -93,8 +150,13 @@ fn led(log: &Log) -> Vec<Led> {
 }
 
 /// Answers [`SERVICE_BEAT`].
-pub(crate) fn answer_beat(log: &Log) -> Result<Vec<u8>, String> {
-    codec::encode(&led(log), Limit::Wire).map_err(|error| error.to_string())
+pub(crate) fn answer_beat(log: &Log, freshness: &Freshness) -> Result<Vec<u8>, String> {
+    let beat = beat(log, freshness);
+    codec::encode(&beat, Limit::Wire).map_err(|error| error.to_string())
+}
+
+fn beat(log: &Log, freshness: &Freshness) -> Beat {
+    Beat { led: led(log), fresh: freshness.fresh(Instant::now()) }
 }
 
 /// Asks each peer in turn, for as long as the node runs.
@@ -109,8 +171,8 @@ pub(crate) fn start_beats(
         let (log, transport, freshness) = (log.clone(), transport.clone(), freshness.clone());
         tokio::spawn(async move {
             loop {
-                if let Some(led) = ask(&log, &transport, peer).await {
-                    led.into_iter().for_each(|led| freshness.note(led, Instant::now()));
+                if let Some(beat) = ask(&log, &transport, &freshness, peer).await {
+                    freshness.answered(peer, beat, Instant::now());
                 }
                 tokio::time::sleep(pause).await;
             }
@@ -118,9 +180,14 @@ pub(crate) fn start_beats(
     }
 }
 
-async fn ask(log: &Log, transport: &Transport, peer: NodeId) -> Option<Vec<Led>> {
+async fn ask(
+    log: &Log,
+    transport: &Transport,
+    freshness: &Freshness,
+    peer: NodeId,
+) -> Option<Beat> {
     if peer == transport.node() {
-        return Some(led(log));
+        return Some(beat(log, freshness));
     }
     let ttl = Duration::from_millis(FEED_SILENCE_MS);
     let answer = transport.call(peer, Lane::Live, SERVICE_BEAT, Vec::new(), ttl).await.ok()?;
@@ -165,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_leader_whose_time_stands_still_is_not_heard() {
-        let (freshness, shard, begin) = (Freshness::default(), ShardId(1), Instant::now());
+        let (freshness, shard, begin) = (Freshness::new(3), ShardId(1), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
         let led = |term, time, applied| Led { shard, term, time: Stamp(time), applied };
         assert!(!freshness.is_fresh(shard, begin));
@@ -178,5 +245,27 @@ mod tests {
         assert!(freshness.is_fresh(shard, at(2 * FEED_SILENCE_MS + 1)));
         assert!(!freshness.is_fresh(shard, at(2 * FEED_SILENCE_MS + 2)));
         assert_eq!(freshness.applied(shard), 7);
+    }
+
+    #[test]
+    fn a_replica_is_behind_only_if_another_is_better_off() {
+        let (freshness, shard, begin) = (Freshness::new(3), ShardId(1), Instant::now());
+        let led = Led { shard, term: 1, time: Stamp(1), applied: 1 };
+        let beat = |led: &[Led], fresh: &[ShardId]| Beat {
+            led: led.to_vec(),
+            fresh: fresh.iter().copied().collect(),
+        };
+        assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
+        freshness.answered(NodeId(1), beat(&[], &[]), begin);
+        freshness.answered(NodeId(2), beat(&[led], &[shard]), begin);
+        assert!(!freshness.is_behind(shard, begin), "the leader is heard");
+        let later = begin + Duration::from_millis(FEED_SILENCE_MS + 1);
+        assert!(freshness.is_behind(shard, later), "cut off from everybody");
+        freshness.answered(NodeId(1), beat(&[], &[]), later);
+        freshness.answered(NodeId(3), beat(&[], &[]), later);
+        assert!(!freshness.is_behind(shard, later), "nobody leads the shard");
+        assert!(!freshness.is_fresh(shard, later));
+        freshness.answered(NodeId(3), beat(&[], &[shard]), later);
+        assert!(freshness.is_behind(shard, later), "another node hears the leader");
     }
 }

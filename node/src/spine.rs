@@ -41,8 +41,10 @@ pub(crate) struct ShardStatus {
     pub(crate) committed: u64,
     /// The last index applied here.
     pub(crate) applied: u64,
-    /// Whether this replica has heard from a leader lately enough to serve feeds.
+    /// Whether this replica has heard from a leader lately enough to take sessions.
     pub(crate) fresh: bool,
+    /// Whether its sessions would be better off on another node.
+    pub(crate) behind: bool,
 }
 
 /// Why a payload has no answer.

@@ -221,4 +221,9 @@ impl Doors {
     pub(crate) fn is_fresh(&self, shard: ShardId) -> bool {
         self.spine.status(shard).is_some_and(|status| status.fresh)
     }
+
+    /// Whether sessions that read that shard would be better off on another node.
+    pub(crate) fn is_behind(&self, shard: ShardId) -> bool {
+        self.spine.status(shard).is_none_or(|status| status.behind)
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A load that only counts answers proves nothing about what a cluster keeps. So every command is
 //! written here *before* it is sent, and its outcome after; every event that a session receives is
-//! written with its numbers. At the end the state is read back from every node, and [`check`]
+//! written with its numbers. At the end the state is read back from every node, and [`mod@check`]
 //! compares the two. Nothing of the cluster's own counters is used.
 //!
 //! ```text

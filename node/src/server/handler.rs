@@ -11,13 +11,14 @@ use rotary_proto::wire::Lane;
 use rotary_transport::Handler;
 
 use crate::actor::Registry;
-use crate::hint::{SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
 
 /// Answers requests of other nodes. What they are for is started after the transport that brings
 /// them, so it is put in later; until then they are refused.
 #[derive(Default)]
 pub(crate) struct NodeHandler {
     log: OnceLock<Arc<Log>>,
+    freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
 }
 
@@ -25,6 +26,11 @@ impl NodeHandler {
     /// The log has started.
     pub(crate) fn set_log(&self, log: Arc<Log>) {
         assert!(self.log.set(log).is_ok(), "a node starts its log once");
+    }
+
+    /// Signs of life are being collected.
+    pub(crate) fn set_freshness(&self, freshness: Arc<Freshness>) {
+        assert!(self.freshness.set(freshness).is_ok(), "a node collects signs of life once");
     }
 
     /// The actors have started.
@@ -61,7 +67,10 @@ impl Handler for NodeHandler {
             }
             .boxed(),
             SERVICE_BEAT => {
-                let beat = log.map_or_else(starting, |log| answer_beat(&log));
+                let beat = match (log, self.freshness.get()) {
+                    (Some(log), Some(freshness)) => answer_beat(&log, freshness),
+                    _ => starting(),
+                };
                 async move { beat }.boxed()
             }
             SERVICE_SIGNAL => {

@@ -78,6 +78,7 @@ impl Spine for LogSpine {
             committed: self.freshness.applied(shard),
             applied: status.applied_index,
             fresh: self.freshness.is_fresh(shard, Instant::now()),
+            behind: self.freshness.is_behind(shard, Instant::now()),
         })
     }
 }

@@ -59,7 +59,8 @@ pub(crate) async fn start(
     for shard in log.shards() {
         log.initialize(shard).await?;
     }
-    let freshness = Arc::new(Freshness::default());
+    let freshness = Arc::new(Freshness::new(members.len()));
+    ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
     let doors = Doors::new(Inner {
         node: ground.node,

@@ -172,7 +172,7 @@ impl Feed<'_> {
                 biased;
                 why = wait_for_end(&mut inbox.end) => return Err(end_of(why)),
                 _ = look.tick() => {
-                    self.expect_fresh()?;
+                    self.expect_current()?;
                     continue;
                 }
                 delivery = inbox.deliveries.recv() => delivery,
@@ -196,8 +196,8 @@ impl Feed<'_> {
         }
     }
 
-    fn expect_fresh(&self) -> Result<(), End> {
-        match self.positions.iter().find(|(place, _)| !self.doors.is_fresh(place.shard)) {
+    fn expect_current(&self) -> Result<(), End> {
+        match self.positions.iter().find(|(place, _)| self.doors.is_behind(place.shard)) {
             None => Ok(()),
             Some((place, _)) => {
                 let detail = format!("this node has not heard from the leader of {}", place.shard);
