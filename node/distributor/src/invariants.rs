@@ -128,7 +128,7 @@ fn index(site: &Site, report: &mut Report) {
             continue;
         };
         let pending = site.lost_gateways.is_empty();
-        if pending && indexed.free.is_some() && !crate::queries::is_reachable(agent) {
+        if pending && indexed.free.is_some() && !agent.is_routable() {
             report("P4", format!("{id} is indexed as free and is not reachable"));
         }
     }

@@ -59,8 +59,9 @@ impl Turn<'_> {
         self.site.classes.line_up(slot, place);
     }
 
-    /// Takes a waiting or offered conversation out of line for good.
-    pub(crate) fn leave_line(&mut self, unique: u128) {
+    /// Takes a waiting or offered conversation out of its class, and a stale class with its last
+    /// conversation.
+    fn leave_class(&mut self, unique: u128) {
         let conversation = self.conversation(unique);
         let (slot, place) = (conversation.class, conversation.place(unique));
         self.site.classes.step_out(slot, place);
@@ -69,6 +70,11 @@ impl Turn<'_> {
         if class.stale && class.members == 0 {
             self.site.classes.remove(slot);
         }
+    }
+
+    /// Takes a waiting or offered conversation out of line for good.
+    pub(crate) fn leave_line(&mut self, unique: u128) {
+        self.leave_class(unique);
         let now = self.now;
         let conversation = self.conversation_mut(unique);
         conversation.waited_us = conversation.waited_us(now);
@@ -90,14 +96,7 @@ impl Turn<'_> {
 
     /// Moves a waiting conversation from a stale class to the one its queue's plan gives.
     pub(crate) fn change_class(&mut self, unique: u128) {
-        let conversation = self.conversation(unique);
-        let (slot, place) = (conversation.class, conversation.place(unique));
-        self.site.classes.step_out(slot, place);
-        let class = self.site.classes.class_mut(slot);
-        class.members -= 1;
-        if class.stale && class.members == 0 {
-            self.site.classes.remove(slot);
-        }
+        self.leave_class(unique);
         self.join_class(unique);
     }
 

@@ -6,14 +6,13 @@ use rotary_proto::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId,
     SiteId, SkillId,
 };
-use rotary_proto::plan::Declared;
 use rotary_proto::query::{
     AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
 };
 use rotary_proto::values::Name;
 use rotary_proto::{Channel, Priority, Stamp};
 
-use crate::agent::{Agent, AgentLink};
+use crate::agent::Agent;
 use crate::conversation::{Conversation, Place, Stage};
 use crate::offerable::{Obstacle, obstacle};
 use crate::queue::Queue;
@@ -228,9 +227,4 @@ fn closed_view(id: ConversationId) -> ConversationView {
         legs: 0,
         waited_ms: 0,
     }
-}
-
-/// Whether an agent that declared ready can be reached, for checks.
-pub(crate) const fn is_reachable(agent: &Agent) -> bool {
-    matches!(agent.link, AgentLink::Up) && matches!(agent.declared, Declared::Ready)
 }
