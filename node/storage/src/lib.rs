@@ -1,7 +1,9 @@
 //! Bytes on disk survive.
 //!
-//! Three things live here, and none of them knows what its bytes mean:
+//! Four things live here, and none of them knows what its bytes mean:
 //!
+//! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
+//!   memory, where a power cut can be had at any write.
 //! * [`LogStore`]: the durable log of a node, shared by all of its groups. [`FjallLog`] keeps it on
 //!   disk, [`MemoryLog`] in memory; both pass the same contract suite ([`contract`]).
 //! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
@@ -22,6 +24,7 @@
 
 pub mod contract;
 mod data_dir;
+mod disk;
 mod fatal;
 mod fjall_log;
 mod fjall_writer;
@@ -31,9 +34,11 @@ mod journal_group;
 mod journal_recovery;
 mod log_store;
 mod memory_log;
+mod simulated_disk;
 mod tail;
 
 pub use data_dir::{DataDir, DataDirError, Identity};
+pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
 pub use fatal::{EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions};
@@ -41,3 +46,4 @@ pub use journal_frame::JournalRecord;
 pub use journal_group::JournalError;
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
 pub use memory_log::MemoryLog;
+pub use simulated_disk::SimulatedDisk;
