@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rotary_log::{Log, LogConfig, Machine};
+use rotary_log::{Chunks, Frozen, Log, LogConfig, LogStores, Machine};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
-use rotary_storage::{FjallLog, FjallLogOptions};
+use rotary_storage::{Disk, FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
 
 type Failure = Box<dyn std::error::Error>;
@@ -39,6 +39,31 @@ impl Machine for Idle {
 
     fn last_stamp(&self) -> Stamp {
         self.0
+    }
+
+    fn refuse_poisoned(&mut self, _: u64, _: Stamp, _: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn digest(&self) -> u64 {
+        self.0.0
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        Box::new(Nothing)
+    }
+
+    fn install(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The state of a machine that has none.
+struct Nothing;
+
+impl Frozen for Nothing {
+    fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        None
     }
 }
 
@@ -78,11 +103,17 @@ async fn start(
     };
     let door = Arc::new(Door::default());
     let transport = Arc::new(Transport::start(config, door.clone())?);
-    let store = FjallLog::open(&path.join(node.to_string()), FjallLogOptions::default())?;
+    let path = path.join(node.to_string());
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk);
+    let stores = LogStores {
+        log: Arc::new(FjallLog::open(&path.join("log"), FjallLogOptions::default())?),
+        snapshots: Snapshots::open(disk.clone(), &path.join("snapshots"))?,
+        notes: Notes::open(disk, &path.join("notes"))?,
+    };
     let machine = || Box::new(Idle(Stamp::ZERO)) as Box<dyn Machine>;
     let machines = (0..shards).map(|shard| (ShardId(shard), machine())).collect();
     let config = LogConfig::new(node, addresses.keys().copied());
-    let log = Arc::new(Log::start(config, Arc::new(store), transport, machines).await?);
+    let log = Arc::new(Log::start(config, stores, transport, machines).await?);
     // The only setting of it, so it cannot be set already.
     drop(door.0.set(Arc::downgrade(&log)));
     for shard in 0..shards {

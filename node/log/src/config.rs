@@ -1,6 +1,7 @@
 //! How a log is started, and why it cannot be.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,45 @@ pub struct LogConfig {
     pub propose_timeout: Duration,
     /// Batches that one shard's proposer has on their way at once. Fewer make larger batches.
     pub batches_in_flight_max: usize,
+    /// Bytes of entries applied that make a snapshot due, if the last snapshot is not longer.
+    pub snapshot_bytes_min: u64,
+    /// Entries kept behind a snapshot, for replicas that are a little late.
+    pub snapshot_entries_kept: u64,
+    /// How fast a snapshot is sent to a replica that needs it.
+    pub snapshot_bytes_per_second: u64,
+    /// How often replicas compare digests of their state.
+    pub digest_interval: Duration,
+    /// Where work that blocks is done.
+    pub blocking: Blocking,
     /// How the process ends when applying panics.
     pub fatal: Fatal,
+}
+
+/// Where work that blocks is done: reading and writing snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    /// On tokio's threads for such work.
+    Threads,
+    /// On the task that wants it, for runtimes of one thread whose runs must repeat.
+    Inline,
+}
+
+impl Blocking {
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match self {
+            Self::Threads => {
+                let done = tokio::task::spawn_blocking(work).await;
+                done.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+            Self::Inline => {
+                tokio::task::yield_now().await;
+                work()
+            }
+        }
+    }
 }
 
 impl LogConfig {
@@ -42,6 +80,11 @@ impl LogConfig {
             election_max_ms: 600,
             propose_timeout: Duration::from_secs(5),
             batches_in_flight_max: 4,
+            snapshot_bytes_min: 32 * 1024 * 1024,
+            snapshot_entries_kept: 10_000,
+            snapshot_bytes_per_second: 64 * 1024 * 1024,
+            digest_interval: Duration::from_secs(5),
+            blocking: Blocking::Threads,
             fatal: Fatal::exit(),
         }
     }
@@ -66,8 +109,10 @@ impl LogConfig {
             quorum_loss_probe_interval: Some(2 * self.election_max_ms),
             max_payload_entries: APPEND_ENTRIES_MAX as u64,
             max_append_entries: Some(4096),
+            // This crate asks for snapshots itself, by bytes.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: u64::MAX,
+            max_in_snapshot_log_to_keep: self.snapshot_entries_kept,
+            purge_batch_size: 256,
             replication_lag_threshold: u64::MAX,
             // The machine is in memory, so a restarted leader must be elected again.
             enable_leader_restore: Some(false),

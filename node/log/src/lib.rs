@@ -24,31 +24,40 @@
 //! never will be) or *unknown*. [`Log::propose_with_retry`] repeats the former freely and the
 //! latter only where the caller says that repeating is safe.
 //!
-//! **Restart.** Machines are not persistent: they start empty, and the log is applied to them from
-//! its first entry. There are no snapshots, nothing is purged, and what asks for a snapshot gets an
-//! error that says so.
+//! **Restart.** Machines are not persistent: they start from the newest snapshot, or empty, and the
+//! log is applied to them from there. A snapshot is frozen between two entries and written beside
+//! the shard ([`Machine::freeze`]); entries that it stands for are forgotten, but for a few that a
+//! slow replica may want. A replica that is further behind gets the snapshot, in chunks, on the
+//! bulk lane.
 //!
 //! A panic while applying ends the process ([`Fatal`]): a replica that skipped an entry must not
 //! go on.
 
 mod clock;
 mod config;
+mod digests;
 mod inbound;
 mod log;
 mod machine;
 mod network;
+mod poison;
 mod propose;
 mod proposer;
+mod rebuild;
 mod shard;
+mod snapshot;
 mod state_machine;
 mod store;
 mod ticker;
+mod transfer;
 mod types;
 
-pub use config::{LogConfig, LogError};
+pub use config::{Blocking, LogConfig, LogError};
+pub use digests::SERVICE_DIGEST;
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
 pub use log::Log;
-pub use machine::Machine;
+pub use machine::{Chunks, Frozen, Machine};
 pub use propose::{ProposeError, Proposed};
 pub use rotary_storage::Fatal;
-pub use shard::{LeaderView, Role, ShardCounters, ShardStatus};
+pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
+pub use transfer::SERVICE_SNAPSHOT;

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::limits::ENTRY_BYTES_MAX;
 use rotary_proto::{NodeId, ShardId, Stamp};
-use rotary_storage::{LogStats, LogStore};
+use rotary_storage::LogStats;
 use rotary_transport::{Lane, Transport};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{LogConfig, LogError};
+use crate::digests::{self, SERVICE_DIGEST};
 use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
 use crate::machine::Machine;
 use crate::propose::{self, ProposeError, Proposed};
-use crate::shard::{LeaderView, Shard, ShardCounters, ShardStatus};
+use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
+use crate::transfer::{self, SERVICE_SNAPSHOT};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -31,7 +33,7 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 /// not end by themselves.
 pub struct Log {
     config: LogConfig,
-    store: Arc<dyn LogStore>,
+    stores: LogStores,
     transport: Arc<Transport>,
     shards: BTreeMap<ShardId, Arc<Shard>>,
 }
@@ -50,16 +52,16 @@ impl Log {
     /// `Config`; `Raft` where the log store's content is refused.
     pub async fn start(
         config: LogConfig,
-        store: Arc<dyn LogStore>,
+        stores: LogStores,
         transport: Arc<Transport>,
         machines: Vec<(ShardId, Box<dyn Machine>)>,
     ) -> Result<Self, LogError> {
         let mut shards = BTreeMap::new();
         for (id, machine) in machines {
-            let started = Shard::start(id, machine, &config, store.clone(), transport.clone());
+            let started = Shard::start(id, machine, &config, &stores, transport.clone());
             shards.insert(id, started.await?);
         }
-        Ok(Self { config, store, transport, shards })
+        Ok(Self { config, stores, transport, shards })
     }
 
     /// Founds a shard, if it falls to this node and the shard is empty: the members are its voters,
@@ -220,7 +222,8 @@ impl Log {
         }
     }
 
-    /// Answers a request that came over the transport for [`SERVICE_RAFT`] or [`SERVICE_PROPOSE`].
+    /// Answers a request that came over the transport for [`SERVICE_RAFT`], [`SERVICE_PROPOSE`],
+    /// [`SERVICE_SNAPSHOT`] or [`SERVICE_DIGEST`].
     ///
     /// # Errors
     /// A text for the caller's log: the request is malformed, or for a shard or a service that is
@@ -240,6 +243,17 @@ impl Log {
                     None => Err(ProposeError::NoShard(id)),
                 };
                 codec::encode(&outcome, Limit::Wire).map_err(|error| error.to_string())
+            }
+            SERVICE_SNAPSHOT => {
+                let (group, body) = transfer::split(&payload)?;
+                let shard = self.shard(ShardId(group)).map_err(|error| error.to_string())?;
+                transfer::receive(shard, body).await
+            }
+            SERVICE_DIGEST => {
+                let group = payload.first_chunk::<4>();
+                let group = group.ok_or_else(|| "a request without a group".to_owned())?;
+                let shard = self.shard(ShardId(u32::from_le_bytes(*group)));
+                digests::answer(shard.map_err(|error| error.to_string())?)
             }
             other => Err(format!("the log does not serve {other}")),
         }
@@ -276,7 +290,7 @@ impl Log {
 
     /// What the log store has done since it was opened.
     pub fn store_stats(&self) -> LogStats {
-        self.store.stats()
+        self.stores.log.stats()
     }
 
     /// Hands a shard that this node leads to another member, which must be caught up.
@@ -298,7 +312,7 @@ impl Log {
             tracing::warn!("stopping while still the leader of a shard");
         }
         self.halt().await;
-        let store = self.store.clone();
+        let store = self.stores.log.clone();
         let flushed = tokio::task::spawn_blocking(move || store.flush()).await;
         flushed.map_err(std::io::Error::other)?.map_err(LogError::from)
     }

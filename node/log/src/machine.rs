@@ -1,18 +1,27 @@
 //! What a shard replicates for.
 
+use std::io;
+
 use rotary_proto::{Stamp, Wall};
 
 /// A deterministic state machine. Two replicas that apply the same entries must reach the same
 /// state and give the same answers.
 ///
-/// It starts empty and is given every entry of the shard's log from the first one on, again after
-/// each restart. It runs on Raft's own tasks: it must not block, and what it wants written it hands
-/// to somebody who writes.
+/// It starts empty, or from a snapshot that another machine or an earlier life of itself gave, and
+/// is then given every later entry of the shard's log, again after each restart. It runs on Raft's
+/// own tasks: except where said it must not block, and what it wants written it hands to somebody
+/// who writes.
 pub trait Machine: Send + 'static {
     /// Applies one committed entry; returns the answer for the proposer. Stamps are strictly
     /// rising: what the leader wrote has been raised to just above the last applied one if need
-    /// be. A panic here ends the process.
+    /// be. A panic here ends the process; after its restart the entry is given to
+    /// [`Machine::refuse_poisoned`] instead.
     fn apply(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Vec<u8>;
+
+    /// Takes note of an entry that made [`Machine::apply`] panic on this replica, without carrying
+    /// it out, and keeps what it concerns from going on; returns the answer for the proposer. It
+    /// must be as deterministic as `apply`.
+    fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8>;
 
     /// Everything up to that index has been applied, entries of Raft's own included. Called after
     /// each run of entries, and before their proposers get their answers.
@@ -29,4 +38,31 @@ pub trait Machine: Send + 'static {
 
     /// The stamp of the last applied entry, [`Stamp::ZERO`] before the first.
     fn last_stamp(&self) -> Stamp;
+
+    /// A number that differs, but for a coincidence, where two states do.
+    fn digest(&self) -> u64;
+
+    /// The index up to which everything this machine has handed to somebody who writes is durable.
+    /// A snapshot becomes current, and entries are forgotten, only up to here.
+    fn recorded(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// The state as it is, held against later entries. It must be cheap: applying waits for it.
+    fn freeze(&mut self) -> Box<dyn Frozen>;
+
+    /// Replaces the state by that of a snapshot. It may block. On an error the state is unchanged.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the chunks.
+    fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String>;
+}
+
+/// The chunks of a snapshot in order; an error says that one cannot be read.
+pub type Chunks<'a> = dyn Iterator<Item = io::Result<Vec<u8>>> + 'a;
+
+/// A state that stands still, on its way into a snapshot.
+pub trait Frozen: Send {
+    /// The next piece, of 1 byte to 1 MiB; `None` after the last. It may take its time.
+    fn next_chunk(&mut self) -> Option<Vec<u8>>;
 }

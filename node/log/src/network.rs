@@ -22,7 +22,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::inbound::{Kind, SERVICE_RAFT, raft_header};
-use crate::types::{NO_SNAPSHOTS, NoSnapshot, Snapshot, Types, Vote, decode, encode};
+use crate::snapshot::SnapshotFile;
+use crate::transfer;
+use crate::types::{Snapshot, Types, Vote, decode, encode};
 
 /// An append with entries waits for a sync at the other end, which may stall; a lost connection
 /// ends it sooner.
@@ -30,7 +32,10 @@ const APPEND_TTL: Duration = Duration::from_secs(2);
 
 /// Sends the messages of all groups.
 #[derive(Clone)]
-pub(crate) struct Router(Arc<Transport>);
+pub(crate) struct Router {
+    transport: Arc<Transport>,
+    snapshot_bytes_per_second: u64,
+}
 
 impl Router {
     async fn call<Q: Serialize, A: DeserializeOwned>(
@@ -46,7 +51,7 @@ impl Router {
         };
         let body = encode(message).map_err(|error| broken(&error))?;
         let request = Bytes::from([raft_header(kind, group).as_slice(), &body].concat());
-        match self.0.call(NodeId(target), Lane::Raft, SERVICE_RAFT, request, ttl).await {
+        match self.transport.call(NodeId(target), Lane::Raft, SERVICE_RAFT, request, ttl).await {
             Ok(answer) => decode(&answer).map_err(|error| broken(&error)),
             Err(error @ CallError::NotSent(_)) => {
                 Err(RPCError::Unreachable(Unreachable::from_string(error)))
@@ -57,7 +62,7 @@ impl Router {
 }
 
 impl GroupRouter<Types, u32> for Router {
-    type SnapshotData = NoSnapshot;
+    type SnapshotData = SnapshotFile;
 
     async fn append_entries(
         &self,
@@ -92,14 +97,20 @@ impl GroupRouter<Types, u32> for Router {
 
     async fn full_snapshot(
         &self,
-        _: u64,
-        _: u32,
-        _: Vote,
-        _: Snapshot,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        target: u64,
+        group: u32,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Unreachable(Unreachable::from_string(NO_SNAPSHOTS)))
+        let rate = self.snapshot_bytes_per_second;
+        let sent = transfer::send(&self.transport, target, group, vote, snapshot, rate);
+        tokio::select! {
+            biased;
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = sent => sent,
+        }
     }
 
     async fn transfer_leader(
@@ -120,8 +131,12 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(transport: Arc<Transport>, group: u32) -> Self {
-        Self { router: Router(transport), group }
+    pub(crate) fn new(
+        transport: Arc<Transport>,
+        group: u32,
+        snapshot_bytes_per_second: u64,
+    ) -> Self {
+        Self { router: Router { transport, snapshot_bytes_per_second }, group }
     }
 }
 

@@ -9,7 +9,7 @@ use openraft::errors::Fatal;
 use openraft::{Instant as _, ServerState};
 use rotary_proto::limits::{ENTRY_BYTES_MAX, PROPOSALS_IN_FLIGHT_MAX};
 use rotary_proto::{NodeId, ShardId, Stamp};
-use rotary_storage::LogStore;
+use rotary_storage::{LogStore, Notes, Snapshots};
 use rotary_transport::Transport;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,13 +18,17 @@ use tokio::time::Instant;
 
 use crate::clock::ShardClock;
 use crate::config::{LogConfig, LogError};
+use crate::digests;
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::propose::ProposeError;
 use crate::proposer::{self, Outcome, Proposal};
+use crate::rebuild::{self, Peers};
+use crate::snapshot::{self, SnapshotStore};
 use crate::state_machine::{Applied, StateMachine};
 use crate::store::RaftLog;
 use crate::ticker;
+use crate::transfer::Receiving;
 use crate::types::Types;
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
@@ -85,6 +89,14 @@ pub struct ShardCounters {
     pub forwarded: u64,
     /// Ticks that it proposed.
     pub ticks: u64,
+    /// The index of its current snapshot, 0 if it has none.
+    pub snapshot_index: u64,
+    /// Snapshots that it got from a leader.
+    pub snapshots_installed: u64,
+    /// The longest that applying stood still while its state was frozen, in microseconds.
+    pub freeze_micros_max: u64,
+    /// An index at which replicas differ without a majority that agrees, 0 if there is none.
+    pub doubtful_index: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +106,21 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) forwarded: AtomicU64,
     pub(crate) ticks: AtomicU64,
+    pub(crate) snapshot_index: AtomicU64,
+    pub(crate) snapshots_installed: AtomicU64,
+    pub(crate) freeze_micros_max: AtomicU64,
+    pub(crate) doubtful_index: AtomicU64,
+}
+
+/// Where the shards of a node keep what must survive.
+#[derive(Clone)]
+pub struct LogStores {
+    /// Entries and votes.
+    pub log: Arc<dyn LogStore>,
+    /// What stands for entries that are forgotten.
+    pub snapshots: Snapshots,
+    /// What a replica must know at its next start.
+    pub notes: Notes,
 }
 
 /// One replica.
@@ -103,35 +130,57 @@ pub(crate) struct Shard {
     pub(crate) raft: Raft,
     pub(crate) applied: Arc<Applied>,
     pub(crate) view: watch::Sender<LeaderView>,
+    pub(crate) snapshots: SnapshotStore,
+    /// The snapshot that a leader is sending.
+    pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
     queue: mpsc::Sender<Proposal>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Shard {
-    /// Starts a replica. Entries known to be committed are applied before this returns.
+    /// Starts a replica, from its snapshot if it has one. Entries known to be committed are applied
+    /// before this returns.
     pub(crate) async fn start(
         id: ShardId,
         machine: Box<dyn Machine>,
         config: &LogConfig,
-        store: Arc<dyn LogStore>,
+        stores: &LogStores,
         transport: Arc<Transport>,
     ) -> Result<Arc<Self>, LogError> {
         let clock = ShardClock::new(config.lease());
-        let applied = Arc::new(Applied::new(id, machine, clock, config.fatal.clone()));
-        let machine = StateMachine::new(applied.clone());
-        let (log, network) = (RaftLog::new(id.0, store), Network::new(transport, id.0));
+        let notes = stores.notes.clone();
+        let applied = Arc::new(Applied::new(id, machine, clock, config, notes)?);
+        let (group, blocking) = (id.0, config.blocking);
+        let snapshots = SnapshotStore { group, snapshots: stores.snapshots.clone(), blocking };
+        let others = config.members.iter().copied().filter(|node| *node != config.node);
+        let peers = Peers { transport: &transport, members: others.collect() };
+        rebuild::if_needed(stores, &snapshots, peers).await?;
+        let machine = StateMachine::open(applied.clone(), snapshots.clone()).await?;
+        let log = RaftLog::new(group, stores.log.clone());
+        let network = Network::new(transport.clone(), group, config.snapshot_bytes_per_second);
         let raft = Raft::new(config.node.0, config.raft()?, network, log, machine)
             .await
             .map_err(|error| LogError::Raft { shard: id, reason: error.to_string() })?;
         let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
-        let view = watch::Sender::new(LeaderView::default());
-        let tasks = Mutex::default();
-        let shard = Arc::new(Self { id, node: config.node, raft, applied, view, queue, tasks });
+        let shard = Arc::new(Self {
+            id,
+            node: config.node,
+            raft,
+            applied,
+            view: watch::Sender::new(LeaderView::default()),
+            snapshots,
+            receiving: tokio::sync::Mutex::default(),
+            queue,
+            tasks: Mutex::default(),
+        });
         let proposer = proposer::run(shard.clone(), waiting, config.batches_in_flight_max);
+        let wanted = shard.applied.snapshot_wanted.clone();
         *shard.lock_tasks() = vec![
             tokio::spawn(watch_leader(shard.clone())),
             tokio::spawn(proposer),
             tokio::spawn(ticker::run(shard.clone())),
+            tokio::spawn(snapshot::trigger(shard.raft.clone(), wanted)),
+            tokio::spawn(compare_digests(shard.clone(), config, transport)),
         ];
         Ok(shard)
     }
@@ -202,6 +251,10 @@ impl Shard {
             batches: read(&counters.batches),
             forwarded: read(&counters.forwarded),
             ticks: read(&counters.ticks),
+            snapshot_index: read(&counters.snapshot_index),
+            snapshots_installed: read(&counters.snapshots_installed),
+            freeze_micros_max: read(&counters.freeze_micros_max),
+            doubtful_index: read(&counters.doubtful_index),
         }
     }
 
@@ -216,6 +269,22 @@ impl Shard {
     pub(crate) fn abort_tasks(&self) {
         for task in self.lock_tasks().drain(..) {
             task.abort();
+        }
+    }
+}
+
+/// Compares digests with the other members, again and again.
+fn compare_digests(
+    shard: Arc<Shard>,
+    config: &LogConfig,
+    transport: Arc<Transport>,
+) -> impl Future<Output = ()> + use<> {
+    let (interval, members) = (config.digest_interval, config.members.clone());
+    let members: Vec<NodeId> = members.into_iter().collect();
+    async move {
+        loop {
+            tokio::time::sleep(interval).await;
+            digests::check(&shard, &members, &transport).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::snapshot::SnapshotFile;
 use bytes::Bytes;
 use rotary_proto::codec::{self, CodecError, Limit};
 use rotary_proto::{Stamp, Wall};
@@ -22,15 +23,7 @@ pub(crate) type Vote = openraft::type_config::alias::VoteOf<Types>;
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
-pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, NoSnapshot>;
-
-/// What a snapshot would be made of.
-#[derive(Debug, Clone)]
-pub(crate) struct NoSnapshot;
-
-/// What every request for a snapshot is told.
-pub(crate) const NO_SNAPSHOTS: &str =
-    "snapshots are not supported yet: a replica is built from the whole log";
+pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// A command with the times that the leader gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

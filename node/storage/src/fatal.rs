@@ -8,6 +8,9 @@ pub const EXIT_STORAGE: i32 = 74;
 /// Exit code of a process in which log, storage or a state machine panicked.
 pub const EXIT_PANIC: i32 = 70;
 
+/// Exit code of a process one of whose replicas differs from a majority.
+pub const EXIT_DIVERGED: i32 = 65;
+
 /// Ends the process with a code and a reason. Tests put something else in its place.
 ///
 /// Callers must not rely on it not returning: after it does, they answer with errors.

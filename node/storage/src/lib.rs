@@ -1,6 +1,6 @@
 //! Bytes on disk survive.
 //!
-//! Five things live here, and none of them knows what its bytes mean:
+//! Six things live here, and none of them knows what its bytes mean:
 //!
 //! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
 //!   memory, where a power cut can be had at any write.
@@ -10,6 +10,7 @@
 //!   derived from the log, so it is synced off the hot path and may lose its tail, never its
 //!   middle.
 //! * [`Snapshots`]: the state of a group at one index, whole or not at all.
+//! * [`Notes`]: small facts for the next start.
 //! * [`DataDir`]: the directory they live in, which one process of one node of one cluster owns.
 //!
 //! The rules:
@@ -35,19 +36,21 @@ mod journal_group;
 mod journal_recovery;
 mod log_store;
 mod memory_log;
+mod notes;
 mod simulated_disk;
 mod snapshots;
 mod tail;
 
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
-pub use fatal::{EXIT_PANIC, EXIT_STORAGE, Fatal};
+pub use fatal::{EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions};
 pub use journal_frame::JournalRecord;
 pub use journal_group::JournalError;
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
 pub use memory_log::MemoryLog;
+pub use notes::{NOTE_BYTES_MAX, Notes};
 pub use simulated_disk::SimulatedDisk;
 pub use snapshots::{
     FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,

@@ -1,6 +1,7 @@
 //! A cluster of real nodes in one process: real sockets, real TLS, real disks.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -8,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rotary_log::{Fatal, Log, LogConfig, Machine, SERVICE_PROPOSE, SERVICE_RAFT};
+use rotary_log::{Chunks, Fatal, Frozen, Log, LogConfig, LogStores, Machine};
+use rotary_proto::codec::{self, Limit};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
-use rotary_storage::{FjallLog, FjallLogOptions};
+use rotary_storage::{FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
 use tempfile::TempDir;
 
@@ -23,11 +25,14 @@ pub(crate) struct Seen {
     pub(crate) entries: Vec<(u64, Stamp, Vec<u8>)>,
     pub(crate) ticks: Vec<Stamp>,
     pub(crate) through: u64,
+    /// Snapshots that its state came from.
+    pub(crate) installed: u64,
     deadline: Option<Stamp>,
 }
 
-/// Records what it applies. `after <ms>` asks for a tick that long after; `panic` panics.
-struct Recorder(Arc<Mutex<Seen>>);
+/// Records what it applies. `after <ms>` asks for a tick that long after; `panic` panics; `lie
+/// <node>` makes the replica of that node record something else.
+struct Recorder(Arc<Mutex<Seen>>, NodeId);
 
 impl Recorder {
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -46,7 +51,9 @@ impl Machine for Recorder {
             let ms = String::from_utf8_lossy(ms).parse().expect("milliseconds");
             seen.deadline = Some(stamp.plus_ms(ms));
         }
-        seen.entries.push((index, stamp, payload.to_vec()));
+        let lie = format!("lie {}", self.1.0);
+        let text = if payload == lie.as_bytes() { b"truth" } else { payload };
+        seen.entries.push((index, stamp, text.to_vec()));
         [b"done ".as_slice(), payload].concat()
     }
 
@@ -65,6 +72,47 @@ impl Machine for Recorder {
     fn last_stamp(&self) -> Stamp {
         self.seen().entries.last().map_or(Stamp::ZERO, |(_, stamp, _)| *stamp)
     }
+
+    fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
+        self.seen().entries.push((index, stamp, [b"poisoned ", payload].concat()));
+        b"refused".to_vec()
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.seen().entries.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        let seen = self.seen();
+        Box::new(FrozenEntries(seen.entries.clone().into_iter(), seen.deadline))
+    }
+
+    fn install(&mut self, _: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
+        let mut entries = Vec::new();
+        let mut deadline = None;
+        for chunk in chunks {
+            let chunk = chunk.map_err(|error| error.to_string())?;
+            let (index, stamp, until, text): (u64, Stamp, Option<Stamp>, Vec<u8>) =
+                codec::decode(&chunk, Limit::Entry).map_err(|error| error.to_string())?;
+            deadline = until;
+            entries.push((index, stamp, text));
+        }
+        let mut seen = self.seen();
+        (seen.entries, seen.deadline, seen.installed) = (entries, deadline, seen.installed + 1);
+        Ok(())
+    }
+}
+
+/// An entry a chunk.
+struct FrozenEntries(std::vec::IntoIter<(u64, Stamp, Vec<u8>)>, Option<Stamp>);
+
+impl Frozen for FrozenEntries {
+    fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let (index, stamp, text) = self.0.next()?;
+        Some(codec::encode(&(index, stamp, self.1, text), Limit::Entry).expect("small"))
+    }
 }
 
 /// Routes requests to the log, once there is one.
@@ -80,11 +128,7 @@ impl Handler for Door {
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
         let log = self.0.get().and_then(Weak::upgrade);
-        Box::pin(async move {
-            let log = log.ok_or("the node is starting")?;
-            assert!(matches!(service, SERVICE_RAFT | SERVICE_PROPOSE));
-            log.handle(service, payload).await
-        })
+        Box::pin(async move { log.ok_or("the node is starting")?.handle(service, payload).await })
     }
 }
 
@@ -104,6 +148,7 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) shards: Vec<ShardId>,
     pub(crate) fatal: Fatal,
+    snapshot_bytes_min: u64,
     authority: ClusterAuthority,
     addresses: BTreeMap<NodeId, SocketAddr>,
     directory: TempDir,
@@ -112,10 +157,15 @@ pub(crate) struct World {
 impl World {
     /// Nodes 1 to `nodes`, each with a replica of shards 0 to `shards - 1`, founded and led.
     pub(crate) async fn start(nodes: u64, shards: u32) -> Self {
-        Self::start_with(nodes, shards, Fatal::exit()).await
+        Self::start_with(nodes, shards, Fatal::exit(), u64::MAX).await
     }
 
-    pub(crate) async fn start_with(nodes: u64, shards: u32, fatal: Fatal) -> Self {
+    pub(crate) async fn start_with(
+        nodes: u64,
+        shards: u32,
+        fatal: Fatal,
+        snapshot_bytes_min: u64,
+    ) -> Self {
         let sockets: Vec<(NodeId, UdpSocket)> = (1..=nodes)
             .map(|node| (NodeId(node), UdpSocket::bind("127.0.0.1:0").expect("a port")))
             .collect();
@@ -127,6 +177,7 @@ impl World {
             nodes: BTreeMap::new(),
             shards: (0..shards).map(ShardId).collect(),
             fatal,
+            snapshot_bytes_min,
             authority: ClusterAuthority::create("test").expect("a good id"),
             addresses,
             directory: tempfile::tempdir().expect("a directory"),
@@ -138,7 +189,7 @@ impl World {
         world
     }
 
-    fn path(&self, node: u64) -> PathBuf {
+    pub(crate) fn path(&self, node: u64) -> PathBuf {
         self.directory.path().join(node.to_string())
     }
 
@@ -160,7 +211,7 @@ impl World {
         })
         .await;
         let store = eventually("the store is free", || {
-            FjallLog::open(&self.path(node), FjallLogOptions::default()).ok()
+            FjallLog::open(&self.path(node).join("log"), FjallLogOptions::default()).ok()
         })
         .await;
         let transport = Arc::new(transport);
@@ -169,13 +220,23 @@ impl World {
         for shard in &self.shards {
             let state = Arc::new(Mutex::new(Seen::default()));
             seen.insert(*shard, state.clone());
-            machines.push((*shard, Box::new(Recorder(state)) as Box<dyn Machine>));
+            machines.push((*shard, Box::new(Recorder(state, id)) as Box<dyn Machine>));
         }
+        let snapshots = Snapshots::open(Arc::new(FileDisk), &self.path(node).join("snapshots"));
+        let notes = Notes::open(Arc::new(FileDisk), &self.path(node).join("notes"));
+        let stores = LogStores {
+            log: Arc::new(store),
+            snapshots: snapshots.expect("a directory"),
+            notes: notes.expect("a directory"),
+        };
         let config = LogConfig {
             fatal: self.fatal.clone(),
+            snapshot_bytes_min: self.snapshot_bytes_min,
+            snapshot_entries_kept: 10,
+            digest_interval: Duration::from_millis(100),
             ..LogConfig::new(id, self.addresses.keys().copied())
         };
-        let log = Log::start(config, Arc::new(store), transport.clone(), machines).await;
+        let log = Log::start(config, stores, transport.clone(), machines).await;
         let log = Arc::new(log.expect("starts"));
         door.0.set(Arc::downgrade(&log)).expect("set once");
         for shard in &self.shards {
