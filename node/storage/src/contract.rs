@@ -21,6 +21,7 @@ pub fn check(store: &dyn LogStore) {
     votes_and_saved_values_are_replaced(store);
     groups_do_not_touch_each_other(store);
     an_append_after_a_truncation_in_one_batch_wins(store);
+    a_store_that_was_not_cut_says_so(store);
 }
 
 /// An entry whose bytes tell its index and `tag`.
@@ -133,4 +134,12 @@ fn an_append_after_a_truncation_in_one_batch_wins(store: &dyn LogStore) {
     append(store, 8, 4..6, "l");
     let wanted = [expected(0..3, "j"), expected(3..4, "k"), expected(4..6, "l")].concat();
     assert_eq!(all(store, 8), wanted);
+}
+
+fn a_store_that_was_not_cut_says_so(store: &dyn LogStore) {
+    append(store, 9, 0..1, "m");
+    assert!(!store.was_cut(9).expect("readable"));
+    durably(|done| store.clear_cut(9, done));
+    assert!(!store.was_cut(9).expect("readable"));
+    assert!(!store.was_cut(901).expect("readable"));
 }

@@ -48,7 +48,7 @@ pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions};
 pub use journal_frame::JournalRecord;
 pub use journal_group::JournalError;
-pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
+pub use log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 pub use memory_log::MemoryLog;
 pub use notes::{NOTE_BYTES_MAX, Notes};
 pub use simulated_disk::SimulatedDisk;
