@@ -93,8 +93,8 @@ impl LogConfig {
         Duration::from_millis(self.election_max_ms)
     }
 
-    /// The Raft configuration; openraft refuses one whose times do not fit together.
-    pub(crate) fn raft(&self) -> Result<Arc<Config>, LogError> {
+    /// The Raft configuration, of a replica that stands for election or does not; openraft refuses one whose times do not fit together.
+    pub(crate) fn raft(&self, stands: bool) -> Result<Arc<Config>, LogError> {
         if !self.members.contains(&self.node) {
             return Err(LogError::Config(format!("{} is not one of the members", self.node)));
         }
@@ -104,6 +104,7 @@ impl LogConfig {
             heartbeat_min_interval: Some(self.heartbeat_ms / 2),
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
+            enable_elect: stands,
             enable_pre_vote: Some(true),
             // A leader without a quorum falls silent, so that the others may elect another.
             quorum_loss_probe_interval: Some(2 * self.election_max_ms),
@@ -152,10 +153,10 @@ mod tests {
     #[test]
     fn the_defaults_fit_together() {
         let members = [NodeId(1), NodeId(2), NodeId(3)];
-        LogConfig::new(NodeId(1), members).raft().expect("valid");
-        let error = LogConfig::new(NodeId(4), members).raft().expect_err("not a member");
+        LogConfig::new(NodeId(1), members).raft(true).expect("valid");
+        let error = LogConfig::new(NodeId(4), members).raft(true).expect_err("not a member");
         assert!(matches!(error, LogError::Config(_)));
         let wrong = LogConfig { election_min_ms: 50, ..LogConfig::new(NodeId(1), members) };
-        assert!(matches!(wrong.raft(), Err(LogError::Config(_))));
+        assert!(matches!(wrong.raft(true), Err(LogError::Config(_))));
     }
 }

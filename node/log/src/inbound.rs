@@ -50,8 +50,17 @@ pub(crate) async fn raft(shard: &Shard, kind: Kind, body: &[u8]) -> Result<Vec<u
     let raft = &shard.raft;
     match kind {
         Kind::Append => answer(body, |message| async { raft.append_entries(message).await }).await,
-        Kind::Vote => answer(body, |message| async { raft.vote(message).await }).await,
-        Kind::PreVote => answer(body, |message| async { raft.pre_vote(message).await }).await,
+        Kind::Vote => {
+            shard.tail.may_vote(&decode(body).map_err(|error| error.to_string())?)?;
+            answer(body, |message| async { raft.vote(message).await }).await
+        }
+        Kind::PreVote => {
+            shard.tail.may_vote(&decode(body).map_err(|error| error.to_string())?)?;
+            answer(body, |message| async { raft.pre_vote(message).await }).await
+        }
+        Kind::Transfer if shard.tail.is_cut() => {
+            Err("its log lost its tail; it cannot lead until caught up".to_owned())
+        }
         Kind::Transfer => transfer(raft, body).await,
     }
 }

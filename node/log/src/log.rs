@@ -20,6 +20,7 @@ use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
 use crate::machine::Machine;
 use crate::propose::{self, ProposeError, Proposed};
 use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
+use crate::tail::{self, SERVICE_TAIL};
 use crate::transfer::{self, SERVICE_SNAPSHOT};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -223,7 +224,7 @@ impl Log {
     }
 
     /// Answers a request that came over the transport for [`SERVICE_RAFT`], [`SERVICE_PROPOSE`],
-    /// [`SERVICE_SNAPSHOT`] or [`SERVICE_DIGEST`].
+    /// [`SERVICE_SNAPSHOT`], [`SERVICE_DIGEST`] or [`SERVICE_TAIL`].
     ///
     /// # Errors
     /// A text for the caller's log: the request is malformed, or for a shard or a service that is
@@ -249,11 +250,12 @@ impl Log {
                 let shard = self.shard(ShardId(group)).map_err(|error| error.to_string())?;
                 transfer::receive(shard, body).await
             }
-            SERVICE_DIGEST => {
+            SERVICE_DIGEST | SERVICE_TAIL => {
                 let group = payload.first_chunk::<4>();
                 let group = group.ok_or_else(|| "a request without a group".to_owned())?;
                 let shard = self.shard(ShardId(u32::from_le_bytes(*group)));
-                digests::answer(shard.map_err(|error| error.to_string())?)
+                let shard = shard.map_err(|error| error.to_string())?;
+                if service == SERVICE_TAIL { tail::answer(shard) } else { digests::answer(shard) }
             }
             other => Err(format!("the log does not serve {other}")),
         }

@@ -27,6 +27,7 @@ use crate::rebuild::{self, Peers};
 use crate::snapshot::{self, SnapshotStore};
 use crate::state_machine::{Applied, StateMachine};
 use crate::store::RaftLog;
+use crate::tail::{self, TailState};
 use crate::ticker;
 use crate::transfer::Receiving;
 use crate::types::Types;
@@ -74,6 +75,8 @@ pub struct ShardStatus {
     pub applied_index: u64,
     /// Shard time as it reads it.
     pub time: Stamp,
+    /// Whether it lost the tail of its log and does not vote until it has caught up.
+    pub cut: bool,
 }
 
 /// What a replica has done since it was started.
@@ -130,6 +133,9 @@ pub(crate) struct Shard {
     pub(crate) raft: Raft,
     pub(crate) applied: Arc<Applied>,
     pub(crate) view: watch::Sender<LeaderView>,
+    pub(crate) log: RaftLog,
+    /// Whether its vote counts.
+    pub(crate) tail: TailState,
     pub(crate) snapshots: SnapshotStore,
     /// The snapshot that a leader is sending.
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
@@ -158,7 +164,9 @@ impl Shard {
         let machine = StateMachine::open(applied.clone(), snapshots.clone()).await?;
         let log = RaftLog::new(group, stores.log.clone());
         let network = Network::new(transport.clone(), group, config.snapshot_bytes_per_second);
-        let raft = Raft::new(config.node.0, config.raft()?, network, log, machine)
+        let tail = TailState::new(log.was_cut()?);
+        let raft_config = config.raft(!tail.is_cut())?;
+        let raft = Raft::new(config.node.0, raft_config, network, log.clone(), machine)
             .await
             .map_err(|error| LogError::Raft { shard: id, reason: error.to_string() })?;
         let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
@@ -168,6 +176,8 @@ impl Shard {
             raft,
             applied,
             view: watch::Sender::new(LeaderView::default()),
+            log,
+            tail,
             snapshots,
             receiving: tokio::sync::Mutex::default(),
             queue,
@@ -180,7 +190,7 @@ impl Shard {
             tokio::spawn(proposer),
             tokio::spawn(ticker::run(shard.clone())),
             tokio::spawn(snapshot::trigger(shard.raft.clone(), wanted)),
-            tokio::spawn(compare_digests(shard.clone(), config, transport)),
+            tokio::spawn(keep_whole(shard.clone(), config, transport)),
         ];
         Ok(shard)
     }
@@ -239,6 +249,7 @@ impl Shard {
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
             time,
+            cut: self.tail.is_cut(),
         }
     }
 
@@ -273,8 +284,9 @@ impl Shard {
     }
 }
 
-/// Compares digests with the other members, again and again.
-fn compare_digests(
+/// Makes sure that the log's tail is whole; then compares digests with the other members, again and
+/// again.
+fn keep_whole(
     shard: Arc<Shard>,
     config: &LogConfig,
     transport: Arc<Transport>,
@@ -282,6 +294,7 @@ fn compare_digests(
     let (interval, members) = (config.digest_interval, config.members.clone());
     let members: Vec<NodeId> = members.into_iter().collect();
     async move {
+        tail::run(&shard, members.clone(), &transport).await;
         loop {
             tokio::time::sleep(interval).await;
             digests::check(&shard, &members, &transport).await;

@@ -38,6 +38,38 @@ impl RaftLog {
         entries.iter().map(|entry| decode(&entry.bytes).map_err(io::Error::other)).collect()
     }
 
+    /// The last entry, or what was forgotten last.
+    pub(crate) fn last_log_id(&self) -> io::Result<Option<LogId>> {
+        match self.store.last(self.group)? {
+            Some(entry) => {
+                let entry = decode::<Entry>(&entry.bytes).map_err(io::Error::other)?;
+                Ok(Some(entry.log_id()))
+            }
+            None => self.purged(),
+        }
+    }
+
+    fn purged(&self) -> io::Result<Option<LogId>> {
+        let mark = self.store.purged(self.group)?;
+        mark.map(|(_, mark)| decode(&mark).map_err(io::Error::other)).transpose()
+    }
+
+    /// The last entry known to be committed when that was last saved.
+    pub(crate) fn committed(&self) -> io::Result<Option<LogId>> {
+        let bytes = self.store.saved(self.group, COMMITTED)?;
+        bytes.map(|bytes| decode(&bytes).map_err(io::Error::other)).transpose()
+    }
+
+    /// See [`LogStore::was_cut`].
+    pub(crate) fn was_cut(&self) -> io::Result<bool> {
+        self.store.was_cut(self.group)
+    }
+
+    /// See [`LogStore::clear_cut`].
+    pub(crate) fn clear_cut(&self, done: Done) {
+        self.store.clear_cut(self.group, done);
+    }
+
     /// Hands a write to the store and waits until it is durable.
     async fn durably(&self, write: impl FnOnce(&dyn LogStore, Done)) -> io::Result<()> {
         let (sender, receiver) = oneshot::channel();
@@ -131,14 +163,7 @@ impl RaftLogStorage<Types> for RaftLog {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
-        let purged: Option<LogId> = match self.store.purged(self.group)? {
-            Some((_, mark)) => Some(decode(&mark).map_err(io::Error::other)?),
-            None => None,
-        };
-        let last = match self.store.last(self.group)? {
-            Some(entry) => Some(decode::<Entry>(&entry.bytes).map_err(io::Error::other)?.log_id()),
-            None => purged,
-        };
+        let (purged, last) = (self.purged()?, self.last_log_id()?);
         Ok(LogState { last_purged_log_id: purged, last_log_id: last })
     }
 
@@ -160,8 +185,7 @@ impl RaftLogStorage<Types> for RaftLog {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        let bytes = self.store.saved(self.group, COMMITTED)?;
-        bytes.map(|bytes| decode(&bytes).map_err(io::Error::other)).transpose()
+        self.committed()
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
