@@ -9,6 +9,7 @@ use openraft::{Config, SnapshotPolicy};
 use rotary_proto::limits::APPEND_ENTRIES_MAX;
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Fatal;
+use tokio::runtime::Handle;
 
 /// How the shards of a node elect, propose and fail.
 #[derive(Debug, Clone)]
@@ -36,6 +37,9 @@ pub struct LogConfig {
     pub snapshot_bytes_per_second: u64,
     /// How often replicas compare digests of their state.
     pub digest_interval: Duration,
+    /// The runtimes that the shards' own tasks run on, in turn by shard; none means the caller's.
+    /// A runtime of one thread for each spares what threads lose on waking each other.
+    pub runtimes: Vec<Handle>,
     /// Where work that blocks is done.
     pub blocking: Blocking,
     /// How the process ends when applying panics.
@@ -84,6 +88,7 @@ impl LogConfig {
             snapshot_entries_kept: 10_000,
             snapshot_bytes_per_second: 64 * 1024 * 1024,
             digest_interval: Duration::from_secs(5),
+            runtimes: Vec::new(),
             blocking: Blocking::Threads,
             fatal: Fatal::exit(),
         }

@@ -36,6 +36,7 @@
 mod clock;
 mod config;
 mod digests;
+mod forward;
 mod inbound;
 mod log;
 mod machine;

@@ -2,31 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::limits::ENTRY_BYTES_MAX;
+use rotary_proto::limits::{APPEND_BYTES_MAX, ENTRY_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::LogStats;
-use rotary_transport::{Lane, Transport};
+use rotary_transport::Transport;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{LogConfig, LogError};
 use crate::digests::{self, SERVICE_DIGEST};
+use crate::forward;
 use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
 use crate::machine::Machine;
 use crate::propose::{self, ProposeError, Proposed};
+use crate::proposer::Outcome;
 use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
 use crate::tail::{self, SERVICE_TAIL};
 use crate::transfer::{self, SERVICE_SNAPSHOT};
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
-/// How long a replaced leader may take to answer what it was asked before.
-const REPLACED_GRACE: Duration = Duration::from_millis(100);
 /// How long a graceful stop waits for another leader.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -59,8 +58,15 @@ impl Log {
     ) -> Result<Self, LogError> {
         let mut shards = BTreeMap::new();
         for (id, machine) in machines {
-            let started = Shard::start(id, machine, &config, &stores, transport.clone());
-            shards.insert(id, started.await?);
+            let (config, stores, transport) = (config.clone(), stores.clone(), transport.clone());
+            let turn = id.0 as usize % config.runtimes.len().max(1);
+            let runtime = config.runtimes.get(turn).cloned();
+            let start = Shard::start(id, machine, config, stores, transport);
+            let started = match runtime {
+                Some(runtime) => runtime.spawn(start).await.map_err(std::io::Error::other)?,
+                None => start.await,
+            };
+            shards.insert(id, started?);
         }
         Ok(Self { config, stores, transport, shards })
     }
@@ -99,6 +105,29 @@ impl Log {
         self.propose_at(shard, payload.into(), None).await
     }
 
+    /// Proposes many commands, which may be committed in any grouping but in their order, and
+    /// returns an outcome for each. Cheaper than as many calls of [`Log::propose`].
+    pub async fn propose_many(&self, shard: ShardId, payloads: Vec<Bytes>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(payloads.len());
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        for payload in payloads {
+            if let Err(error) = fits(&payload) {
+                outcomes.extend(self.propose_piece(shard, std::mem::take(&mut piece), None).await);
+                outcomes.push(Err(error));
+                bytes = 0;
+                continue;
+            }
+            bytes += payload.len();
+            if piece.len() == PROPOSAL_BATCH_MAX || bytes > APPEND_BYTES_MAX {
+                bytes = payload.len();
+                outcomes.extend(self.propose_piece(shard, std::mem::take(&mut piece), None).await);
+            }
+            piece.push(payload);
+        }
+        outcomes.extend(self.propose_piece(shard, piece, None).await);
+        outcomes
+    }
+
     /// Proposes on the leader this node knows, or on the node given.
     async fn propose_at(
         &self,
@@ -106,58 +135,46 @@ impl Log {
         payload: Bytes,
         at: Option<NodeId>,
     ) -> Result<Proposed, ProposeError> {
-        if payload.len() > ENTRY_BYTES_MAX {
-            let (bytes, bytes_max) = (payload.len(), ENTRY_BYTES_MAX);
-            return Err(ProposeError::TooLarge { bytes, bytes_max });
-        }
-        let replica = self.shards.get(&shard).ok_or(ProposeError::NoShard(shard))?;
-        let leader = at.or(replica.view.borrow().leader);
-        let Some(leader) = leader else { return Err(ProposeError::NotLeader { leader: None }) };
-        if leader == self.config.node {
-            return self.propose_here(replica, payload).await;
-        }
-        self.forward(replica, leader, payload).await
+        fits(&payload)?;
+        let outcome = self.propose_piece(shard, vec![payload], at).await.pop();
+        outcome.unwrap_or(Err(ProposeError::Stopped))
     }
 
-    /// Hands a proposal to the leader and waits for its answer, though not for long once this node
-    /// knows of another leader: whoever can repeat the proposal should do so there.
-    async fn forward(
+    /// Proposes no more than a batch may have.
+    async fn propose_piece(
         &self,
-        shard: &Shard,
-        leader: NodeId,
-        payload: Bytes,
-    ) -> Result<Proposed, ProposeError> {
-        shard.applied.counters.forwarded.fetch_add(1, Ordering::Relaxed);
-        let (request, ttl) = (propose::join(shard.id, &payload), self.config.propose_timeout);
-        let answer = self.transport.call(leader, Lane::Live, SERVICE_PROPOSE, request, ttl);
-        let mut view = shard.view.subscribe();
-        let term = view.borrow().term;
-        let replaced = async {
-            let newer = |view: &LeaderView| {
-                view.term > term && view.leader.is_some_and(|other| other != leader)
-            };
-            // An error means that the shard stops here, which is as good a reason.
-            drop(view.wait_for(newer).await);
-            tokio::time::sleep(REPLACED_GRACE).await;
+        shard: ShardId,
+        payloads: Vec<Bytes>,
+        at: Option<NodeId>,
+    ) -> Vec<Outcome> {
+        let count = payloads.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let Some(replica) = self.shards.get(&shard) else {
+            return vec![Err(ProposeError::NoShard(shard)); count];
         };
-        let answer = tokio::select! {
-            biased;
-            answer = answer => answer.map_err(|error| ProposeError::from_call(leader, error))?,
-            () = replaced => {
-                return Err(ProposeError::Unknown(format!("{leader} was replaced meanwhile")));
+        let leader = at.or(replica.view.borrow().leader);
+        match leader {
+            None => vec![Err(ProposeError::NotLeader { leader: None }); count],
+            Some(leader) if leader == self.config.node => {
+                self.propose_here(replica, payloads).await
             }
-        };
-        let outcome: Result<Result<Proposed, ProposeError>, _> =
-            codec::decode(&answer, Limit::Wire);
-        outcome.unwrap_or_else(|error| Err(ProposeError::Unknown(error.to_string())))
+            Some(leader) if at.is_some() => {
+                let ttl = self.config.propose_timeout;
+                forward::send(replica, &self.transport, leader, payloads, ttl).await
+            }
+            Some(_) => replica.forward(payloads).await,
+        }
     }
 
-    async fn propose_here(&self, shard: &Shard, payload: Bytes) -> Result<Proposed, ProposeError> {
-        let timeout = self.config.propose_timeout;
+    async fn propose_here(&self, shard: &Shard, payloads: Vec<Bytes>) -> Vec<Outcome> {
+        let (timeout, count) = (self.config.propose_timeout, payloads.len());
         let late = |_| {
-            Err(ProposeError::Unknown(format!("not committed within {} ms", timeout.as_millis())))
+            let reason = format!("not committed within {} ms", timeout.as_millis());
+            vec![Err(ProposeError::Unknown(reason)); count]
         };
-        tokio::time::timeout(timeout, shard.propose_here(payload)).await.unwrap_or_else(late)
+        tokio::time::timeout(timeout, shard.propose_here(payloads)).await.unwrap_or_else(late)
     }
 
     /// Proposes until it succeeds, is refused for good, or the deadline passes. Definite refusals
@@ -237,13 +254,12 @@ impl Log {
                 inbound::raft(shard, kind, body).await
             }
             SERVICE_PROPOSE => {
-                let split = propose::split(&payload);
-                let (id, command) = split.ok_or_else(|| "a proposal without a shard".to_owned())?;
-                let outcome = match self.shards.get(&id) {
-                    Some(shard) => self.propose_here(shard, payload.slice_ref(command)).await,
-                    None => Err(ProposeError::NoShard(id)),
+                let (id, commands) = propose::split(&payload)?;
+                let outcomes = match self.shards.get(&id) {
+                    Some(shard) => self.propose_here(shard, commands).await,
+                    None => vec![Err(ProposeError::NoShard(id)); commands.len()],
                 };
-                codec::encode(&outcome, Limit::Wire).map_err(|error| error.to_string())
+                codec::encode(&outcomes, Limit::Wire).map_err(|error| error.to_string())
             }
             SERVICE_SNAPSHOT => {
                 let (group, body) = transfer::split(&payload)?;
@@ -338,6 +354,11 @@ impl Log {
     pub async fn halt(&self) {
         futures::future::join_all(self.shards.values().map(|shard| shard.stop())).await;
     }
+}
+
+fn fits(payload: &Bytes) -> Result<(), ProposeError> {
+    let (bytes, bytes_max) = (payload.len(), ENTRY_BYTES_MAX);
+    if bytes > bytes_max { Err(ProposeError::TooLarge { bytes, bytes_max }) } else { Ok(()) }
 }
 
 impl Drop for Log {

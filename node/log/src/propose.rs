@@ -1,5 +1,7 @@
 //! What became of a proposal, and how it is said between nodes.
 
+use bytes::Bytes;
+use rotary_proto::limits::{ENTRY_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::{NodeId, ShardId};
 use rotary_transport::CallError;
 use serde::{Deserialize, Serialize};
@@ -75,15 +77,40 @@ impl ProposeError {
     }
 }
 
-/// The bytes of a proposal on its way to the leader: the shard, then the command.
-pub(crate) fn join(shard: ShardId, payload: &[u8]) -> Vec<u8> {
-    [shard.0.to_le_bytes().as_slice(), payload].concat()
+/// The bytes of proposals on their way to the leader: the shard, then each command behind its
+/// length.
+pub(crate) fn join(shard: ShardId, payloads: &[Bytes]) -> Vec<u8> {
+    let bytes: usize = payloads.iter().map(|payload| payload.len() + 4).sum();
+    let mut request = Vec::with_capacity(bytes + 4);
+    request.extend(shard.0.to_le_bytes());
+    for payload in payloads {
+        request.extend((payload.len() as u32).to_le_bytes());
+        request.extend_from_slice(payload);
+    }
+    request
 }
 
-/// Splits what [`join`] joined.
-pub(crate) fn split(request: &[u8]) -> Option<(ShardId, &[u8])> {
-    let (shard, payload) = request.split_first_chunk::<4>()?;
-    Some((ShardId(u32::from_le_bytes(*shard)), payload))
+/// Splits what [`join`] joined; an error is a text for the sender's log.
+pub(crate) fn split(request: &Bytes) -> Result<(ShardId, Vec<Bytes>), String> {
+    let (shard, mut rest) =
+        request.split_first_chunk::<4>().ok_or_else(|| "a proposal without a shard".to_owned())?;
+    let mut payloads = Vec::new();
+    while let Some((length, bytes)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let (payload, others) = bytes
+            .split_at_checked(length)
+            .ok_or_else(|| format!("a proposal of {length} bytes in {}", bytes.len()))?;
+        if length > ENTRY_BYTES_MAX || payloads.len() == PROPOSAL_BATCH_MAX {
+            return Err("more than a batch of proposals may have".to_owned());
+        }
+        payloads.push(request.slice_ref(payload));
+        rest = others;
+    }
+    if rest.is_empty() {
+        Ok((ShardId(u32::from_le_bytes(*shard)), payloads))
+    } else {
+        Err(format!("{} bytes follow the proposals", rest.len()))
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +125,22 @@ mod tests {
         assert!(of(CallError::Busy).is_definite());
         assert!(!of(CallError::Unknown(String::new())).is_definite());
         assert!(!of(CallError::Failed(String::new())).is_definite());
+    }
+
+    #[test]
+    fn proposals_are_split_where_they_were_joined() {
+        let payloads = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
+        let request = Bytes::from(join(ShardId(70_000), &payloads));
+        assert_eq!(split(&request), Ok((ShardId(70_000), payloads)));
+        for length in 0..request.len() {
+            // Cut behind a whole one, fewer are found; cut within one, none are taken.
+            let whole = [4, 11, 15].contains(&length);
+            assert_eq!(split(&request.slice(..length)).is_ok(), whole, "{length}");
+        }
+        let many = vec![Bytes::new(); PROPOSAL_BATCH_MAX + 1];
+        assert!(split(&Bytes::from(join(ShardId(1), &many))).is_err());
+        let large = [Bytes::from(vec![0; ENTRY_BYTES_MAX + 1])];
+        assert!(split(&Bytes::from(join(ShardId(1), &large))).is_err());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use openraft::errors::ClientWriteError;
+use openraft::errors::{ClientWriteError, Fatal};
+use openraft::raft::WriteResponse;
 use rotary_proto::limits::{APPEND_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::{NodeId, Wall};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -14,14 +15,53 @@ use tokio::time::Instant;
 
 use crate::propose::{ProposeError, Proposed};
 use crate::shard::Shard;
-use crate::types::{Command, Octets};
+use crate::types::{Command, Octets, Types};
 
 pub(crate) type Outcome = Result<Proposed, ProposeError>;
 
-/// A command that waits for the proposer.
+/// Commands that wait for the proposer, and are answered together. Never none, and no more than a
+/// batch may have.
 pub(crate) struct Proposal {
-    pub(crate) payload: Bytes,
-    pub(crate) outcome: oneshot::Sender<Outcome>,
+    pub(crate) payloads: Vec<Bytes>,
+    pub(crate) outcomes: oneshot::Sender<Vec<Outcome>>,
+}
+
+impl Proposal {
+    fn bytes(&self) -> usize {
+        self.payloads.iter().map(Bytes::len).sum()
+    }
+
+    fn answer(self, error: ProposeError) {
+        let count = self.payloads.len();
+        // A proposer that has given up is not there to be told.
+        drop(self.outcomes.send(vec![Err(error); count]));
+    }
+}
+
+/// Takes what waits, as far as it fits a batch; what does not is `held` for the next one. `None`
+/// once nothing can come any more.
+pub(crate) async fn gather(
+    waiting: &mut mpsc::Receiver<Proposal>,
+    held: &mut Option<Proposal>,
+) -> Option<Vec<Proposal>> {
+    let first = match held.take() {
+        Some(held) => held,
+        None => waiting.recv().await?,
+    };
+    let (mut bytes, mut count) = (first.bytes(), first.payloads.len());
+    let mut batch = vec![first];
+    while count < PROPOSAL_BATCH_MAX
+        && let Ok(next) = waiting.try_recv()
+    {
+        bytes += next.bytes();
+        count += next.payloads.len();
+        if bytes > APPEND_BYTES_MAX || count > PROPOSAL_BATCH_MAX {
+            *held = Some(next);
+            break;
+        }
+        batch.push(next);
+    }
+    Some(batch)
 }
 
 /// Takes proposals until the shard stops.
@@ -36,36 +76,19 @@ pub(crate) async fn run(
         // The room first: while there is none, the queue gathers.
         let permit = permits.clone().acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
-        let first = match held.take() {
-            Some(held) => held,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let mut bytes = first.payload.len();
-        let mut batch = vec![first];
-        while batch.len() < PROPOSAL_BATCH_MAX
-            && let Ok(next) = waiting.try_recv()
-        {
-            bytes += next.payload.len();
-            if bytes > APPEND_BYTES_MAX {
-                held = Some(next);
-                break;
-            }
-            batch.push(next);
-        }
+        let Some(batch) = gather(&mut waiting, &mut held).await else { return };
         propose(&shard, batch, permit).await;
     }
 }
 
 /// Stamps a batch and hands it to Raft; a task of its own waits for the outcome.
-async fn propose(shard: &Arc<Shard>, batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
+async fn propose(shard: &Arc<Shard>, mut batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
     let (stamp, wall) = (shard.time(Instant::now()), wall());
-    let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
-    for proposal in batch {
-        commands.push(Command { stamp, wall, payload: Octets(proposal.payload) });
-        outcomes.push(proposal.outcome);
+    let mut commands = Vec::new();
+    for payload in batch.iter_mut().flat_map(|proposal| &mut proposal.payloads) {
+        // The place stays, so that each proposal knows how many answers are its own.
+        let payload = Octets(std::mem::take(payload));
+        commands.push(Command { stamp, wall, payload });
     }
     let counters = &shard.applied.counters;
     counters.batches.fetch_add(1, Ordering::Relaxed);
@@ -74,31 +97,36 @@ async fn propose(shard: &Arc<Shard>, batch: Vec<Proposal>, permit: OwnedSemaphor
         Ok(answers) => answers,
         Err(_) => {
             // Raft's queue is gone, so nothing was put in it.
-            for outcome in outcomes {
-                drop(outcome.send(Err(ProposeError::Stopped)));
-            }
+            batch.into_iter().for_each(|proposal| proposal.answer(ProposeError::Stopped));
             return;
         }
     };
     tokio::spawn(async move {
-        for outcome in outcomes {
-            let answer = match answers.next().await {
-                Some(Ok(Ok(done))) => {
-                    let answer = Vec::from(done.response.0.0);
-                    Ok(Proposed { index: done.log_id.index, answer })
-                }
-                Some(Ok(Err(ClientWriteError::ForwardToLeader(to)))) => {
-                    Err(ProposeError::NotLeader { leader: to.leader_id.map(NodeId) })
-                }
-                Some(Ok(Err(error))) => Err(ProposeError::Unknown(error.to_string())),
-                Some(Err(fatal)) => Err(ProposeError::Unknown(fatal.to_string())),
-                None => Err(ProposeError::Unknown("the shard has stopped".to_owned())),
-            };
-            // A proposer that has given up is not there to be told.
-            drop(outcome.send(answer));
+        for proposal in batch {
+            let mut outcomes = Vec::with_capacity(proposal.payloads.len());
+            for _ in &proposal.payloads {
+                outcomes.push(outcome(answers.next().await));
+            }
+            drop(proposal.outcomes.send(outcomes));
         }
         drop(permit);
     });
+}
+
+type Written = Result<Result<WriteResponse<Types>, ClientWriteError<Types>>, Fatal<Types>>;
+
+fn outcome(answer: Option<Written>) -> Outcome {
+    match answer {
+        Some(Ok(Ok(done))) => {
+            Ok(Proposed { index: done.log_id.index, answer: Vec::from(done.response.0.0) })
+        }
+        Some(Ok(Err(ClientWriteError::ForwardToLeader(to)))) => {
+            Err(ProposeError::NotLeader { leader: to.leader_id.map(NodeId) })
+        }
+        Some(Ok(Err(error))) => Err(ProposeError::Unknown(error.to_string())),
+        Some(Err(fatal)) => Err(ProposeError::Unknown(fatal.to_string())),
+        None => Err(ProposeError::Unknown("the shard has stopped".to_owned())),
+    }
 }
 
 /// The time of day, for people.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Instant as _, ServerState};
-use rotary_proto::limits::{ENTRY_BYTES_MAX, PROPOSALS_IN_FLIGHT_MAX};
+use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
 use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::{LogStore, Notes, Snapshots};
 use rotary_transport::Transport;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::clock::ShardClock;
 use crate::config::{LogConfig, LogError};
 use crate::digests;
+use crate::forward;
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::propose::ProposeError;
@@ -140,6 +141,7 @@ pub(crate) struct Shard {
     /// The snapshot that a leader is sending.
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
     queue: mpsc::Sender<Proposal>,
+    forwarding: mpsc::Sender<Proposal>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -149,18 +151,18 @@ impl Shard {
     pub(crate) async fn start(
         id: ShardId,
         machine: Box<dyn Machine>,
-        config: &LogConfig,
-        stores: &LogStores,
+        config: LogConfig,
+        stores: LogStores,
         transport: Arc<Transport>,
     ) -> Result<Arc<Self>, LogError> {
         let clock = ShardClock::new(config.lease());
         let notes = stores.notes.clone();
-        let applied = Arc::new(Applied::new(id, machine, clock, config, notes)?);
+        let applied = Arc::new(Applied::new(id, machine, clock, &config, notes)?);
         let (group, blocking) = (id.0, config.blocking);
         let snapshots = SnapshotStore { group, snapshots: stores.snapshots.clone(), blocking };
         let others = config.members.iter().copied().filter(|node| *node != config.node);
         let peers = Peers { transport: &transport, members: others.collect() };
-        rebuild::if_needed(stores, &snapshots, peers).await?;
+        rebuild::if_needed(&stores, &snapshots, peers).await?;
         let machine = StateMachine::open(applied.clone(), snapshots.clone()).await?;
         let log = RaftLog::new(group, stores.log.clone());
         let network = Network::new(transport.clone(), group, config.snapshot_bytes_per_second);
@@ -170,6 +172,7 @@ impl Shard {
             .await
             .map_err(|error| LogError::Raft { shard: id, reason: error.to_string() })?;
         let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
+        let (forwarding, to_forward) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
         let shard = Arc::new(Self {
             id,
             node: config.node,
@@ -181,16 +184,20 @@ impl Shard {
             snapshots,
             receiving: tokio::sync::Mutex::default(),
             queue,
+            forwarding,
             tasks: Mutex::default(),
         });
         let proposer = proposer::run(shard.clone(), waiting, config.batches_in_flight_max);
+        let ttl = config.propose_timeout;
+        let forwarder = forward::run(shard.clone(), transport.clone(), to_forward, ttl);
         let wanted = shard.applied.snapshot_wanted.clone();
         *shard.lock_tasks() = vec![
             tokio::spawn(watch_leader(shard.clone())),
             tokio::spawn(proposer),
+            tokio::spawn(forwarder),
             tokio::spawn(ticker::run(shard.clone())),
             tokio::spawn(snapshot::trigger(shard.raft.clone(), wanted)),
-            tokio::spawn(keep_whole(shard.clone(), config, transport)),
+            tokio::spawn(keep_whole(shard.clone(), &config, transport)),
         ];
         Ok(shard)
     }
@@ -199,24 +206,19 @@ impl Shard {
         self.tasks.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Proposes on this node, which should lead the shard, and waits as long as it takes.
-    pub(crate) async fn propose_here(&self, payload: Bytes) -> Outcome {
-        if payload.len() > ENTRY_BYTES_MAX {
-            let (bytes, bytes_max) = (payload.len(), ENTRY_BYTES_MAX);
-            return Err(ProposeError::TooLarge { bytes, bytes_max });
-        }
+    /// Proposes on this node, which should lead the shard, and waits as long as it takes. Returns
+    /// an outcome for each payload. There must be no more of them than a batch may have.
+    pub(crate) async fn propose_here(&self, payloads: Vec<Bytes>) -> Vec<Outcome> {
         let view = *self.view.borrow();
         if !view.is_self {
-            return Err(ProposeError::NotLeader { leader: view.leader });
+            return vec![Err(ProposeError::NotLeader { leader: view.leader }); payloads.len()];
         }
-        let (outcome, done) = oneshot::channel();
-        match self.queue.try_send(Proposal { payload, outcome }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(ProposeError::Busy),
-            Err(TrySendError::Closed(_)) => return Err(ProposeError::Stopped),
-        }
-        let gone = |_| Err(ProposeError::Unknown("the shard has stopped".to_owned()));
-        done.await.unwrap_or_else(gone)
+        queue(&self.queue, payloads).await
+    }
+
+    /// Has this node's forwarder propose at the leader.
+    pub(crate) async fn forward(&self, payloads: Vec<Bytes>) -> Vec<Outcome> {
+        queue(&self.forwarding, payloads).await
     }
 
     /// Shard time at `now`.
@@ -282,6 +284,18 @@ impl Shard {
             task.abort();
         }
     }
+}
+
+async fn queue(queue: &mpsc::Sender<Proposal>, payloads: Vec<Bytes>) -> Vec<Outcome> {
+    let count = payloads.len();
+    let (outcomes, done) = oneshot::channel();
+    match queue.try_send(Proposal { payloads, outcomes }) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_)) => return vec![Err(ProposeError::Busy); count],
+        Err(TrySendError::Closed(_)) => return vec![Err(ProposeError::Stopped); count],
+    }
+    let gone = |_| vec![Err(ProposeError::Unknown("the shard has stopped".to_owned())); count];
+    done.await.unwrap_or_else(gone)
 }
 
 /// Makes sure that the log's tail is whole; then compares digests with the other members, again and
