@@ -24,6 +24,7 @@
 
 pub mod contract;
 mod data_dir;
+mod dice;
 mod disk;
 mod fatal;
 mod fjall_log;
@@ -34,6 +35,16 @@ mod journal_group;
 mod journal_recovery;
 mod log_store;
 mod memory_log;
+mod reserve;
+mod segment_error;
+mod segment_format;
+mod segment_head;
+mod segment_index;
+mod segment_log;
+mod segment_reader;
+mod segment_recovery;
+mod segment_scan;
+mod segment_writer;
 mod simulated_disk;
 mod tail;
 
@@ -46,4 +57,6 @@ pub use journal_frame::JournalRecord;
 pub use journal_group::JournalError;
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 pub use memory_log::MemoryLog;
+pub use segment_error::SegmentLogError;
+pub use segment_log::{Drive, SegmentLog, SegmentLogOptions};
 pub use simulated_disk::SimulatedDisk;
