@@ -26,6 +26,7 @@
 
 pub mod contract;
 mod data_dir;
+mod dice;
 mod disk;
 mod fatal;
 mod fjall_log;
@@ -37,6 +38,16 @@ mod journal_recovery;
 mod log_store;
 mod memory_log;
 mod notes;
+mod reserve;
+mod segment_error;
+mod segment_format;
+mod segment_head;
+mod segment_index;
+mod segment_log;
+mod segment_reader;
+mod segment_recovery;
+mod segment_scan;
+mod segment_writer;
 mod simulated_disk;
 mod snapshots;
 mod tail;
@@ -51,6 +62,8 @@ pub use journal_group::JournalError;
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 pub use memory_log::MemoryLog;
 pub use notes::{NOTE_BYTES_MAX, Notes};
+pub use segment_error::SegmentLogError;
+pub use segment_log::{Drive, SegmentLog, SegmentLogOptions};
 pub use simulated_disk::SimulatedDisk;
 pub use snapshots::{
     FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,
