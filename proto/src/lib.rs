@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod plan;
 pub mod query;
 pub mod refusal;
+pub mod snapshot;
 pub mod stamp;
 pub mod values;
 pub mod wire;

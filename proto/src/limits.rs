@@ -31,6 +31,10 @@ pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 pub const APPEND_ENTRIES_MAX: usize = 1024;
 /// One frame that a session's client sends.
 pub const SESSION_FRAME_BYTES_MAX: usize = 128 * 1024;
+/// One chunk of a replica's snapshot, header and all.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Chunks of one replica's snapshot.
+pub const SNAPSHOT_CHUNKS_MAX: u32 = 16_384;
 /// Agents, queues or conversations that one snapshot frame lists; more of them follow in pages of
 /// the HTTP API.
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000;
@@ -177,6 +181,16 @@ const _: () = assert!(
     BODY_BYTES_MAX * 6 + 16 * 1024 < SESSION_FRAME_BYTES_MAX
         && BODY_BYTES_MAX * 6 + 16 * 1024 < HTTP_BODY_BYTES_MAX,
     "a full body must pass a door even where JSON escapes every byte to six"
+);
+const _: () = assert!(
+    ENTRY_BYTES_MAX + 64 < SNAPSHOT_CHUNK_BYTES_MAX
+        && SNAPSHOT_CHUNK_BYTES_MAX + ENTRY_BYTES_MAX < WIRE_FRAME_BYTES_MAX,
+    "a chunk must carry the largest record, and a frame a chunk"
+);
+const _: () = assert!(
+    SNAPSHOT_CHUNKS_MAX as usize * SNAPSHOT_CHUNK_BYTES_MAX / 2
+        > (CONVERSATIONS_PER_SITE_MAX + SESSIONS_PER_SITE_MAX) * 4 * 1024,
+    "a snapshot must carry a full site of long conversations and sessions"
 );
 const _: () = assert!(REQUEST_WINDOW_MS.is_multiple_of(FORGET_EVERY_MS), "whole steps");
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");

@@ -15,9 +15,13 @@
 //! * A retried request (same principal, same key) gets its first answer for ten minutes of shard
 //!   time; a key too old to know is refused, never executed again.
 //!
+//! A snapshot (`snapshot`) is the state as it was after one entry, written out while applying goes
+//! on; a directory restored from it goes on as if it had applied every entry itself.
+//!
 //! What is deliberately absent: revocation of credentials, movement of sites, any clock.
 
 mod command;
+mod snapshot;
 mod state;
 mod window;
 
@@ -25,6 +29,7 @@ pub use command::{
     DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
     DirectoryOutcome, DirectoryRefusal,
 };
+pub use snapshot::{Frozen, Restore, RestoreError};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
 
 /// The principal of the first administrator, whose token is made with the cluster.

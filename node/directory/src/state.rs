@@ -1,6 +1,7 @@
 //! The directory's state, and the one way to change it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rotary_proto::{Name, PrincipalId, ShardId, SiteId, Stamp, TenantId, limits};
 
@@ -12,9 +13,9 @@ use crate::command::{
 use crate::window::{Kept, Known, Window};
 
 /// Most tenants of one cluster.
-const TENANTS_MAX: usize = 65_536;
+pub(crate) const TENANTS_MAX: usize = 65_536;
 /// Most data shards of one cluster.
-const SHARDS_MAX: u32 = 1_024;
+pub(crate) const SHARDS_MAX: u32 = 1_024;
 
 /// What one entry came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,19 +46,20 @@ pub struct SiteRow {
     pub name: Name,
 }
 
-/// Everything the directory knows.
+/// Everything the directory knows. What can be large is shared with frozen views until it changes,
+/// and then copied: a directory changes rarely.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     /// Data shards `sh_1` to this; 0 before the cluster is founded.
-    shards: u32,
-    tenants: BTreeMap<TenantId, Name>,
-    sites: BTreeMap<SiteId, (ShardId, Name)>,
-    /// How many sites each data shard has; every data shard has an entry.
-    placed: BTreeMap<ShardId, u32>,
+    pub(crate) shards: u32,
+    pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
+    pub(crate) sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
+    /// How many sites each data shard has; every data shard has an entry. Derived.
+    pub(crate) placed: BTreeMap<ShardId, u32>,
     /// The last principal's number, beside [`FIRST_PRINCIPAL`].
-    principals: u32,
-    window: Window,
-    last_stamp: Stamp,
+    pub(crate) principals: u32,
+    pub(crate) window: Arc<Window>,
+    pub(crate) last_stamp: Stamp,
 }
 
 impl Directory {
@@ -85,7 +87,7 @@ impl Directory {
         };
         if let Some(key) = entry.origin {
             let kept = Kept { outcome: outcome.clone(), index };
-            self.window.keep(self.last_stamp, key, kept);
+            Arc::make_mut(&mut self.window).keep(self.last_stamp, key, kept);
         }
         Applied { answer: DirectoryAnswer { outcome, repeated: false, index }, events }
     }
@@ -175,7 +177,7 @@ impl Directory {
             return Err(limit("tenants_max"));
         }
         let tenant = TenantId(self.tenants.len() as u32 + 1);
-        let before = self.tenants.insert(tenant, name.clone());
+        let before = Arc::make_mut(&mut self.tenants).insert(tenant, name.clone());
         assert!(before.is_none(), "numbers of tenants are never used twice");
         Ok((DirectoryDone::Tenant(tenant), vec![DirectoryEvent::TenantCreated { tenant, name }]))
     }
@@ -198,7 +200,7 @@ impl Directory {
         }
         *placed += 1;
         let site = SiteId { tenant, number: last + 1 };
-        let before = self.sites.insert(site, (shard, name.clone()));
+        let before = Arc::make_mut(&mut self.sites).insert(site, (shard, name.clone()));
         assert!(before.is_none(), "numbers of sites are never used twice");
         let event = DirectoryEvent::SiteCreated { site, name, shard };
         Ok((DirectoryDone::Site { site, shard }, vec![event]))
@@ -244,4 +246,4 @@ fn limit(name: &str) -> DirectoryRefusal {
 
 #[cfg(test)]
 #[path = "state_tests.rs"]
-mod tests;
+pub(crate) mod tests;

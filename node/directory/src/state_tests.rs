@@ -102,7 +102,7 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
     ]
 }
 
-fn any_entry() -> impl Strategy<Value = (u64, DirectoryEntry)> {
+pub(crate) fn any_entry() -> impl Strategy<Value = (u64, DirectoryEntry)> {
     let origin = proptest::option::of((1u32..3, 0u64..6));
     (0u64..400_000_000, origin, any_command()).prop_map(|(stamp, origin, command)| {
         let key = |(principal, ms): (u32, u64)| {

@@ -9,7 +9,7 @@ use crate::command::DirectoryOutcome;
 /// Most requests whose outcomes are kept; the oldest is forgotten first.
 pub(crate) const REQUESTS_MAX: usize = 65_536;
 
-type Key = (PrincipalId, RequestId);
+pub(crate) type Key = (PrincipalId, RequestId);
 
 /// An outcome that a retry will ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Known {
 ///
 /// What is forgotten leaves a floor: no key whose own time is at or below it is ever executed,
 /// because nobody could tell whether it was.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Window {
     kept: BTreeMap<Key, Kept>,
     order: VecDeque<(Stamp, Key)>,
@@ -41,6 +41,34 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// A window without outcomes, in which keys up to a time are forgotten.
+    pub(crate) fn forgotten_up_to(floor_unix_ms: u64) -> Self {
+        Self { floor_unix_ms, ..Self::default() }
+    }
+
+    /// Up to which time in a key it is forgotten.
+    pub(crate) fn floor_unix_ms(&self) -> u64 {
+        self.floor_unix_ms
+    }
+
+    /// Every outcome, oldest first.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (Stamp, Key, &Kept)> {
+        self.order.iter().map(|(at, key)| {
+            let kept = self.kept.get(key).expect("every key in line has its outcome");
+            (*at, *key, kept)
+        })
+    }
+
+    /// Puts an outcome back, the oldest first; whether it is the first of its key and within the
+    /// bound.
+    pub(crate) fn restore(&mut self, at: Stamp, key: Key, kept: Kept) -> bool {
+        let new = self.order.len() < REQUESTS_MAX && self.kept.insert(key, kept).is_none();
+        if new {
+            self.order.push_back((at, key));
+        }
+        new
+    }
+
     /// What is known of that key.
     pub(crate) fn look(&self, key: Key) -> Known {
         match self.kept.get(&key) {

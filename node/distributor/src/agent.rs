@@ -9,14 +9,14 @@ use rotary_proto::ids::{SessionId, SkillId};
 use rotary_proto::plan::{Capacity, Declared, RequiredSkill};
 use rotary_proto::query::Link;
 use rotary_proto::{Channel, Stamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::hash_of;
 
 const SKILLS: u64 = 107;
 
 /// An agent's hot state. The name is personal and lives in the journal only.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Agent {
     /// Counts profiles, from 1.
     pub(crate) version: u32,
@@ -43,10 +43,13 @@ pub(crate) struct Agent {
     pub(crate) idle_since: Stamp,
     /// How long they had been free when they last stopped being routable, in microseconds.
     pub(crate) idle_carried_us: u64,
+    /// When the alarm for the end of their grace rings, if it is set.
+    #[serde(skip)]
+    pub(crate) alarm: Option<Stamp>,
 }
 
 /// Whether a session of an agent lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum AgentLink {
     /// No session, and none expected back.
     None,
@@ -86,6 +89,7 @@ impl Agent {
             debits: [0; Channel::ALL.len()],
             idle_since: now,
             idle_carried_us: 0,
+            alarm: None,
         }
     }
 

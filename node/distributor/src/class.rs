@@ -6,20 +6,26 @@
 //! becomes free looks at the heads of their own classes: O(C log n) for C classes served, never a
 //! scan of all items or all agents.
 //!
-//! All of this is derived from entities and is rebuilt, not stored.
+//! Which classes there are, in which slots, and how far the search for each one's agents has come
+//! is state that later entries depend on; everything else is derived from entities (`rebuild`).
+
+mod rebuild;
+
+pub(crate) use rebuild::{ClassRow, FrozenClasses};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_proto::ids::{AgentId, QueueId, SkillId};
 use rotary_proto::plan::{Requirement, Strategy};
 use rotary_proto::{Channel, Stamp};
+use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::conversation::Place;
 
 /// A class in its slot. A slot is used again under another generation, so that a stale reference
 /// is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClassRef {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
@@ -69,7 +75,7 @@ pub(crate) struct Class {
 }
 
 /// An unfinished search for agents.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Build {
     /// The required skill that fewest agents have; all signed-in agents if none is required.
     pub(crate) through: Option<SkillId>,
@@ -108,10 +114,18 @@ impl FreeKey {
 /// An agent in the index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Indexed {
-    /// Classes they can serve.
+    /// Classes they can serve, in order of slots, so that looking at them takes the same steps
+    /// whatever order they came in. What refers to a class that is gone goes when it is met.
     pub(crate) served: Vec<ClassRef>,
     /// Set while they are in the `free` sets of those classes that they have room for.
     pub(crate) free: Option<FreeKey>,
+}
+
+impl Class {
+    fn new(key: ClassKey, strategy: Strategy, build: Option<Build>, stale: bool) -> Self {
+        let (waiting, free) = (BTreeSet::new(), BTreeSet::new());
+        Self { key, strategy, waiting, free, members: 0, build, stale }
+    }
 }
 
 /// All classes of a site, and who can serve them.
@@ -119,7 +133,8 @@ pub(crate) struct Indexed {
 pub(crate) struct Classes {
     slots: Vec<Option<Class>>,
     pub(crate) heads: Vec<Head>,
-    vacant: Vec<u32>,
+    /// Slots below the highest in use that are not in use; the lowest is used first.
+    vacant: BTreeSet<u32>,
     by_key: BTreeMap<ClassKey, u32>,
     by_queue: BTreeMap<QueueId, BTreeSet<u32>>,
     /// By the first required skill.
@@ -159,29 +174,32 @@ impl Classes {
 
     /// Makes a class and begins the search for its agents.
     pub(crate) fn create(&mut self, key: ClassKey, strategy: Strategy) -> u32 {
-        let slot = self.vacant.pop().unwrap_or_else(|| {
+        let slot = self.vacant.pop_first().unwrap_or(self.slots.len() as u32);
+        let skills = key.requirement.skills.iter().map(|need| need.skill);
+        let through = skills.min_by_key(|skill| self.holders(Some(*skill)));
+        let build = Some(Build { through, after: None });
+        self.insert(slot, Class::new(key, strategy, build, false));
+        slot
+    }
+
+    /// Puts a class into a slot that is not in use.
+    fn insert(&mut self, slot: u32, class: Class) {
+        while self.slots.len() <= slot as usize {
             self.slots.push(None);
             self.heads.push(Head { first: None, channel: Channel::Voice, generation: 0 });
-            (self.slots.len() - 1) as u32
-        });
-        let head = &mut self.heads[slot as usize];
-        head.channel = key.requirement.channel;
-        let skills = &key.requirement.skills;
-        let through = skills.iter().map(|need| need.skill).min_by_key(|s| self.holders(Some(*s)));
-        self.by_skill.entry(skills.first().map(|need| need.skill)).or_default().insert(slot);
-        self.by_queue.entry(key.requirement.queue).or_default().insert(slot);
-        self.by_key.insert(key.clone(), slot);
-        self.building.push(slot);
-        self.slots[slot as usize] = Some(Class {
-            key,
-            strategy,
-            waiting: BTreeSet::new(),
-            free: BTreeSet::new(),
-            members: 0,
-            build: Some(Build { through, after: None }),
-            stale: false,
-        });
-        slot
+        }
+        let requirement = &class.key.requirement;
+        self.heads[slot as usize].channel = requirement.channel;
+        let first = requirement.skills.first().map(|need| need.skill);
+        self.by_skill.entry(first).or_default().insert(slot);
+        self.by_queue.entry(requirement.queue).or_default().insert(slot);
+        if !class.stale {
+            self.by_key.insert(class.key.clone(), slot);
+        }
+        if class.build.is_some() {
+            self.building.push(slot);
+        }
+        self.slots[slot as usize] = Some(class);
     }
 
     /// Keeps a class from being found, because the plan behind it has changed.
@@ -212,12 +230,12 @@ impl Classes {
         let head = &mut self.heads[slot as usize];
         head.first = None;
         head.generation += 1;
-        self.vacant.push(slot);
+        self.vacant.insert(slot);
     }
 
     /// The first item in line of a class that is stale; nothing if the slot is another's now.
     pub(crate) fn first_of_stale(&self, slot: u32) -> Option<Place> {
-        let class = self.slots[slot as usize].as_ref().filter(|class| class.stale)?;
+        let class = self.slots.get(slot as usize)?.as_ref().filter(|class| class.stale)?;
         class.waiting.first().copied()
     }
 
@@ -283,6 +301,7 @@ impl Classes {
                 }
             }
         }
+        served.sort_unstable();
         self.agents.insert(id, Indexed { served, free: None });
         steps
     }
@@ -301,10 +320,11 @@ impl Classes {
         let reference = self.reference(slot);
         let class = self.slots[slot as usize].as_mut().expect("a class under search exists");
         let Some(indexed) = self.agents.get_mut(&id) else { return };
-        if indexed.served.contains(&reference) || !agent.has_skills(&class.key.requirement.skills) {
+        let Err(place) = indexed.served.binary_search(&reference) else { return };
+        if !agent.has_skills(&class.key.requirement.skills) {
             return;
         }
-        indexed.served.push(reference);
+        indexed.served.insert(place, reference);
         if let Some(free) = indexed.free
             && free.room[class.key.requirement.channel.index()]
         {

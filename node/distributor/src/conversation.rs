@@ -19,10 +19,10 @@ use rotary_proto::ids::{AgentId, CustomerId, ItemId, OfferId, QueueId};
 use rotary_proto::limits;
 use rotary_proto::plan::RequiredSkill;
 use rotary_proto::{Channel, Priority, Stamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A place in line: the lowest is served first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Place {
     /// `Priority::MAX` minus the priority's level.
     pub(crate) urgency: u8,
@@ -33,7 +33,7 @@ pub(crate) struct Place {
 }
 
 /// A live conversation's hot state.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Conversation {
     /// How it travels.
     pub(crate) channel: Channel,
@@ -74,10 +74,16 @@ pub(crate) struct Conversation {
     pub(crate) declines: Vec<(AgentId, Stamp)>,
     /// How the last offer ended that did not become an assignment.
     pub(crate) last_offer: Option<(OfferId, OfferEnd)>,
+    /// When the alarm for the end of its stage rings.
+    #[serde(skip)]
+    pub(crate) alarm: Option<Stamp>,
+    /// When the alarm for declines that no longer hold rings, if it is set.
+    #[serde(skip)]
+    pub(crate) declines_alarm: Option<Stamp>,
 }
 
 /// Where a conversation is in its life. Every stage has a deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// In line, until `wait_until`.
     Waiting,

@@ -16,7 +16,7 @@ impl Turn<'_> {
     /// Does what is due, as far as this entry may.
     pub(crate) fn run_due(&mut self) {
         while self.effort.remains() {
-            let Some(due) = self.site.alarms.ring(self.now) else { break };
+            let Some(due) = self.site.ring(self.now) else { break };
             self.effort.spend(4);
             self.effort.counters.alarms += 1;
             match due {
@@ -61,7 +61,7 @@ impl Turn<'_> {
         let Some(conversation) = self.site.conversations.edit(unique) else { return };
         conversation.declines.retain(|(_, until)| *until > now);
         if let Some(next) = conversation.declines_due() {
-            self.site.alarms.set(Due::Declines(unique), next);
+            self.site.set_alarm(Due::Declines(unique), next);
         }
         self.later(Work::MatchItem(unique));
     }

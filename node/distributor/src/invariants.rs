@@ -86,7 +86,7 @@ fn capacity(site: &Site, report: &mut Report) {
 /// P5: everything that must end has an alarm no later than its end.
 fn deadlines(site: &Site, report: &mut Report) {
     use crate::site::Due;
-    let mut expect = |due: Due, at: rotary_proto::Stamp| match site.alarms.at(due) {
+    let mut expect = |due: Due, at: rotary_proto::Stamp| match site.alarm_at(due) {
         Some(alarm) if alarm <= at => {}
         alarm => report("P5", format!("{due:?} is due at {at:?}, its alarm is {alarm:?}")),
     };
@@ -127,6 +127,9 @@ fn index(site: &Site, report: &mut Report) {
             report("P4", format!("{id} is indexed and does not exist"));
             continue;
         };
+        if !site.classes.is_indexed_as(*id, agent) {
+            report("P4", format!("{id} is indexed as somebody else"));
+        }
         let pending = site.lost_gateways.is_empty();
         if pending && indexed.free.is_some() && !agent.is_routable() {
             report("P4", format!("{id} is indexed as free and is not reachable"));

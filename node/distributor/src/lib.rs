@@ -26,6 +26,9 @@
 //! **Bounded work** (`turn`, `site`): one entry does a bounded number of steps. What is left over
 //! is due at once: [`Shard::next_deadline`] is then the present stamp.
 //!
+//! **Snapshots** (`snapshot`): the state as it was after one entry, written out while applying goes
+//! on, and a shard made from it that goes on as if it had applied every entry itself.
+//!
 //! What is left out on purpose: words and names (only ids and counts are hot; words are in the
 //! journal), wall time (an annotation), sockets and sessions' positions (actors hold them), and
 //! any effect on the world.
@@ -43,16 +46,19 @@ mod life;
 mod line;
 mod matching;
 mod offerable;
+mod page;
 mod presence;
 mod queries;
 mod queue;
 mod session;
 mod shard;
 mod site;
+mod snapshot;
 mod table;
 mod turn;
 mod window;
 
 pub use offerable::Obstacle;
 pub use shard::{Applied, Shard};
+pub use snapshot::{Frozen, Restore, RestoreError};
 pub use turn::Counters;

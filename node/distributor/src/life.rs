@@ -118,8 +118,8 @@ impl Turn<'_> {
             self.audience(unique, agent, false),
             Event::Closed { conversation, agent, disposition, note, expired },
         );
-        self.site.alarms.clear(Due::Conversation(unique));
-        self.site.alarms.clear(Due::Declines(unique));
+        self.site.clear_alarm(Due::Conversation(unique));
+        self.site.clear_alarm(Due::Declines(unique));
         let gone = self.site.conversations.take(unique).expect("the caller found it");
         self.count(gone.queue, gone.stage, |count| *count -= 1);
         if let Some(customer) = gone.customer {

@@ -103,12 +103,15 @@ impl Turn<'_> {
         let classes = &self.site.classes;
         let indexed = classes.agents.get(&id)?;
         let mut best: Option<(Place, u32)> = None;
-        let mut passed_over = 0;
+        let (mut served, mut passed_over) = (0, 0);
         for reference in &indexed.served {
             let head = classes.heads[reference.slot as usize];
+            if head.generation != reference.generation {
+                continue;
+            }
+            served += 1;
             let Some(first) = head.first else { continue };
-            let better = best.is_none_or(|(place, _)| first < place);
-            if head.generation != reference.generation || !better || !room[head.channel.index()] {
+            if best.is_some_and(|(place, _)| place <= first) || !room[head.channel.index()] {
                 continue;
             }
             let offerable = |place: &&Place| {
@@ -123,7 +126,7 @@ impl Turn<'_> {
                 best = Some((*place, reference.slot));
             }
         }
-        let steps = indexed.served.len() as u32 + passed_over;
+        let steps = served + passed_over;
         let found = best.map(|(place, slot)| (place, classes.candidate(slot, id, agent)));
         self.effort.spend(steps);
         self.effort.counters.classes += u64::from(steps - passed_over);

@@ -115,9 +115,10 @@ impl Turn<'_> {
             self.leave_gateway(before, id);
         } else {
             let window = crate::window::SessionWindow::default();
-            self.site.sessions.put(id, Session { subject, gateway, state, window });
+            let session = Session { subject, gateway, state, window, alarm: None };
+            self.site.sessions.put(id, session);
         }
-        self.site.alarms.clear(Due::Session(id));
+        self.site.clear_alarm(Due::Session(id));
         self.site.by_gateway.entry(gateway).or_default().insert(id);
         match subject {
             Subject::Agent(agent) => {
@@ -179,9 +180,9 @@ impl Turn<'_> {
         if let Some(session) = self.site.sessions.edit(id) {
             session.state = state;
         }
-        self.site.alarms.clear(Due::Session(id));
+        self.site.clear_alarm(Due::Session(id));
         if let SessionState::Lost { until } | SessionState::Ended { until } = state {
-            self.site.alarms.set(Due::Session(id), until);
+            self.site.set_alarm(Due::Session(id), until);
         }
     }
 
@@ -234,7 +235,7 @@ impl Turn<'_> {
     fn link_lost(&mut self, id: AgentId) {
         let until = self.now.plus_ms(self.site.settings.agent_grace_ms);
         self.change_agent(id, |agent| agent.link = AgentLink::Lost { until });
-        self.site.alarms.set(Due::Agent(id), until);
+        self.site.set_alarm(Due::Agent(id), until);
         let soon = self.now.plus_ms(limits::OFFER_AFTER_LOSS_MS);
         for unique in self.held(id) {
             if let Stage::Offered { promised, .. } = self.conversation(unique).stage {
@@ -245,7 +246,7 @@ impl Turn<'_> {
 
     /// Somebody is there again: pending offers last as long as was promised.
     fn link_returned(&mut self, id: AgentId) {
-        self.site.alarms.clear(Due::Agent(id));
+        self.site.clear_alarm(Due::Agent(id));
         self.change_agent(id, |agent| agent.link = AgentLink::Up);
         for unique in self.held(id) {
             if let Stage::Offered { promised, .. } = self.conversation(unique).stage {
@@ -267,7 +268,7 @@ impl Turn<'_> {
         let Some(agent) = self.site.agents.get(id) else { return };
         let AgentLink::Lost { until } = agent.link else { return };
         if until > self.now {
-            return self.site.alarms.set(Due::Agent(id), until);
+            return self.site.set_alarm(Due::Agent(id), until);
         }
         let declared = agent.declared;
         for session in agent.sessions.clone() {
@@ -284,7 +285,7 @@ impl Turn<'_> {
         let Some(session) = self.site.sessions.get(id) else { return };
         match session.due() {
             None => {}
-            Some(until) if until > self.now => self.site.alarms.set(Due::Session(id), until),
+            Some(until) if until > self.now => self.site.set_alarm(Due::Session(id), until),
             Some(_) if matches!(session.state, SessionState::Ended { .. }) => {
                 self.site.sessions.take(id);
             }

@@ -2,10 +2,10 @@
 
 use rotary_proto::ids::AgentId;
 use rotary_proto::plan::{QueuePlan, RequiredSkill};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A queue's hot state.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Queue {
     /// Counts plans, from 1.
     pub(crate) version: u32,

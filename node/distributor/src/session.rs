@@ -5,12 +5,12 @@ use rotary_proto::command::Subject;
 use rotary_proto::ids::GatewayId;
 use rotary_proto::outcome::Answer;
 use rotary_proto::query::Link;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::window::SessionWindow;
 
 /// A session's hot state.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// Whom it serves; never changes.
     pub(crate) subject: Subject,
@@ -20,10 +20,13 @@ pub(crate) struct Session {
     pub(crate) state: SessionState,
     /// Outcomes that its client has not acknowledged.
     pub(crate) window: SessionWindow<Answer>,
+    /// When the alarm for the end of its grace or afterlife rings, if it is set.
+    #[serde(skip)]
+    pub(crate) alarm: Option<Stamp>,
 }
 
 /// Whether a session's socket lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SessionState {
     /// It does.
     Up,

@@ -1,6 +1,7 @@
 //! A shard: the sites that one log orders, and the leases of the gateways that serve them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rotary_proto::event::{Audience, Event, EventRecord};
 use rotary_proto::ids::{GatewayId, ReasonId, ShardId, SiteId};
@@ -82,6 +83,32 @@ impl Shard {
     /// Leases by gateway.
     pub(crate) const fn lease_table(&self) -> &BTreeMap<GatewayId, Stamp> {
         &self.leases
+    }
+
+    /// Every site, with when it is due.
+    pub(crate) fn sites_with_due(&mut self) -> impl Iterator<Item = (&mut Site, Option<Stamp>)> {
+        let due_of = &self.due_of;
+        self.sites.iter_mut().map(|(id, site)| (site, due_of.get(id).copied()))
+    }
+
+    /// Gives a fresh shard the stamp and version of a snapshot.
+    pub(crate) const fn restore_head(&mut self, last: Stamp, logic_version: u32) {
+        (self.last, self.logic_version) = (last, logic_version);
+    }
+
+    /// Puts a lease back; whether it is new and within the bound.
+    pub(crate) fn restore_lease(&mut self, gateway: GatewayId, until: Stamp) -> bool {
+        self.may_hold_lease(gateway) && self.leases.insert(gateway, until).is_none()
+    }
+
+    /// Puts a site back that is whole; whether it is new.
+    pub(crate) fn restore_site(&mut self, site: Site, due: Option<Stamp>) -> bool {
+        let id = site.id;
+        if let Some(at) = due {
+            self.due.insert((at, id));
+            self.due_of.insert(id, at);
+        }
+        self.sites.insert(id, site).is_none()
     }
 
     /// Steps of work so far.
@@ -214,7 +241,7 @@ impl Shard {
         }
         let mut site = Site::new(id, settings.clone());
         let name = Name::new("not responding").expect("a short plain name");
-        site.reasons.insert(NOT_RESPONDING, name.clone());
+        Arc::make_mut(&mut site.reasons).insert(NOT_RESPONDING, name.clone());
         let mut turn = turn(&mut site, entry, events, &mut self.effort);
         turn.emit(Audience::default(), Event::SiteSet { settings });
         let reason: ReasonId = NOT_RESPONDING;

@@ -1,6 +1,9 @@
 //! A site: everything that one match reads and writes.
 
+mod rebuild;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use rotary_proto::Stamp;
 use rotary_proto::ids::{
@@ -9,11 +12,13 @@ use rotary_proto::ids::{
 use rotary_proto::limits;
 use rotary_proto::plan::SiteSettings;
 use rotary_proto::values::Name;
+use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::class::Classes;
 use crate::conversation::Conversation;
 use crate::digest::{Sum, hash_of};
+use crate::page::{Fifo, FrozenFifo};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::table::Table;
@@ -30,9 +35,9 @@ pub(crate) struct Site {
     pub(crate) sequence: u64,
     /// The last offer's number.
     pub(crate) offers: u64,
-    pub(crate) skills: BTreeMap<SkillId, Name>,
-    pub(crate) reasons: BTreeMap<ReasonId, Name>,
-    pub(crate) dispositions: BTreeMap<DispositionId, Name>,
+    pub(crate) skills: Arc<BTreeMap<SkillId, Name>>,
+    pub(crate) reasons: Arc<BTreeMap<ReasonId, Name>>,
+    pub(crate) dispositions: Arc<BTreeMap<DispositionId, Name>>,
     pub(crate) queues: Table<QueueId, Queue>,
     pub(crate) agents: Table<AgentId, Agent>,
     pub(crate) conversations: Table<u128, Conversation>,
@@ -61,7 +66,7 @@ pub(crate) struct Customer {
 }
 
 /// Something due at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// Find what this agent can be offered.
     MatchAgent(AgentId),
@@ -88,69 +93,21 @@ pub(crate) enum Due {
     Session(SessionId),
 }
 
-/// At most one alarm for each thing that can be due, in order of time.
+/// At most one alarm for each thing that can be due, in order of time. Each entity keeps its own
+/// alarms' times, so that they travel with it.
 ///
 /// An alarm may ring early, where a deadline that moves often has moved later: whoever answers it
 /// looks at the entity and sets it again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Alarms {
     order: BTreeSet<(Stamp, Due)>,
-    set: BTreeMap<Due, Stamp>,
-}
-
-impl Alarms {
-    /// Sets an alarm, in place of the one that is set.
-    pub(crate) fn set(&mut self, due: Due, at: Stamp) {
-        if let Some(before) = self.set.insert(due, at) {
-            if before == at {
-                return;
-            }
-            self.order.remove(&(before, due));
-        }
-        self.order.insert((at, due));
-    }
-
-    /// Makes sure that an alarm rings no later than `at`; one that is set sooner stays, and
-    /// whoever answers it sets it again.
-    pub(crate) fn set_by(&mut self, due: Due, at: Stamp) {
-        if self.set.get(&due).is_none_or(|sooner| *sooner > at) {
-            self.set(due, at);
-        }
-    }
-
-    /// Takes an alarm away.
-    pub(crate) fn clear(&mut self, due: Due) {
-        if let Some(at) = self.set.remove(&due) {
-            self.order.remove(&(at, due));
-        }
-    }
-
-    /// When that alarm rings, if it is set.
-    pub(crate) fn at(&self, due: Due) -> Option<Stamp> {
-        self.set.get(&due).copied()
-    }
-
-    /// When the first rings.
-    pub(crate) fn first(&self) -> Option<Stamp> {
-        self.order.first().map(|(at, _)| *at)
-    }
-
-    /// Takes the first alarm that rings at or before `now`.
-    pub(crate) fn ring(&mut self, now: Stamp) -> Option<Due> {
-        let (at, due) = *self.order.first()?;
-        if at > now {
-            return None;
-        }
-        self.clear(due);
-        Some(due)
-    }
 }
 
 /// Ids of conversations that are over, kept so that a late retry cannot open one again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tombstones {
     ids: BTreeSet<u128>,
-    ages: VecDeque<(Stamp, u128)>,
+    ages: Fifo<(Stamp, u128)>,
     sum: Sum,
 }
 
@@ -168,7 +125,7 @@ impl Tombstones {
     /// Remembers a conversation that is over.
     pub(crate) fn bury(&mut self, now: Stamp, unique: u128, buffer: &mut Vec<u8>) {
         if self.ids.insert(unique) {
-            self.ages.push_back((now, unique));
+            self.ages.push((now, unique));
             self.sum.add(hash_of(TOMBSTONE, &(now, unique), buffer));
         }
     }
@@ -180,10 +137,16 @@ impl Tombstones {
 
     /// Forgets the oldest.
     pub(crate) fn forget_oldest(&mut self, buffer: &mut Vec<u8>) {
-        if let Some((buried, unique)) = self.ages.pop_front() {
+        if let Some((buried, unique)) = self.ages.front().copied() {
+            self.ages.drop_front();
             self.ids.remove(&unique);
             self.sum.subtract(hash_of(TOMBSTONE, &(buried, unique), buffer));
         }
+    }
+
+    /// A view of all tombstones, oldest first.
+    pub(crate) fn freeze(&mut self) -> FrozenFifo<(Stamp, u128)> {
+        self.ages.freeze()
     }
 }
 
@@ -199,9 +162,9 @@ impl Site {
             frozen: false,
             sequence: 0,
             offers: 0,
-            skills: BTreeMap::new(),
-            reasons: BTreeMap::new(),
-            dispositions: BTreeMap::new(),
+            skills: Arc::default(),
+            reasons: Arc::default(),
+            dispositions: Arc::default(),
             queues: Table::new(1),
             agents: Table::new(2),
             conversations: Table::new(3),
@@ -223,10 +186,65 @@ impl Site {
         if !self.work.is_empty() {
             return Some(now);
         }
-        [self.alarms.first(), self.requests.due(), self.tombstones.due()]
+        [self.alarms.order.first().map(|(at, _)| *at), self.requests.due(), self.tombstones.due()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Sets an alarm, in place of the one that is set.
+    pub(crate) fn set_alarm(&mut self, due: Due, at: Stamp) {
+        let before = self.alarm_at(due);
+        if before != Some(at) && self.note_alarm(due, Some(at)) {
+            if let Some(before) = before {
+                self.alarms.order.remove(&(before, due));
+            }
+            self.alarms.order.insert((at, due));
+        }
+    }
+
+    /// Makes sure that an alarm rings no later than `at`; one that is set sooner stays, and
+    /// whoever answers it sets it again.
+    pub(crate) fn set_alarm_by(&mut self, due: Due, at: Stamp) {
+        if self.alarm_at(due).is_none_or(|sooner| sooner > at) {
+            self.set_alarm(due, at);
+        }
+    }
+
+    /// Takes an alarm away.
+    pub(crate) fn clear_alarm(&mut self, due: Due) {
+        if let Some(at) = self.alarm_at(due) {
+            self.alarms.order.remove(&(at, due));
+            self.note_alarm(due, None);
+        }
+    }
+
+    /// Takes the first alarm that rings at or before `now`.
+    pub(crate) fn ring(&mut self, now: Stamp) -> Option<Due> {
+        let (_, due) = *self.alarms.order.first().filter(|(at, _)| *at <= now)?;
+        self.clear_alarm(due);
+        Some(due)
+    }
+
+    /// When that alarm rings, if it is set.
+    pub(crate) fn alarm_at(&self, due: Due) -> Option<Stamp> {
+        match due {
+            Due::Conversation(id) => self.conversations.get(id)?.alarm,
+            Due::Declines(id) => self.conversations.get(id)?.declines_alarm,
+            Due::Agent(id) => self.agents.get(id)?.alarm,
+            Due::Session(id) => self.sessions.get(id)?.alarm,
+        }
+    }
+
+    /// Writes an alarm's time into its entity; whether there is one.
+    fn note_alarm(&mut self, due: Due, at: Option<Stamp>) -> bool {
+        let place = match due {
+            Due::Conversation(id) => self.conversations.edit_derived(id).map(|c| &mut c.alarm),
+            Due::Declines(id) => self.conversations.edit_derived(id).map(|c| &mut c.declines_alarm),
+            Due::Agent(id) => self.agents.edit_derived(id).map(|agent| &mut agent.alarm),
+            Due::Session(id) => self.sessions.edit_derived(id).map(|session| &mut session.alarm),
+        };
+        place.map(|place| *place = at).is_some()
     }
 
     /// Whether that agent can be offered something on some channel: declared ready, with a session
@@ -266,9 +284,9 @@ impl Site {
             self.frozen,
             self.sequence,
             self.offers,
-            &self.skills,
-            &self.reasons,
-            &self.dispositions,
+            &*self.skills,
+            &*self.reasons,
+            &*self.dispositions,
         );
         [
             hash_of(HEAD, &head, &mut buffer),
@@ -297,20 +315,25 @@ impl Site {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rotary_proto::plan::Capacity;
 
     #[test]
     fn an_alarm_rings_once_and_never_late() {
-        let mut alarms = Alarms::default();
+        let settings = SiteSettings::named(Name::new("site").expect("valid"));
+        let mut site = Site::new(SiteId::new(1, 1), settings);
         let due = Due::Agent(AgentId(1));
-        alarms.set(due, Stamp(10));
-        alarms.set_by(due, Stamp(20));
-        assert_eq!(alarms.first(), Some(Stamp(10)));
-        alarms.set(due, Stamp(20));
-        assert_eq!(alarms.first(), Some(Stamp(20)));
-        alarms.set_by(due, Stamp(5));
-        assert_eq!(alarms.ring(Stamp(4)), None);
-        assert_eq!(alarms.ring(Stamp(5)), Some(due));
-        assert_eq!(alarms.ring(Stamp(99)), None);
+        site.set_alarm(due, Stamp(5));
+        assert_eq!(site.alarm_at(due), None, "nobody is there to be due");
+        site.agents.put(AgentId(1), Agent::new(Capacity::default(), Stamp(0)));
+        site.set_alarm(due, Stamp(10));
+        site.set_alarm_by(due, Stamp(20));
+        assert_eq!(site.alarm_at(due), Some(Stamp(10)));
+        site.set_alarm(due, Stamp(20));
+        assert_eq!(site.due(Stamp(0)), Some(Stamp(20)));
+        site.set_alarm_by(due, Stamp(5));
+        assert_eq!(site.ring(Stamp(4)), None);
+        assert_eq!(site.ring(Stamp(5)), Some(due));
+        assert_eq!((site.ring(Stamp(99)), site.alarm_at(due)), (None, None));
     }
 
     #[test]

@@ -2,14 +2,19 @@
 //!
 //! An edit marks the entity; [`Table::settle`] hashes what was marked, once per applied entry
 //! however often it was edited. Entities lie in slots; an entry mostly deals with the same few, so
-//! the slot found last is looked at first. This is also the seam where snapshots will freeze a
-//! generation.
+//! the slot found last is looked at first. Slots lie in pages, which a frozen view shares until
+//! they are written again (`page`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::digest::{Sum, hash_of};
+use crate::page::Page;
+
+/// Slots of one page: what is copied when an entity changes that a frozen view holds.
+const PAGE: usize = 16;
 
 #[derive(Debug, Clone)]
 struct Slot<K, V> {
@@ -19,25 +24,30 @@ struct Slot<K, V> {
     marked: bool,
 }
 
+type Slots<K, V> = Vec<Option<Slot<K, V>>>;
+
 /// Entities by key.
 #[derive(Debug, Clone)]
 pub(crate) struct Table<K, V> {
     kind: u64,
     index: BTreeMap<K, u32>,
-    slots: Vec<Option<Slot<K, V>>>,
+    pages: Vec<Page<Option<Slot<K, V>>>>,
+    /// How many slots there are, vacant ones included.
+    slots: u32,
     vacant: Vec<u32>,
     marked: Vec<u32>,
     last: u32,
     sum: Sum,
 }
 
-impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
+impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
     /// An empty table; `kind` differs between tables of one site.
     pub(crate) const fn new(kind: u64) -> Self {
         Self {
             kind,
             index: BTreeMap::new(),
-            slots: Vec::new(),
+            pages: Vec::new(),
+            slots: 0,
             vacant: Vec::new(),
             marked: Vec::new(),
             last: 0,
@@ -51,17 +61,23 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     }
 
     fn slot(&self, key: K) -> Option<u32> {
-        let last = self.slots.get(self.last as usize).and_then(Option::as_ref);
-        match last {
+        match self.read(self.last) {
             Some(slot) if slot.key == key => Some(self.last),
             _ => self.index.get(&key).copied(),
         }
     }
 
+    fn read(&self, at: u32) -> Option<&Slot<K, V>> {
+        self.pages.get(at as usize / PAGE)?.read().get(at as usize % PAGE)?.as_ref()
+    }
+
+    fn write(&mut self, at: u32) -> &mut Option<Slot<K, V>> {
+        &mut self.pages[at as usize / PAGE].write()[at as usize % PAGE]
+    }
+
     /// The entity of that key.
     pub(crate) fn get(&self, key: K) -> Option<&V> {
-        let slot = self.slots[self.slot(key)? as usize].as_ref();
-        slot.map(|slot| &slot.value)
+        self.read(self.slot(key)?).map(|slot| &slot.value)
     }
 
     /// Whether there is one.
@@ -73,7 +89,7 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     pub(crate) fn edit(&mut self, key: K) -> Option<&mut V> {
         let at = self.slot(key)?;
         self.last = at;
-        let slot = self.slots[at as usize].as_mut()?;
+        let slot = self.pages[at as usize / PAGE].write()[at as usize % PAGE].as_mut()?;
         if !slot.marked {
             slot.marked = true;
             self.marked.push(at);
@@ -85,32 +101,32 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     pub(crate) fn edit_derived(&mut self, key: K) -> Option<&mut V> {
         let at = self.slot(key)?;
         self.last = at;
-        self.slots[at as usize].as_mut().map(|slot| &mut slot.value)
+        self.write(at).as_mut().map(|slot| &mut slot.value)
     }
 
     /// Puts an entity in, in place of one of the same key.
     pub(crate) fn put(&mut self, key: K, value: V) {
         self.take(key);
-        let slot = Some(Slot { key, value, hash: 0, marked: true });
-        let at = match self.vacant.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                at
-            }
-            None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
-        };
+        let at = self.vacant.pop().unwrap_or_else(|| self.add_slot());
+        *self.write(at) = Some(Slot { key, value, hash: 0, marked: true });
         self.index.insert(key, at);
         self.marked.push(at);
         self.last = at;
     }
 
+    fn add_slot(&mut self) -> u32 {
+        if (self.slots as usize).is_multiple_of(PAGE) {
+            self.pages.push(Page::Own(Vec::with_capacity(PAGE)));
+        }
+        self.pages.last_mut().expect("a page begins with its first slot").write().push(None);
+        self.slots += 1;
+        self.slots - 1
+    }
+
     /// Takes an entity out.
     pub(crate) fn take(&mut self, key: K) -> Option<V> {
         let at = self.index.remove(&key)?;
-        let slot = self.slots[at as usize].take()?;
+        let slot = self.write(at).take()?;
         self.vacant.push(at);
         self.sum.subtract(slot.hash);
         Some(slot.value)
@@ -120,10 +136,9 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     pub(crate) fn iter_after(&self, after: Option<K>) -> impl Iterator<Item = (K, &V)> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        self.index.range((from, Unbounded)).filter_map(|(key, at)| {
-            let slot = self.slots[*at as usize].as_ref();
-            slot.map(|slot| (*key, &slot.value))
-        })
+        self.index
+            .range((from, Unbounded))
+            .filter_map(|(key, at)| self.read(*at).map(|slot| (*key, &slot.value)))
     }
 
     /// Entities in order of their keys.
@@ -134,7 +149,8 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     /// Hashes what was edited since the last call.
     pub(crate) fn settle(&mut self, buffer: &mut Vec<u8>) {
         while let Some(at) = self.marked.pop() {
-            if let Some(slot) = self.slots[at as usize].as_mut().filter(|slot| slot.marked) {
+            let page = self.pages[at as usize / PAGE].write();
+            if let Some(slot) = page[at as usize % PAGE].as_mut().filter(|slot| slot.marked) {
                 let hash = hash_of(self.kind, &(slot.key, &slot.value), buffer);
                 self.sum.subtract(slot.hash);
                 self.sum.add(hash);
@@ -147,6 +163,26 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Table<K, V> {
     pub(crate) fn sum(&self) -> u128 {
         debug_assert!(self.marked.is_empty(), "a digest is read of a settled table");
         self.sum.value()
+    }
+
+    /// A view of the settled table as it is at present.
+    pub(crate) fn freeze(&mut self) -> FrozenTable<K, V> {
+        debug_assert!(self.marked.is_empty(), "a settled table is frozen");
+        FrozenTable { pages: self.pages.iter_mut().map(Page::freeze).collect() }
+    }
+}
+
+/// The entities of a [`Table`] as they were.
+#[derive(Debug)]
+pub(crate) struct FrozenTable<K, V> {
+    pages: Vec<Arc<Slots<K, V>>>,
+}
+
+impl<K: Copy, V> FrozenTable<K, V> {
+    /// Its entities, in no order that means anything.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        let slots = self.pages.iter().flat_map(|page| page.iter().flatten());
+        slots.map(|slot| (slot.key, &slot.value))
     }
 }
 
@@ -214,5 +250,20 @@ mod tests {
         assert_eq!(table.iter_after(Some(1)).collect::<Vec<_>>(), [(2, &20), (3, &30)]);
         assert_eq!(table.iter().count(), table.len());
         assert!(table.edit(9).is_none() && !table.contains(9));
+    }
+
+    #[test]
+    fn a_frozen_table_stays_as_it_was() {
+        let mut table = Table::new(1);
+        (0..100).for_each(|key| table.put(key, key * 10));
+        table.settle(&mut Vec::new());
+        let frozen = table.freeze();
+        (0..50).for_each(|key| assert_eq!(table.take(key), Some(key * 10)));
+        *table.edit(77).expect("there") = 0;
+        table.put(200, 1);
+        let mut rows: Vec<(i32, i32)> = frozen.iter().map(|(key, value)| (key, *value)).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, (0..100).map(|key| (key, key * 10)).collect::<Vec<_>>());
+        assert_eq!((table.len(), table.get(77), table.get(3)), (51, Some(&0), None));
     }
 }

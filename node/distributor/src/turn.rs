@@ -153,7 +153,7 @@ impl Turn<'_> {
     /// Makes sure that what is due of a conversation will ring.
     pub(crate) fn rearm(&mut self, unique: u128) {
         let due = self.conversation(unique).due();
-        self.site.alarms.set(Due::Conversation(unique), due);
+        self.site.set_alarm(Due::Conversation(unique), due);
     }
 
     /// Puts off work to the end of the entry, or to the next one.
@@ -172,7 +172,8 @@ impl Turn<'_> {
     }
 }
 
-fn count_of(counts: &mut Counts, stage: Stage) -> &mut u64 {
+/// The count of a stage.
+pub(crate) const fn count_of(counts: &mut Counts, stage: Stage) -> &mut u64 {
     match stage {
         Stage::Waiting => &mut counts.waiting,
         Stage::Offered { .. } => &mut counts.offered,

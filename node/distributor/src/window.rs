@@ -6,14 +6,16 @@
 //! know is refused, never executed: for sessions by number, for requests by the time inside the
 //! id, against a floor that rises with every forgotten outcome. No server's clock takes part.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_proto::ids::{PrincipalId, RequestId};
 use rotary_proto::outcome::Answer;
 use rotary_proto::{Stamp, limits};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::digest::{Sum, hash_of};
+use crate::page::{Fifo, FrozenFifo};
+use crate::table::{FrozenTable, Table};
 
 /// What a window knows of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,25 +30,30 @@ pub(crate) enum Known<T> {
     Full,
 }
 
-/// A session's window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A session's window. Most sessions keep an outcome or two, so these lie in a row: a map would
+/// take a kibibyte for the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionWindow<T> {
     /// Commands up to here are acknowledged.
     floor: u64,
-    outcomes: BTreeMap<u64, T>,
+    /// In order of their numbers.
+    outcomes: Vec<(u64, T)>,
 }
+
+/// Outcomes that a window keeps room for when it has fewer.
+const ROOM: usize = 4;
 
 impl<T> Default for SessionWindow<T> {
     fn default() -> Self {
-        Self { floor: 0, outcomes: BTreeMap::new() }
+        Self { floor: 0, outcomes: Vec::new() }
     }
 }
 
 impl<T: Clone> SessionWindow<T> {
     /// Looks a command up.
     pub(crate) fn look(&self, number: u64, acknowledged: u64) -> Known<T> {
-        if let Some(outcome) = self.outcomes.get(&number) {
-            return Known::Repeated(outcome.clone());
+        if let Ok(place) = self.place(number) {
+            return Known::Repeated(self.outcomes[place].1.clone());
         }
         if number <= self.floor.max(acknowledged) {
             Known::Forgotten
@@ -57,13 +64,19 @@ impl<T: Clone> SessionWindow<T> {
         }
     }
 
+    fn place(&self, number: u64) -> Result<usize, usize> {
+        self.outcomes.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
     /// Forgets what is acknowledged. An acknowledgement beyond what the session can have sent is
     /// cut to that.
     pub(crate) fn acknowledge(&mut self, acknowledged: u64) {
-        let newest = self.outcomes.last_key_value().map_or(self.floor, |(number, _)| *number);
+        let newest = self.outcomes.last().map_or(self.floor, |(number, _)| *number);
         let floor = acknowledged.min(newest).max(self.floor);
         if floor > self.floor {
-            self.outcomes = self.outcomes.split_off(&(floor + 1));
+            let gone = self.outcomes.partition_point(|(number, _)| *number <= floor);
+            self.outcomes.drain(..gone);
+            self.outcomes.shrink_to(ROOM);
             self.floor = floor;
         }
     }
@@ -71,12 +84,21 @@ impl<T: Clone> SessionWindow<T> {
     /// Keeps an outcome.
     pub(crate) fn keep(&mut self, number: u64, outcome: T) {
         debug_assert!(number > self.floor, "an acknowledged command is not executed");
-        self.outcomes.insert(number, outcome);
+        match self.place(number) {
+            Ok(place) => self.outcomes[place].1 = outcome,
+            Err(place) => self.outcomes.insert(place, (number, outcome)),
+        }
     }
 
     /// How many outcomes are kept.
     pub(crate) fn len(&self) -> usize {
         self.outcomes.len()
+    }
+
+    /// Whether its outcomes are in order, and none is acknowledged.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.outcomes.is_sorted_by(|(one, _), (other, _)| one < other)
+            && self.outcomes.first().is_none_or(|(number, _)| *number > self.floor)
     }
 }
 
@@ -88,12 +110,13 @@ pub(crate) const fn coarse(at: Stamp) -> Stamp {
 }
 
 /// The window of all HTTP requests to a site.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct RequestWindow {
-    answers: BTreeMap<(PrincipalId, RequestId), Kept>,
-    /// In order of their coming.
-    ages: VecDeque<(Stamp, PrincipalId, RequestId)>,
-    principals: BTreeMap<PrincipalId, Principal>,
+    /// Outcomes in order of their coming.
+    kept: Fifo<Kept>,
+    /// Where in `kept` a request's outcome is.
+    places: BTreeMap<(PrincipalId, RequestId), u64>,
+    principals: Table<PrincipalId, Principal>,
     /// Principals with nothing kept, by their floor.
     idle: BTreeSet<(u64, PrincipalId)>,
     /// The floor of every principal that is not remembered.
@@ -101,31 +124,57 @@ pub(crate) struct RequestWindow {
     sum: Sum,
 }
 
+/// An outcome in the window.
 #[derive(Debug, Clone)]
-struct Kept {
-    answer: Answer,
+pub(crate) struct Kept {
+    pub(crate) at: Stamp,
+    pub(crate) principal: PrincipalId,
+    pub(crate) request: RequestId,
+    pub(crate) answer: Answer,
     hash: u128,
 }
 
+/// What is remembered of a principal.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-struct Principal {
+pub(crate) struct Principal {
     /// The highest time inside any forgotten id, plus one; 0 while none is forgotten.
-    floor_ms: u64,
+    pub(crate) floor_ms: u64,
     kept: u32,
-    hash: u128,
+}
+
+/// A [`RequestWindow`] as it was.
+#[derive(Debug)]
+pub(crate) struct FrozenRequests {
+    pub(crate) kept: FrozenFifo<Kept>,
+    pub(crate) principals: FrozenTable<PrincipalId, Principal>,
+    pub(crate) shared_floor_ms: u64,
 }
 
 const KEPT: u64 = 101;
 const PRINCIPAL: u64 = 102;
 const SHARED: u64 = 106;
 
+impl Default for RequestWindow {
+    fn default() -> Self {
+        Self {
+            kept: Fifo::default(),
+            places: BTreeMap::new(),
+            principals: Table::new(PRINCIPAL),
+            idle: BTreeSet::new(),
+            shared_floor_ms: 0,
+            sum: Sum::ZERO,
+        }
+    }
+}
+
 impl RequestWindow {
     /// Looks a request up.
     pub(crate) fn look(&self, principal: PrincipalId, request: RequestId) -> Known<Answer> {
-        if let Some(kept) = self.answers.get(&(principal, request)) {
+        let place = self.places.get(&(principal, request));
+        if let Some(kept) = place.and_then(|place| self.kept.at(*place)) {
             return Known::Repeated(kept.answer.clone());
         }
-        let known = self.principals.get(&principal);
+        let known = self.principals.get(principal);
         let floor_ms = known.map_or(self.shared_floor_ms, |known| known.floor_ms);
         if request.unix_ms() < floor_ms { Known::Forgotten } else { Known::New }
     }
@@ -139,31 +188,45 @@ impl RequestWindow {
         answer: Answer,
         buffer: &mut Vec<u8>,
     ) {
-        if self.ages.len() >= limits::REQUEST_WINDOW_REQUESTS_MAX {
+        if self.kept.len() >= limits::REQUEST_WINDOW_REQUESTS_MAX {
             self.forget_oldest(buffer);
         }
-        let hash = hash_of(KEPT, &(now, principal, request, &answer), buffer);
+        self.remember(now, principal, request, answer, buffer);
+        self.share_a_floor(limits::REQUEST_PRINCIPALS_MAX, buffer);
+    }
+
+    fn remember(
+        &mut self,
+        at: Stamp,
+        principal: PrincipalId,
+        request: RequestId,
+        answer: Answer,
+        buffer: &mut Vec<u8>,
+    ) {
+        let hash = hash_of(KEPT, &(at, principal, request, &answer), buffer);
         self.sum.add(hash);
-        self.answers.insert((principal, request), Kept { answer, hash });
-        self.ages.push_back((now, principal, request));
+        let place = self.kept.push(Kept { at, principal, request, answer, hash });
+        self.places.insert((principal, request), place);
         self.edit_principal(principal, buffer, |known| known.kept += 1);
     }
 
     /// When the oldest answer is to be forgotten.
     pub(crate) fn due(&self) -> Option<Stamp> {
-        self.ages.front().map(|(kept, ..)| coarse(kept.plus_ms(limits::REQUEST_WINDOW_MS)))
+        self.kept.front().map(|kept| coarse(kept.at.plus_ms(limits::REQUEST_WINDOW_MS)))
     }
 
     /// Forgets the oldest answer, and that it ever was one: its principal's floor rises to it.
     pub(crate) fn forget_oldest(&mut self, buffer: &mut Vec<u8>) {
-        let Some((_, principal, request)) = self.ages.pop_front() else { return };
-        if let Some(kept) = self.answers.remove(&(principal, request)) {
-            self.sum.subtract(kept.hash);
-        }
+        let Some(Kept { principal, request, hash, .. }) = self.kept.front() else { return };
+        let (principal, request) = (*principal, *request);
+        self.sum.subtract(*hash);
+        self.kept.drop_front();
+        self.places.remove(&(principal, request));
         self.edit_principal(principal, buffer, |known| {
             known.kept -= 1;
             known.floor_ms = known.floor_ms.max(request.unix_ms() + 1);
         });
+        self.share_a_floor(limits::REQUEST_PRINCIPALS_MAX, buffer);
     }
 
     fn edit_principal(
@@ -172,19 +235,19 @@ impl RequestWindow {
         buffer: &mut Vec<u8>,
         edit: impl FnOnce(&mut Principal),
     ) {
-        let floor_ms = self.shared_floor_ms;
-        let fresh = Principal { floor_ms, ..Principal::default() };
-        let known = self.principals.entry(principal).or_insert(fresh);
-        self.sum.subtract(known.hash);
-        self.idle.remove(&(known.floor_ms, principal));
+        if !self.principals.contains(principal) {
+            let floor_ms = self.shared_floor_ms;
+            self.principals.put(principal, Principal { floor_ms, kept: 0 });
+        }
+        let known = self.principals.edit(principal).expect("put in if it was not there");
+        if known.kept == 0 {
+            self.idle.remove(&(known.floor_ms, principal));
+        }
         edit(known);
         if known.kept == 0 {
             self.idle.insert((known.floor_ms, principal));
         }
-        known.hash = 0;
-        known.hash = hash_of(PRINCIPAL, &(principal, &*known), buffer);
-        self.sum.add(known.hash);
-        self.share_a_floor(limits::REQUEST_PRINCIPALS_MAX, buffer);
+        self.principals.settle(buffer);
     }
 
     /// Forgets the idle principal with the oldest floor, where more are remembered than may be:
@@ -195,23 +258,71 @@ impl RequestWindow {
             return;
         }
         let Some((floor_ms, principal)) = self.idle.pop_first() else { return };
-        let gone = self.principals.remove(&principal).expect("idle principals are remembered");
-        self.sum.subtract(gone.hash);
+        self.principals.take(principal).expect("idle principals are remembered");
+        let shared_floor_ms = self.shared_floor_ms.max(floor_ms);
+        self.set_shared_floor(shared_floor_ms, buffer);
+    }
+
+    fn set_shared_floor(&mut self, floor_ms: u64, buffer: &mut Vec<u8>) {
         if self.shared_floor_ms > 0 {
             self.sum.subtract(hash_of(SHARED, &self.shared_floor_ms, buffer));
         }
-        self.shared_floor_ms = self.shared_floor_ms.max(floor_ms);
-        self.sum.add(hash_of(SHARED, &self.shared_floor_ms, buffer));
+        self.shared_floor_ms = floor_ms;
+        if floor_ms > 0 {
+            self.sum.add(hash_of(SHARED, &floor_ms, buffer));
+        }
     }
 
     /// How many answers are kept.
     pub(crate) fn len(&self) -> usize {
-        self.ages.len()
+        self.kept.len()
     }
 
     /// The digest of the window.
     pub(crate) fn sum(&self) -> u128 {
-        self.sum.value()
+        self.sum.value().wrapping_add(self.principals.sum())
+    }
+
+    /// A view of the window as it is at present.
+    pub(crate) fn freeze(&mut self) -> FrozenRequests {
+        FrozenRequests {
+            kept: self.kept.freeze(),
+            principals: self.principals.freeze(),
+            shared_floor_ms: self.shared_floor_ms,
+        }
+    }
+
+    /// Gives an empty window the floor of unknown principals.
+    pub(crate) fn restore_shared_floor(&mut self, floor_ms: u64) {
+        self.set_shared_floor(floor_ms, &mut Vec::new());
+    }
+
+    /// Puts back a principal's floor; whether it is a new principal, and within the bound.
+    pub(crate) fn restore_principal(&mut self, principal: PrincipalId, floor_ms: u64) -> bool {
+        let most = limits::REQUEST_PRINCIPALS_MAX + limits::REQUEST_WINDOW_REQUESTS_MAX;
+        let new = !self.principals.contains(principal) && self.principals.len() < most;
+        if new {
+            self.principals.put(principal, Principal { floor_ms, kept: 0 });
+            self.idle.insert((floor_ms, principal));
+            self.principals.settle(&mut Vec::new());
+        }
+        new
+    }
+
+    /// Puts back an outcome, the oldest first; whether its principal is there, it is the first of
+    /// its request, and within the bound.
+    pub(crate) fn restore_outcome(
+        &mut self,
+        kept: (Stamp, PrincipalId, RequestId, Answer),
+    ) -> bool {
+        let (at, principal, request, answer) = kept;
+        let new = self.principals.contains(principal)
+            && !self.places.contains_key(&(principal, request))
+            && self.kept.len() < limits::REQUEST_WINDOW_REQUESTS_MAX;
+        if new {
+            self.remember(at, principal, request, answer, &mut Vec::new());
+        }
+        new
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Thousands of agents, items and sessions, so that building a class, editing a plan and losing a
 //! gateway each take many entries. Every entry's steps are bounded; offers in between take nobody
-//! over; when the work is over, nobody idles.
+//! over; when the work is over, nobody idles. A snapshot taken in the midst of it goes on alike.
 
 #[path = "history/driver.rs"]
 #[allow(dead_code, reason = "shared between test binaries")]
@@ -111,6 +111,7 @@ impl Floor {
             entries += 1;
             assert!(entries < 1_000, "work comes to no end");
         }
+        self.0.part();
         self.0.checks = true;
         self.0.apply(Stamp(self.0.now().0 + 1), ShardCommand::Tick);
         self.0.checks = false;
@@ -126,6 +127,11 @@ fn a_class_of_many_agents_is_built_over_several_entries() {
     let events = floor.open(7_006);
     let offered = events.iter().any(|event| matches!(event, Event::Offered { .. }));
     assert!(!offered && floor.0.shard.has_work(SITE), "the search is not over in one entry");
+    floor.0.twin();
+    // Who is matched is looked at for every class, ahead of the search.
+    let (agent, declared) = (AgentId(MANY), Declared::Ready);
+    floor.ask(Actor::Agent(agent), Command::Declare { agent, declared });
+    floor.0.twin();
     (1..20).for_each(|number| drop(floor.open(number)));
     floor.rest();
     let view = floor.0.shard.queue_view(SITE, QUEUE).expect("it exists");
@@ -143,10 +149,12 @@ fn a_plan_edit_moves_thousands_of_items_over_several_entries() {
     floor.staff(1, 3, 2, 1);
     floor.put_queue(QUEUE, &[2]);
     assert!(floor.0.shard.has_work(SITE));
+    floor.0.twin();
     for number in 4_001..4_010 {
         floor.open(number);
         floor.staff(number - 3_900, 1, 1 + number % 2, 1);
     }
+    floor.0.twin();
     floor.rest();
     let view = floor.0.shard.queue_view(SITE, QUEUE).expect("it exists");
     assert_eq!((view.waiting + view.offered, view.version), (4_009, 2));
@@ -167,6 +175,7 @@ fn a_lost_gateway_loses_thousands_of_sessions_over_several_entries() {
     let late = floor.0.shard.leases().find(|(id, _)| *id == gateway(1)).expect("a lease").1;
     let tick = floor.0.apply(late, ShardCommand::Tick);
     assert!(tick.events.len() < MANY as usize && floor.0.shard.has_work(SITE));
+    floor.0.twin();
     // One who comes back while the loss is being walked can be offered something.
     let (agent, session) = (AgentId(MANY), SessionId(MANY.into()));
     let (subject, gateway) = (Subject::Agent(agent), gateway(2));
@@ -188,6 +197,7 @@ fn thousands_of_deadlines_at_once_are_met_over_several_entries() {
     let late = floor.0.now().plus_ms(limits::WAIT_DEFAULT_MS);
     let tick = floor.0.apply(late, ShardCommand::Tick);
     assert!(tick.events.len() < 6_000, "one entry does not end them all");
+    floor.0.twin();
     assert!(floor.rest() >= 2);
     assert_eq!(floor.0.shard.site_view(SITE).expect("it exists").conversations, 0);
 }
@@ -244,6 +254,7 @@ fn an_agent_of_many_classes_is_matched_over_several_entries() {
     }
     floor.staff_with(1, 1, 1, 1, 12);
     assert!(floor.0.shard.has_work(SITE));
+    floor.0.twin();
     assert!(floor.rest() >= 1);
     let held = floor.0.shard.agent_view(SITE, AgentId(1)).expect("it exists").conversations;
     let first: Vec<_> = (1..=12).map(|number| ConversationId::new(SITE, number)).collect();

@@ -32,7 +32,7 @@ pub(crate) fn apply(
     let until = turn.now.plus_ms(delay_ms);
     turn.end_offer(unique, OfferEnd::Declined);
     turn.conversation_mut(unique).decline(agent, until);
-    turn.site.alarms.set_by(Due::Declines(unique), until);
+    turn.site.set_alarm_by(Due::Declines(unique), until);
     turn.return_to_line(unique);
     Ok(Done::Ok)
 }

@@ -49,6 +49,8 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
         answers: Vec::new(),
         declines: Vec::new(),
         last_offer: None,
+        alarm: None,
+        declines_alarm: None,
     };
     turn.site.conversations.put(unique, entity);
     turn.count(queue, Stage::Waiting, |count| *count += 1);

@@ -1,6 +1,7 @@
 //! Names skills, not-ready reasons and dispositions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rotary_proto::event::{Audience, Event};
 use rotary_proto::ids::{DispositionId, ReasonId, SkillId};
@@ -52,8 +53,8 @@ pub(crate) fn disposition(
     Ok(Done::Ok)
 }
 
-fn put<K: Ord>(
-    names: &mut BTreeMap<K, Name>,
+fn put<K: Ord + Clone>(
+    names: &mut Arc<BTreeMap<K, Name>>,
     id: K,
     name: &Name,
     most: usize,
@@ -62,6 +63,6 @@ fn put<K: Ord>(
     if names.len() >= most && !names.contains_key(&id) {
         return Err(Refusal::LimitReached { limit: limit.to_owned() });
     }
-    names.insert(id, name.clone());
+    Arc::make_mut(names).insert(id, name.clone());
     Ok(())
 }

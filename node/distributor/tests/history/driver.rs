@@ -1,4 +1,8 @@
-//! A shard under watch: every entry is checked against every promise that can be checked.
+//! A shard under watch: every entry is checked against every promise that can be checked, and
+//! followed by the twins that were restored from its snapshots.
+
+#[path = "twin.rs"]
+pub(crate) mod twin;
 
 use std::collections::BTreeMap;
 
@@ -8,6 +12,7 @@ use rotary_proto::ids::*;
 use rotary_proto::{Origin, Outcome, ShardCommand, Stamp, Wall, limits};
 
 use crate::oracle::Oracle;
+use twin::Twin;
 
 /// What one entry may do beyond its share: a piece of work that was begun is finished. The most is
 /// matching an agent with full capacity against every class of these small worlds.
@@ -21,6 +26,8 @@ pub(crate) struct Driver {
     pub(crate) log: Vec<(Stamp, ShardCommand)>,
     pub(crate) given: Vec<Applied>,
     sequences: BTreeMap<SiteId, u64>,
+    /// Shards restored from snapshots of this one.
+    twins: Vec<Twin>,
     /// Whether log and answers are kept, for replays.
     pub(crate) keeps: bool,
     /// Whether refused commands are compared with a twin that got a tick.
@@ -38,6 +45,7 @@ impl Driver {
             log: Vec::new(),
             given: Vec::new(),
             sequences: BTreeMap::new(),
+            twins: Vec::new(),
             keeps: true,
             compares: true,
             checks: true,
@@ -65,6 +73,10 @@ impl Driver {
         if self.keeps {
             self.log.push((stamp, command.clone()));
             self.given.push(applied.clone());
+        }
+        for twin in &mut self.twins {
+            let entry = (self.index, stamp, wall(stamp));
+            twin.follow(&self.shard, entry, command.clone(), &applied);
         }
         self.dense(&applied, stamp);
         let index = self.index;
@@ -136,6 +148,20 @@ impl Driver {
         if matches!(again.answer.outcome, Outcome::Refused(_)) {
             assert_eq!(inside.digest(), ticked.digest(), "refused {command:?}");
         }
+    }
+
+    /// Restores a twin from a snapshot of the present state; it follows from here on. Of more than
+    /// three the oldest goes.
+    pub(crate) fn twin(&mut self) {
+        self.twins.push(Twin::of(&mut self.shard));
+        if self.twins.len() > 3 {
+            self.twins.remove(0).part(&mut self.shard);
+        }
+    }
+
+    /// Lets the twins go, when they are found to be what the shard is.
+    pub(crate) fn part(&mut self) {
+        self.twins.drain(..).for_each(|twin| twin.part(&mut self.shard));
     }
 
     /// Ticks at each deadline up to a stamp, and while work is left over.

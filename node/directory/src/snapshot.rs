@@ -1,0 +1,285 @@
+//! Snapshots of the directory: a view, its chunks, and the way back.
+//!
+//! ```text
+//! Head, Tenant*, Site*, Outcome*, End        tenants and sites in order, outcomes oldest first
+//! ```
+//!
+//! [`Directory::freeze`] shares the directory's maps and costs a few pointers; the first change of
+//! each map after that copies it. How many sites each shard has is counted anew. Nothing that is
+//! read is believed: numbers out of order, a site without its tenant or shard, an outcome that
+//! comes twice, another count or digest are errors.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rotary_proto::snapshot::{self, ChunkError, Machine, Reader};
+use rotary_proto::{Name, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::command::DirectoryOutcome;
+use crate::state::{Directory, SHARDS_MAX, TENANTS_MAX};
+use crate::window::{Kept, Window};
+
+/// A directory as it was when it was frozen.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    shards: u32,
+    principals: u32,
+    last_stamp: Stamp,
+    tenants: Arc<BTreeMap<TenantId, Name>>,
+    sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
+    window: Arc<Window>,
+}
+
+/// One record. Variants are append-only from the first tagged release on.
+#[derive(Debug, Serialize, Deserialize)]
+enum Record<'a> {
+    /// What there is one of.
+    Head { shards: u32, principals: u32, last_stamp: Stamp, floor_unix_ms: u64 },
+    /// A tenant; they are numbered densely.
+    Tenant(TenantId, Cow<'a, Name>),
+    /// A site and where it lives.
+    Site(SiteId, ShardId, Cow<'a, Name>),
+    /// An answered request.
+    Outcome {
+        at: Stamp,
+        principal: PrincipalId,
+        request: RequestId,
+        outcome: Cow<'a, DirectoryOutcome>,
+        index: u64,
+    },
+    /// The last: how many tenants, sites and outcomes there are, and the digest of the state.
+    End { counts: [u64; 3], digest: u128 },
+}
+
+impl Record<'_> {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Head { .. } => 0,
+            Self::Tenant(..) => 1,
+            Self::Site(..) => 2,
+            Self::Outcome { .. } => 3,
+            Self::End { .. } => END,
+        }
+    }
+}
+
+const END: u8 = 4;
+
+impl Directory {
+    /// A view of the directory as it is, for a snapshot.
+    pub fn freeze(&self) -> Frozen {
+        Frozen {
+            shards: self.shards,
+            principals: self.principals,
+            last_stamp: self.last_stamp,
+            tenants: self.tenants.clone(),
+            sites: self.sites.clone(),
+            window: self.window.clone(),
+        }
+    }
+
+    /// A digest of everything that later entries can depend on: a walk over all of it. Equal on
+    /// every replica at equal index.
+    pub fn digest(&self) -> u128 {
+        self.freeze().digest()
+    }
+}
+
+impl Frozen {
+    /// The stamp of the last entry that is in it.
+    pub const fn last_stamp(&self) -> Stamp {
+        self.last_stamp
+    }
+
+    /// The digest of the state that it holds, as [`Directory::digest`] gives it.
+    pub fn digest(&self) -> u128 {
+        snapshot::digest_of(self.records())
+    }
+
+    /// The snapshot as chunks of at most [`limits::SNAPSHOT_CHUNK_BYTES_MAX`], each made when it is
+    /// asked for.
+    pub fn chunks(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let lengths = [self.tenants.len(), self.sites.len(), self.window.outcomes().count()];
+        let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
+        snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
+    }
+
+    /// Every record but the last.
+    fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let head = Record::Head {
+            shards: self.shards,
+            principals: self.principals,
+            last_stamp: self.last_stamp,
+            floor_unix_ms: self.window.floor_unix_ms(),
+        };
+        let tenants = self.tenants.iter();
+        let sites = self.sites.iter();
+        let outcomes =
+            self.window.outcomes().map(|(at, (principal, request), kept)| Record::Outcome {
+                at,
+                principal,
+                request,
+                outcome: Cow::Borrowed(&kept.outcome),
+                index: kept.index,
+            });
+        std::iter::once(head)
+            .chain(tenants.map(|(tenant, name)| Record::Tenant(*tenant, Cow::Borrowed(name))))
+            .chain(sites.map(|(id, (shard, name))| Record::Site(*id, *shard, Cow::Borrowed(name))))
+            .chain(outcomes)
+    }
+}
+
+/// Why chunks are not a snapshot that can be installed. Another snapshot, or this one fetched anew,
+/// may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A chunk is not the next one.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// A record where its kind may not be.
+    #[error("a record of kind {kind} is out of order")]
+    OutOfOrder {
+        /// The kind, as its place in the order of kinds.
+        kind: u8,
+    },
+    /// Records contradict each other or break a bound.
+    #[error("{detail}")]
+    Inconsistent {
+        /// What is wrong.
+        detail: &'static str,
+    },
+    /// Not as many records as the last one says.
+    #[error("records are missing, or there are too many")]
+    Count,
+    /// The state has another digest than the one that was frozen.
+    #[error("the directory has another digest")]
+    Digest,
+}
+
+/// A directory on its way back from chunks.
+#[derive(Debug)]
+pub struct Restore {
+    reader: Reader,
+    building: Building,
+}
+
+#[derive(Debug, Default)]
+struct Building {
+    directory: Directory,
+    window: Window,
+    last: Option<u8>,
+    counts: [u64; 3],
+}
+
+impl Default for Restore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Restore {
+    /// Nothing read so far.
+    pub fn new() -> Self {
+        Self { reader: Reader::new(Machine::Directory), building: Building::default() }
+    }
+
+    /// Takes the next chunk. A refused one ends the restoration.
+    ///
+    /// # Errors
+    /// [`RestoreError`] naming what is wrong. Bytes never panic.
+    pub fn chunk(mut self, bytes: &[u8]) -> Result<Self, RestoreError> {
+        self.reader.read(bytes, |record| self.building.take(record))?;
+        Ok(self)
+    }
+
+    /// The directory, if all of it has come.
+    ///
+    /// # Errors
+    /// [`RestoreError`] where chunks are missing.
+    pub fn finish(self) -> Result<Directory, RestoreError> {
+        self.reader.finish()?;
+        let Building { directory, last, .. } = self.building;
+        if last == Some(END) { Ok(directory) } else { Err(RestoreError::Count) }
+    }
+}
+
+impl Building {
+    fn take(&mut self, record: Record) -> Result<(), RestoreError> {
+        let kind = record.kind();
+        let in_order = match self.last {
+            None => kind == 0,
+            Some(last) => kind > 0 && kind >= last && last != END,
+        };
+        if !in_order {
+            return Err(RestoreError::OutOfOrder { kind });
+        }
+        self.last = Some(kind);
+        if let Some(count) = self.counts.get_mut(usize::from(kind.wrapping_sub(1))) {
+            *count += 1;
+        }
+        let directory = &mut self.directory;
+        match record {
+            Record::Head { shards, principals, last_stamp, floor_unix_ms } => {
+                is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
+                is(principals < u32::MAX, "there are more principals than there are numbers")?;
+                directory.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
+                (directory.shards, directory.principals) = (shards, principals);
+                directory.last_stamp = last_stamp;
+                self.window = Window::forgotten_up_to(floor_unix_ms);
+                Ok(())
+            }
+            Record::Tenant(tenant, name) => {
+                let next = directory.tenants.len() + 1;
+                let fine = tenant.0 as usize == next && next <= TENANTS_MAX;
+                is(fine, "tenants are not numbered densely, or are too many")?;
+                Arc::make_mut(&mut directory.tenants).insert(tenant, name.into_owned());
+                Ok(())
+            }
+            Record::Site(site, shard, name) => directory.restore_site(site, shard, &name),
+            Record::Outcome { at, principal, request, outcome, index } => {
+                let kept = Kept { outcome: outcome.into_owned(), index };
+                let new = self.window.restore(at, (principal, request), kept);
+                is(new, "an outcome comes twice, or is one too many")
+            }
+            Record::End { counts, digest } => {
+                directory.window = Arc::new(std::mem::take(&mut self.window));
+                if counts != self.counts {
+                    return Err(RestoreError::Count);
+                }
+                if directory.digest() == digest { Ok(()) } else { Err(RestoreError::Digest) }
+            }
+        }
+    }
+}
+
+impl Directory {
+    fn restore_site(
+        &mut self,
+        site: SiteId,
+        shard: ShardId,
+        name: &Name,
+    ) -> Result<(), RestoreError> {
+        let last = self.sites.last_key_value().map(|(last, _)| *last);
+        let fine = last.is_none_or(|last| last < site)
+            && self.tenants.contains_key(&site.tenant)
+            && (1..=limits::SITES_PER_TENANT_MAX).contains(&(site.number as usize));
+        is(fine, "sites are out of order, of no tenant, or too many")?;
+        let placed = self.placed.get_mut(&shard);
+        let placed = placed.filter(|placed| (**placed as usize) < limits::SITES_PER_SHARD_MAX);
+        let placed = placed
+            .ok_or(RestoreError::Inconsistent { detail: "a site is in no shard, or a full one" })?;
+        *placed += 1;
+        Arc::make_mut(&mut self.sites).insert(site, (shard, name.clone()));
+        Ok(())
+    }
+}
+
+const fn is(fine: bool, detail: &'static str) -> Result<(), RestoreError> {
+    if fine { Ok(()) } else { Err(RestoreError::Inconsistent { detail }) }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! Snapshots of the directory at any point of random histories, damaged ones, and their bytes.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use rotary_proto::snapshot::{HEADER_BYTES, mend};
+
+use super::*;
+use crate::state::tests::any_entry;
+use crate::{DirectoryCommand, DirectoryEntry};
+
+fn restore(chunks: &[Vec<u8>]) -> Result<Directory, RestoreError> {
+    chunks.iter().try_fold(Restore::new(), |restore, chunk| restore.chunk(chunk))?.finish()
+}
+
+fn chunks(directory: &Directory) -> Vec<Vec<u8>> {
+    directory.freeze().chunks().collect()
+}
+
+proptest! {
+    #[test]
+    fn a_restored_directory_goes_on_as_the_original(
+        entries in proptest::collection::vec((any_entry(), any::<bool>()), 0..60),
+    ) {
+        let mut directory = Directory::new();
+        let mut twins: Vec<(Directory, Frozen, Vec<Vec<u8>>)> = Vec::new();
+        for (index, ((stamp, entry), frozen)) in (1u64..).zip(entries) {
+            if frozen {
+                let view = directory.freeze();
+                let chunks: Vec<_> = view.chunks().collect();
+                let twin = restore(&chunks).expect("what was frozen can be restored");
+                prop_assert_eq!(&twin, &directory);
+                prop_assert_eq!(twin.digest(), view.digest());
+                twins.push((twin, view, chunks));
+            }
+            let applied = directory.apply(index, Stamp(stamp), entry.clone());
+            for (twin, ..) in &mut twins {
+                prop_assert_eq!(&twin.apply(index, Stamp(stamp), entry.clone()), &applied);
+            }
+        }
+        for (twin, view, chunks) in twins {
+            prop_assert_eq!(&twin, &directory);
+            prop_assert!(view.chunks().eq(chunks), "a frozen view changed");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_behind_a_good_sum_never_panics(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut chunk = chunks(&eventful()).remove(0);
+        for (at, byte) in changes {
+            let at = HEADER_BYTES + at.index(chunk.len() - HEADER_BYTES);
+            chunk[at] ^= byte;
+        }
+        mend(0, &mut chunk);
+        if let Ok(restored) = restore(&[chunk]) {
+            prop_assert_eq!(restore(&chunks(&restored)), Ok(restored));
+        }
+    }
+}
+
+/// A directory with something of everything.
+fn eventful() -> Directory {
+    let mut directory = Directory::new();
+    let name = |text: &str| Name::new(text).expect("valid");
+    let commands = [
+        DirectoryCommand::Found { shards: 3 },
+        DirectoryCommand::CreateTenant { name: name("acme") },
+        DirectoryCommand::CreateTenant { name: name("bank") },
+        DirectoryCommand::CreateSite { tenant: TenantId(1), name: name("north"), shard: None },
+        DirectoryCommand::CreateSite {
+            tenant: TenantId(2),
+            name: name("south"),
+            shard: Some(ShardId(3)),
+        },
+        DirectoryCommand::CreatePrincipal { tenant: Some(TenantId(1)) },
+        DirectoryCommand::CreateSite { tenant: TenantId(9), name: name("none"), shard: None },
+    ];
+    for (index, command) in (1u64..).zip(commands) {
+        let key = (PrincipalId(1), RequestId(u128::from(index) << 80));
+        let stamp = Stamp::from_ms(index * 120_000);
+        directory.apply(index, stamp, DirectoryEntry { origin: Some(key), command });
+    }
+    directory
+}
+
+#[test]
+fn a_changed_byte_is_refused_wherever_it_is() {
+    let mut chunk = chunks(&eventful()).remove(0);
+    for at in 0..chunk.len() {
+        chunk[at] ^= 1 << (at % 8);
+        assert!(restore(&[chunk.clone()]).is_err(), "byte {at}");
+        chunk[at] ^= 1 << (at % 8);
+        assert!(restore(&[chunk[..at].to_vec()]).is_err(), "cut to {at}");
+    }
+    assert_eq!(restore(&[chunk]), Ok(eventful()));
+    assert_eq!(restore(&[]), Err(ChunkError::Truncated { chunks: 0 }.into()));
+}
+
+/// Chunks of records under good sums.
+fn refused(records: Vec<Record>) -> RestoreError {
+    let chunks: Vec<_> = snapshot::chunks(Machine::Directory, records.into_iter()).collect();
+    restore(&chunks).expect_err("it is refused")
+}
+
+#[test]
+fn records_that_contradict_each_other_are_refused() {
+    let head =
+        |shards| Record::Head { shards, principals: 0, last_stamp: Stamp(7), floor_unix_ms: 0 };
+    let name = || Cow::Owned(Name::new("name").expect("valid"));
+    let tenant = |number| Record::Tenant(TenantId(number), name());
+    let site = |shard| Record::Site(SiteId::new(1, 1), ShardId(shard), name());
+    let end = |counts| Record::End { counts, digest: 5 };
+    assert_eq!(refused(vec![]), RestoreError::Count);
+    assert_eq!(refused(vec![head(1)]), RestoreError::Count);
+    assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 1 });
+    assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
+    assert_eq!(refused(vec![head(1), end([0; 3])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(1), tenant(1), end([0; 3])]), RestoreError::Count);
+    let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
+    assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(2)])));
+    assert!(inconsistent(refused(vec![head(1), site(1)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), site(2)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), site(1), site(1)])));
+    let late = vec![head(1), tenant(1), site(1), tenant(2)];
+    assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 1 });
+}
+
+/// The bytes of a snapshot are a format: a change of them must be a decision.
+#[test]
+fn the_bytes_are_those_of_the_golden_file() {
+    let mut lines = String::new();
+    for chunk in chunks(&eventful()) {
+        lines.push_str("chunk: ");
+        chunk.iter().for_each(|byte| write!(lines, "{byte:02x}").expect("a string grows"));
+        lines.push('\n');
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/snapshot.txt");
+    if std::env::var_os("ROTARY_BLESS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, &lines).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        lines,
+        "{}: a format changed. Until the first tagged release: run with ROTARY_BLESS=1 and commit \
+         the file with the change. From then on: append a variant.",
+        path.display()
+    );
+}
