@@ -90,6 +90,23 @@ pub(crate) struct LogTimes {
     pub(crate) heartbeat_ms: u64,
     pub(crate) election_min_ms: u64,
     pub(crate) election_max_ms: u64,
+    pub(crate) engine: LogEngine,
+    pub(crate) threads: usize,
+    pub(crate) snapshot_bytes_min: u64,
+    pub(crate) snapshot_entries_kept: u64,
+    pub(crate) snapshot_bytes_per_second: u64,
+    pub(crate) free_bytes_min: u64,
+    pub(crate) reserve_bytes: u64,
+}
+
+/// What keeps the log on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogEngine {
+    /// Segments of our own.
+    Segments,
+    /// An LSM tree, kept to fall back on.
+    Fjall,
 }
 
 /// How sessions are kept.
@@ -157,7 +174,18 @@ impl Default for Auth {
 
 impl Default for LogTimes {
     fn default() -> Self {
-        Self { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600 }
+        Self {
+            heartbeat_ms: 100,
+            election_min_ms: 300,
+            election_max_ms: 600,
+            engine: LogEngine::Segments,
+            threads: 1,
+            snapshot_bytes_min: 32 * 1024 * 1024,
+            snapshot_entries_kept: 10_000,
+            snapshot_bytes_per_second: 64 * 1024 * 1024,
+            free_bytes_min: 256 * 1024 * 1024,
+            reserve_bytes: 16 * 1024 * 1024,
+        }
     }
 }
 
@@ -254,6 +282,15 @@ impl Config {
         }
         if self.cluster.shards == 0 || self.cluster.shards > 1_024 {
             return wrong(format!("cluster.shards is {}; 1 to 1024", self.cluster.shards));
+        }
+        if !(1..=64).contains(&self.log.threads) {
+            return wrong(format!("log.threads is {}; 1 to 64", self.log.threads));
+        }
+        if self.log.snapshot_bytes_min < 1024 || self.log.snapshot_bytes_per_second < 64 * 1024 {
+            return wrong(
+                "log.snapshot_bytes_min is at least 1024, log.snapshot_bytes_per_second 65536"
+                    .to_owned(),
+            );
         }
         if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
             let ms = self.session.heartbeat_ms;

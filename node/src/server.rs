@@ -10,6 +10,7 @@ mod error;
 mod handler;
 mod log_spine;
 mod running;
+mod threads;
 
 pub(crate) use error::StartError;
 
@@ -18,14 +19,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rotary_log::LogStores;
 use rotary_proto::{GatewayId, NodeId};
-use rotary_storage::{DataDir, Fatal, FjallLog, FjallLogOptions, Journal, JournalOptions};
+use rotary_storage::{
+    DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions, LogStore,
+    Notes, SegmentLog, SegmentLogOptions, Snapshots,
+};
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{Config, LogEngine};
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::server::handler::NodeHandler;
+use crate::server::threads::SpineThreads;
 use crate::telemetry;
 
 /// What `rotary server` is told beside its configuration.
@@ -46,7 +52,8 @@ struct Ground {
     listener: TcpListener,
     transport: Arc<Transport>,
     handler: Arc<NodeHandler>,
-    store: Arc<FjallLog>,
+    stores: LogStores,
+    threads: SpineThreads,
     journal: Arc<Journal>,
     tokens: Tokens,
     _data: DataDir,
@@ -90,12 +97,15 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let peers = config.cluster.peers.iter().map(|peer| (NodeId(peer.id), peer.peer)).collect();
     let listen = config.listen.peer;
     let transport = TransportConfig { node, listen, peers, certificates };
-    let transport = Transport::start(transport, handler.clone())
-        .map_err(|source| StartError::Peer { address: listen, source })?;
+    let threads = SpineThreads::start(config.log.threads).map_err(StartError::Io)?;
+    let transport = {
+        // The transport's tasks live where they are spawned.
+        let _there = threads.handles()[0].enter();
+        Transport::start(transport, handler.clone())
+            .map_err(|source| StartError::Peer { address: listen, source })?
+    };
     let fatal = Fatal::exit();
-    let store = FjallLogOptions { fatal: fatal.clone(), ..FjallLogOptions::default() };
-    let store = FjallLog::open(&data.log_path(), store)
-        .map_err(|source| StartError::Store { path: data.log_path(), source })?;
+    let stores = stores(config, &data, fatal.clone())?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
     let journal = Journal::open(&data.journal_path(), journal)?;
     Ok(Ground {
@@ -103,11 +113,39 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         listener,
         transport: Arc::new(transport),
         handler,
-        store: Arc::new(store),
+        stores,
+        threads,
         journal: Arc::new(journal),
         tokens: Tokens::new(secret.trim_ascii()),
         _data: data,
     })
+}
+
+/// Opens what the shards keep on disk.
+fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, StartError> {
+    let path = data.log_path();
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk);
+    let log: Arc<dyn LogStore> = match config.log.engine {
+        LogEngine::Segments => {
+            let options = SegmentLogOptions {
+                log_id: data.identity().log_id(),
+                free_bytes_min: config.log.free_bytes_min,
+                reserve_bytes: config.log.reserve_bytes,
+                fatal,
+                ..SegmentLogOptions::default()
+            };
+            Arc::new(SegmentLog::open(disk.clone(), path, options)?)
+        }
+        LogEngine::Fjall => {
+            let options = FjallLogOptions { fatal, ..FjallLogOptions::default() };
+            let opened = FjallLog::open(&path, options);
+            Arc::new(opened.map_err(|source| StartError::Store { path, source })?)
+        }
+    };
+    let notes = Notes::open(disk.clone(), &data.notes_path())
+        .map_err(|source| StartError::Store { path: data.notes_path(), source })?;
+    let snapshots = Snapshots::open(disk, &data.snapshots_path())?;
+    Ok(LogStores { log, snapshots, notes })
 }
 
 fn certificates(config: &Config) -> Result<Certificates, StartError> {

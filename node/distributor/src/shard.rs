@@ -152,7 +152,7 @@ impl Shard {
                 answer(Ok(Done::Ok), 0, index)
             }
             ShardCommand::RaiseVersion { version } => {
-                self.logic_version = self.logic_version.max(version);
+                self.raise_version(version);
                 answer(Ok(Done::Stored { version: self.logic_version }), 0, index)
             }
         };
@@ -164,6 +164,49 @@ impl Shard {
     pub fn refuse_malformed(&mut self, index: u64, stamp: Stamp) -> Applied {
         self.last = stamp.after(self.last);
         Applied { answer: answer(Err(Refusal::Malformed), 0, index), events: Vec::new() }
+    }
+
+    /// Applies an entry that made this logic panic: it is not carried out, and the sites that it
+    /// would have touched are frozen. They refuse every command until the logic version is raised;
+    /// the other sites go on.
+    pub fn refuse_poisoned(
+        &mut self,
+        index: u64,
+        stamp: Stamp,
+        command: Option<&ShardCommand>,
+    ) -> Applied {
+        self.last = stamp.after(self.last);
+        let touched: Vec<SiteId> = match command {
+            Some(ShardCommand::Site(envelope)) => vec![envelope.site],
+            Some(ShardCommand::Tick) => {
+                let due = self.due.iter().take_while(|(at, _)| *at <= self.last);
+                due.map(|(_, id)| *id).collect()
+            }
+            _ => Vec::new(),
+        };
+        for id in touched {
+            if let Some(site) = self.sites.get_mut(&id) {
+                site.frozen = true;
+                self.note_due(id);
+            }
+        }
+        Applied { answer: answer(Err(Refusal::SiteFrozen), 0, index), events: Vec::new() }
+    }
+
+    /// Raises the logic version, which lets frozen sites go on.
+    fn raise_version(&mut self, version: u32) {
+        if version <= self.logic_version {
+            return;
+        }
+        self.logic_version = version;
+        let frozen = self.sites.values_mut().filter(|site| site.frozen);
+        let lifted: Vec<SiteId> = frozen
+            .map(|site| {
+                site.frozen = false;
+                site.id
+            })
+            .collect();
+        lifted.into_iter().for_each(|id| self.note_due(id));
     }
 
     /// A digest of everything that later entries can depend on. Equal on every replica at equal

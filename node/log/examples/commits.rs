@@ -62,8 +62,8 @@ impl Machine for Idle {
 struct Nothing;
 
 impl Frozen for Nothing {
-    fn next_chunk(&mut self) -> Option<Vec<u8>> {
-        None
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(std::iter::empty())
     }
 }
 

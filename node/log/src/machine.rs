@@ -63,6 +63,6 @@ pub type Chunks<'a> = dyn Iterator<Item = io::Result<Vec<u8>>> + 'a;
 
 /// A state that stands still, on its way into a snapshot.
 pub trait Frozen: Send {
-    /// The next piece, of 1 byte to 1 MiB; `None` after the last. It may take its time.
-    fn next_chunk(&mut self) -> Option<Vec<u8>>;
+    /// The pieces in order, of 1 byte to 1 MiB each. They may take their time.
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_>;
 }

@@ -118,24 +118,17 @@ impl Drop for Builder {
 impl Builder {
     async fn write(&mut self) -> io::Result<SnapshotReader> {
         let frozen = self.frozen.get_mut().expect("no code panics while it holds this lock");
-        let mut frozen = frozen.take().ok_or_else(|| io::Error::other("built before"))?;
+        let frozen = frozen.take().ok_or_else(|| io::Error::other("built before"))?;
         let mut writer = self.store.begin(&self.meta)?;
-        loop {
-            let step = move || {
-                let Some(chunk) = frozen.next_chunk() else { return Ok((frozen, writer, false)) };
+        let write = move || {
+            for chunk in frozen.chunks() {
                 writer.append(&chunk).map_err(failed)?;
-                Ok::<_, io::Error>((frozen, writer, true))
-            };
-            let more;
-            (frozen, writer, more) = self.store.blocking.run(step).await?;
-            if !more {
-                break;
             }
-        }
-        // What was held against later entries is let go before the long wait.
-        drop(frozen);
-        let finish = move || writer.finish().map_err(failed);
-        let finished = self.store.blocking.run(finish).await?;
+            // What was held against later entries is let go before the long wait.
+            drop(frozen);
+            writer.finish().map_err(failed)
+        };
+        let finished = self.store.blocking.run(write).await?;
         let index = finished.id().index;
         while self.shared.recorded() < index {
             tokio::time::sleep(RECORDED_POLL).await;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rotary_directory::DirectoryEntry;
-use rotary_log::Machine;
+use rotary_directory::{DirectoryEntry, Restore};
+use rotary_log::{Chunks, Frozen, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{Stamp, Wall};
 
+use crate::machine::site::fold;
 use crate::replica::{DIRECTORY, Replica};
 
 /// Applies the log of shard 0.
@@ -53,5 +54,39 @@ impl Machine for DirectoryMachine {
 
     fn last_stamp(&self) -> Stamp {
         self.replica.directory().last_stamp()
+    }
+
+    fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, _payload: &[u8]) -> Vec<u8> {
+        tracing::error!(index, "a poisoned directory entry is refused");
+        let applied = self.replica.directory_mut().refuse_malformed(index, stamp);
+        codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
+    }
+
+    fn digest(&self) -> u64 {
+        fold(self.replica.directory().digest())
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        Box::new(FrozenDirectory(self.replica.directory().freeze()))
+    }
+
+    fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
+        let mut restore = Restore::new();
+        for chunk in chunks {
+            let chunk = chunk.map_err(|error| error.to_string())?;
+            restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
+        }
+        *self.replica.directory_mut() = restore.finish().map_err(|error| error.to_string())?;
+        self.applied(index);
+        Ok(())
+    }
+}
+
+/// The directory on its way into a snapshot.
+struct FrozenDirectory(rotary_directory::Frozen);
+
+impl Frozen for FrozenDirectory {
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.0.chunks())
     }
 }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use metrics::{Counter, counter};
-use rotary_distributor::Applied;
-use rotary_log::Machine;
+use rotary_distributor::{Applied, Restore};
+use rotary_log::{Chunks, Frozen, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, ShardCommand, ShardId, Stamp, Wall};
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalRecord};
@@ -87,6 +87,13 @@ impl Machine for SiteMachine {
         self.replica.note_applied(self.shard.id, through);
     }
 
+    fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
+        let command = codec::decode::<ShardCommand>(payload, Limit::Entry).ok();
+        let applied = self.shard.write().refuse_poisoned(index, stamp, command.as_ref());
+        tracing::error!(shard = %self.shard.id, index, "a poisoned entry freezes its site");
+        codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
+    }
+
     fn next_deadline(&self) -> Option<Stamp> {
         self.shard.read().next_deadline()
     }
@@ -98,4 +105,42 @@ impl Machine for SiteMachine {
     fn last_stamp(&self) -> Stamp {
         self.shard.read().last_stamp()
     }
+
+    fn digest(&self) -> u64 {
+        fold(self.shard.read().digest())
+    }
+
+    fn recorded(&self) -> u64 {
+        self.replica.journal().durable_index(self.shard.id.0)
+    }
+
+    fn freeze(&mut self) -> Box<dyn Frozen> {
+        Box::new(FrozenShard(self.shard.write().freeze()))
+    }
+
+    fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
+        let mut restore = Restore::new(self.shard.id);
+        for chunk in chunks {
+            let chunk = chunk.map_err(|error| error.to_string())?;
+            restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
+        }
+        let shard = restore.finish().map_err(|error| error.to_string())?;
+        *self.shard.write() = shard;
+        self.applied(index);
+        Ok(())
+    }
+}
+
+/// A shard's state on its way into a snapshot.
+struct FrozenShard(rotary_distributor::Frozen);
+
+impl Frozen for FrozenShard {
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.0.chunks())
+    }
+}
+
+/// Half the digest is enough to tell states apart.
+pub(crate) fn fold(digest: u128) -> u64 {
+    (digest ^ (digest >> 64)) as u64
 }

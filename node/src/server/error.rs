@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rotary_log::LogError;
-use rotary_storage::{DataDirError, JournalError};
+use rotary_storage::{DataDirError, JournalError, SegmentLogError, SnapshotError};
 use rotary_transport::{BindError, CertificateError};
 
 use crate::cli::exit;
@@ -53,6 +53,12 @@ pub(crate) enum StartError {
     /// The log cannot be opened.
     #[error("the log in {path} cannot be opened: {source}")]
     Store { path: PathBuf, source: io::Error },
+    /// The log's segments cannot be opened.
+    #[error(transparent)]
+    Segments(#[from] SegmentLogError),
+    /// Snapshots cannot be opened.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rotary_log::{Log, SERVICE_PROPOSE, SERVICE_RAFT};
+use rotary_log::{
+    Log, SERVICE_DIGEST, SERVICE_PROPOSE, SERVICE_RAFT, SERVICE_SNAPSHOT, SERVICE_TAIL,
+};
 use rotary_proto::NodeId;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::wire::Lane;
@@ -59,13 +61,15 @@ impl Handler for NodeHandler {
         let starting = || Err("this node is starting".to_owned());
         let log = self.log.get().cloned();
         match service {
-            SERVICE_RAFT | SERVICE_PROPOSE => async move {
-                match log {
-                    Some(log) => log.handle(service, payload).await,
-                    None => starting(),
+            SERVICE_RAFT | SERVICE_PROPOSE | SERVICE_SNAPSHOT | SERVICE_DIGEST | SERVICE_TAIL => {
+                async move {
+                    match log {
+                        Some(log) => log.handle(service, payload).await,
+                        None => starting(),
+                    }
                 }
+                .boxed()
             }
-            .boxed(),
             SERVICE_BEAT => {
                 let beat = match (log, self.freshness.get()) {
                     (Some(log), Some(freshness)) => answer_beat(&log, freshness),

@@ -23,6 +23,7 @@ use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::replica::{DIRECTORY, Replica};
 use crate::server::log_spine::LogSpine;
+use crate::server::threads::SpineThreads;
 use crate::server::{Ground, StartError};
 
 /// Pause between attempts to found the cluster.
@@ -35,6 +36,7 @@ pub(crate) struct Running {
     transport: Arc<Transport>,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
+    _threads: SpineThreads,
     _data: rotary_storage::DataDir,
 }
 
@@ -53,7 +55,11 @@ pub(crate) async fn start(
     let mut log = LogConfig::new(ground.node, members.iter().copied());
     (log.heartbeat_ms, log.election_min_ms, log.election_max_ms) =
         (config.log.heartbeat_ms, config.log.election_min_ms, config.log.election_max_ms);
-    let log = Log::start(log, ground.store, ground.transport.clone(), machines).await?;
+    log.snapshot_bytes_min = config.log.snapshot_bytes_min;
+    log.snapshot_entries_kept = config.log.snapshot_entries_kept;
+    log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
+    log.runtimes = ground.threads.handles().to_vec();
+    let log = Log::start(log, ground.stores, ground.transport.clone(), machines).await?;
     let log = Arc::new(log);
     ground.handler.set_log(log.clone());
     for shard in log.shards() {
@@ -79,8 +85,8 @@ pub(crate) async fn start(
     tokio::spawn(found(doors.clone(), config.cluster.shards));
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
-    let (transport, _data) = (ground.transport, ground._data);
-    Ok(Running { doors, log, transport, registry, closing, _data })
+    let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
+    Ok(Running { doors, log, transport, registry, closing, _threads, _data })
 }
 
 fn peers(config: &Config) -> Vec<Peer> {

@@ -26,6 +26,16 @@ pub struct Identity {
     pub node: u64,
     /// The format version of the directory.
     pub format: u32,
+    /// What the node's log is recognised by, in hexadecimal; unlike any other node's.
+    #[serde(default)]
+    pub log: String,
+}
+
+impl Identity {
+    /// What the node's log is recognised by; 0 in a directory that was made without it.
+    pub fn log_id(&self) -> u128 {
+        u128::from_str_radix(&self.log, 16).unwrap_or(0)
+    }
 }
 
 /// Why a data directory cannot be used, and how to mend it.
@@ -126,7 +136,10 @@ impl DataDir {
             }
             Err(error) => return Err(error),
         }
-        let identity = Identity { cluster: cluster.to_owned(), node, format: FORMAT };
+        let log = random_id()
+            .map_err(|source| DataDirError::NotWritable { path: path.to_owned(), source })?;
+        let log = format!("{log:032x}");
+        let identity = Identity { cluster: cluster.to_owned(), node, format: FORMAT, log };
         write_identity(path, &identity)
             .map_err(|source| DataDirError::NotWritable { path: path.to_owned(), source })?;
         Ok(identity)
@@ -174,10 +187,27 @@ impl DataDir {
         self.path.join("log")
     }
 
+    /// Where the snapshots of all shards are.
+    pub fn snapshots_path(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    /// Where what the next start must know is.
+    pub fn notes_path(&self) -> PathBuf {
+        self.path.join("notes")
+    }
+
     /// Where the journals of all shards are.
     pub fn journal_path(&self) -> PathBuf {
         self.path.join("journal")
     }
+}
+
+/// A number that nobody else has.
+fn random_id() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
 }
 
 fn read_identity(path: &Path) -> Result<Identity, DataDirError> {

@@ -86,7 +86,7 @@ impl Machine for Recorder {
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
         let seen = self.seen();
-        Box::new(FrozenEntries(seen.entries.clone().into_iter(), seen.deadline))
+        Box::new(FrozenEntries(seen.entries.clone(), seen.deadline))
     }
 
     fn install(&mut self, _: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
@@ -106,12 +106,13 @@ impl Machine for Recorder {
 }
 
 /// An entry a chunk.
-struct FrozenEntries(std::vec::IntoIter<(u64, Stamp, Vec<u8>)>, Option<Stamp>);
+struct FrozenEntries(Vec<(u64, Stamp, Vec<u8>)>, Option<Stamp>);
 
 impl Frozen for FrozenEntries {
-    fn next_chunk(&mut self) -> Option<Vec<u8>> {
-        let (index, stamp, text) = self.0.next()?;
-        Some(codec::encode(&(index, stamp, self.1, text), Limit::Entry).expect("small"))
+    fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.0.iter().map(|(index, stamp, text)| {
+            codec::encode(&(index, stamp, self.1, text), Limit::Entry).expect("small")
+        }))
     }
 }
 
