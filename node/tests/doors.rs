@@ -270,7 +270,45 @@ async fn bad_frames_end_with_a_bye_by_name() {
     let expired = bye(&nodes, vec![brief]).await;
     assert_eq!(expired.0, "token-expired");
     taken_over(&nodes, start()).await;
+    results_at_resume(&nodes, start(), &site).await;
     assert!(nodes.stop(1).success());
+}
+
+/// A resume brings the first results of the commands that it names, and of no others.
+async fn results_at_resume(nodes: &Nodes, start: Message, site: &Value) {
+    let mut first = connect(nodes).await;
+    first.send(start).await.expect("writable");
+    let welcome = frame(&mut first).await;
+    assert_eq!(welcome["results"], json!([]));
+    let snapshot = frame(&mut first).await;
+    let mut results = Vec::new();
+    for number in 1..=3 {
+        let unknown =
+            format!("cv_{}.{number:032x}", site.as_str().expect("a text")[3..].to_owned());
+        let command = json!({"close": {"conversation": unknown}});
+        let command = json!({"type": "cmd", "site": site, "number": number, "command": command});
+        first.send(Message::text(command.to_string())).await.expect("writable");
+        let result = loop {
+            let frame = frame(&mut first).await;
+            if frame["type"] == "result" {
+                break frame;
+            }
+        };
+        assert_eq!(result["repeated"], false, "{result}");
+        results.push(result);
+    }
+    let named: Vec<Value> =
+        [2, 3, 4].map(|number| json!({"site": site, "number": number})).to_vec();
+    let resume = json!({"type": "resume", "resume_token": welcome["resume_token"], "seq": 0,
+        "cursors": [snapshot["cursor"]], "unacknowledged": named});
+    let mut second = connect(nodes).await;
+    second.send(Message::text(resume.to_string())).await.expect("writable");
+    let again = frame(&mut second).await;
+    for result in &mut results {
+        result.as_object_mut().expect("an object").remove("type");
+        result["repeated"] = json!(true);
+    }
+    assert_eq!(again["results"], json!(results[1..]), "{again}");
 }
 
 /// A session that is resumed on another socket leaves the first; one that said good-bye is over.
