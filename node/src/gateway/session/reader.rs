@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::{Peekable, SplitStream};
 use rotary_proto::ConversationId;
 use rotary_proto::command::Subject;
-use rotary_proto::frame::{ClientFrame, ServerFrame, Signal};
+use rotary_proto::frame::{ClientFrame, PROTOCOL, ServerFrame, Signal};
 use rotary_proto::limits::SESSION_FRAME_BYTES_MAX;
 use rotary_proto::query::Stage;
 use tokio::sync::mpsc;
@@ -71,7 +71,8 @@ fn broken(error: &axum::Error) -> End {
 fn parse(text: &str) -> Result<ClientFrame, End> {
     let sized = ClientFrame::check_size(text.len());
     sized.map_err(|error| End::never("too-large", error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| End::never("malformed", error.to_string()))
+    serde_json::from_str(text)
+        .map_err(|error| End::never("malformed", format!("not a frame of {PROTOCOL}: {error}")))
 }
 
 /// Deals with frames until the socket ends.
