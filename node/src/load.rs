@@ -30,7 +30,6 @@ mod readback;
 mod recorder;
 mod run;
 mod tally;
-mod trace;
 mod verify;
 mod world;
 

@@ -22,10 +22,8 @@ impl fmt::Display for Took {
         let Self { made, healthy, all } = self;
         let [all_s, made_s, nodes_s, agents_s] =
             [*all, *made, *healthy - *made, *all - *healthy].map(|time| time.as_secs_f64());
-        write!(
-            f,
-            "healthy in {all_s:.1} s (folders {made_s:.1}, nodes {nodes_s:.1}, agents {agents_s:.1})"
-        )
+        write!(f, "healthy in {all_s:.1} s ")?;
+        write!(f, "(folders {made_s:.1}, nodes {nodes_s:.1}, agents {agents_s:.1})")
     }
 }
 
