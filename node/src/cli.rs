@@ -196,7 +196,17 @@ fn judged(kept: anyhow::Result<bool>) -> u8 {
     match kept {
         Ok(true) => exit::OK,
         Ok(false) => exit::UNHEALTHY,
-        Err(error) => fail(exit::ERROR, &format!("{error:#}")),
+        Err(error) => fail(judged_code(&error), &format!("{error:#}")),
+    }
+}
+
+fn judged_code(error: &anyhow::Error) -> u8 {
+    if error.is::<demo::PortTaken>() || error.is::<demo::FolderTaken>() {
+        exit::CONFLICT
+    } else if error.is::<demo::Unverified>() {
+        exit::UNKNOWN
+    } else {
+        exit::ERROR
     }
 }
 

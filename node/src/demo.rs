@@ -14,21 +14,28 @@ mod args;
 mod banner;
 mod cluster;
 mod interactive;
+mod interrupt;
 mod keys;
 mod kills;
+mod ports;
 mod script;
+mod unverified;
 mod view;
 
 pub(crate) use args::DemoArgs;
+pub(crate) use ports::PortTaken;
+pub(crate) use unverified::Unverified;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::load::{self, Finished, Load};
-use args::Script;
-use cluster::Cluster;
+use crate::load::{self, Finished, Load, Tally};
+use banner::Took;
+use cluster::{Cluster, NODES};
+use interrupt::interrupted;
 use kills::Kill;
 
 /// How long three fresh nodes may take to serve.
@@ -40,6 +47,7 @@ const START: Duration = Duration::from_secs(60);
 /// What kept the cluster from starting, or the load from being judged.
 pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
     load::show_log();
+    ports::expect_free(args.port_base, NODES)?;
     let folder = Folder::make(&args)?;
     let ran = run(&args, &folder).await;
     folder.leave(matches!(ran, Ok(true)), args.keep);
@@ -48,19 +56,34 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
 
 /// Runs in a folder of its own.
 async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
-    let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
-    cluster.start_all().await?;
-    let took = cluster.wait_ready(START).await?;
-    let traffic = prepare(args, folder, &cluster).await?;
-    banner::print(&cluster, args, took);
+    let (mut cluster, traffic) = tokio::select! {
+        begun = begin(args, folder) => begun?,
+        () = interrupted() => return Err(Unverified::of("the start", &Tally::default()).into()),
+    };
+    let tally = traffic.tally();
     let ran = match args.script {
         None => interactive::run(args, &mut cluster, traffic).await,
-        Some(Script::KillLeader) => script::kill_leader(args, &mut cluster, traffic).await,
-        Some(Script::BankDay) => script::bank_day(args, &mut cluster, traffic).await,
+        Some(which) => tokio::select! {
+            ran = script::run(which, args, &mut cluster, traffic) => ran,
+            () = interrupted() => Err(Unverified::of("the script", &tally).into()),
+        },
     };
     cluster.stop().await;
     let (finished, kills) = ran?;
     Ok(conclude(args, &finished, &kills))
+}
+
+/// Everything up to the banner.
+async fn begin(args: &DemoArgs, folder: &Folder) -> anyhow::Result<(Cluster, Load)> {
+    let begun = Instant::now();
+    let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
+    let made = begun.elapsed();
+    cluster.start_all().await?;
+    cluster.wait_ready(START).await?;
+    let healthy = begun.elapsed();
+    let traffic = prepare(args, folder, &cluster).await?;
+    banner::print(&cluster, args, Took { made, healthy, all: begun.elapsed() });
+    Ok((cluster, traffic))
 }
 
 async fn prepare(args: &DemoArgs, folder: &Folder, cluster: &Cluster) -> anyhow::Result<Load> {
@@ -92,6 +115,13 @@ fn conclude(args: &DemoArgs, finished: &Finished, kills: &[Kill]) -> bool {
     finished.verdict.passes() && enough && !slow
 }
 
+/// There is something where the demo was to live.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} is there already, perhaps left by an earlier demo: remove it, or choose another --folder"
+)]
+pub(crate) struct FolderTaken(PathBuf);
+
 /// Where the cluster lives.
 struct Folder {
     path: PathBuf,
@@ -103,8 +133,11 @@ impl Folder {
             Some(folder) => folder.clone(),
             None => std::env::temp_dir().join(format!("rotary-demo-{}", std::process::id())),
         };
-        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Self { path })
+        match std::fs::create_dir(&path) {
+            Ok(()) => Ok(Self { path }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(FolderTaken(path).into()),
+            Err(error) => Err(error).with_context(|| format!("making {}", path.display())),
+        }
     }
 
     /// Removes it, unless somebody wants to look: after `--keep`, or after a failure.

@@ -30,13 +30,13 @@ mod readback;
 mod recorder;
 mod run;
 mod tally;
-mod trace;
 mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
+pub(crate) use ledger::Verdict;
 pub(crate) use run::{Finished, Load};
-pub(crate) use tally::Tally;
+pub(crate) use tally::{Tally, WatchNumber};
 pub(crate) use verify::{Verifier, verify};
 
 /// Lets warnings and errors of this process be seen: on standard error, `RUST_LOG` says which.

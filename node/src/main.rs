@@ -10,12 +10,13 @@
 //! concerns.
 //! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
 //! the command line. Beside them, and through the public doors only, [`load`] and [`demo`] put a
-//! cluster to work and judge it.
+//! cluster to work and judge it; [`bank`] is the day that they replay.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.
 
 mod actor;
+mod bank;
 mod cli;
 mod cluster;
 mod config;

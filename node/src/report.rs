@@ -17,7 +17,7 @@
 //! * max waiting: the most that waited at once during the half hour.
 
 mod figures;
-mod picture;
+pub(crate) mod picture;
 mod source;
 mod table;
 

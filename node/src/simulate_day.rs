@@ -33,15 +33,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
+use crate::bank::{self, Mix};
 use crate::report::Report;
 use calibration::{LOADS, Trial};
 use floor::Floor;
-use workload::{Customer, Day, HandleTimes, Laws, Mix, micros};
+use workload::{Customer, Day, HandleTimes, Laws, micros};
 
-/// The arrivals that come with the binary; `node/data/README.md` names their source.
-const ARRIVALS: &str = include_str!("../data/bank-arrivals-2003.csv");
-/// The handle times that come with the binary.
-const HANDLE_TIMES: &str = include_str!("../data/bank-handle-times.csv");
 /// The service level that the agents are enough for, where no number is given.
 const TARGET: f64 = 0.8;
 
@@ -158,13 +155,8 @@ fn simulate(args: &SimulateDayArgs) -> anyhow::Result<()> {
 
 /// The day and everybody who comes.
 fn read(args: &SimulateDayArgs) -> anyhow::Result<(Day, Vec<Customer>)> {
-    let text = |path: &Option<PathBuf>, own: &str| match path {
-        Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
-        None => Ok(own.to_owned()),
-    };
-    let day = workload::read_day(&text(&args.arrivals, ARRIVALS)?, &args.day)?;
-    let handle = workload::read_handle_times(&text(&args.handle_times, HANDLE_TIMES)?)?;
-    let handle = HandleTimes::Measured(handle);
+    let day = Day::of(&bank::arrivals(args.arrivals.as_deref(), &args.day)?);
+    let handle = HandleTimes::Measured(bank::handle_times(args.handle_times.as_deref())?);
     let laws = Laws { sites: args.sites, mix: args.mix, patience_s: args.patience_mean, handle };
     let customers = workload::customers(&day.intervals, &laws, args.seed);
     Ok((day, customers))

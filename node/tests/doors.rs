@@ -73,6 +73,7 @@ async fn bad_http_is_refused_by_name() {
     routes(&nodes).await;
     keys(&nodes).await;
     tenants(&nodes).await;
+    duplicates(&nodes).await;
     assert!(nodes.stop(1).success());
 }
 
@@ -101,18 +102,34 @@ async fn bodies(nodes: &Nodes) {
          \r\ncontent-length: 2"
     );
     assert_eq!(send(nodes, &plain, b"{}").await.code(), "unsupported-media-type");
+    let broken = post(nodes, "/v1/tenants", &token, "", b"{\"name").await;
+    assert!(broken.body.contains("the body is not the JSON that belongs here"), "{}", broken.body);
+    truncated(nodes).await;
     let named = post(nodes, "/v1/tenants", &token, "", b"{\"name\":7}").await;
     assert!(named.body.contains("name: invalid type"), "{}", named.body);
+}
+
+/// A body that ends before its announced length.
+async fn truncated(nodes: &Nodes) {
+    let mut socket = TcpStream::connect(nodes.gateways[0].authority()).await.expect("it listens");
+    let request = format!(
+        "POST /v1/tenants HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: 50\r\n\r\n{{\"name\":",
+        nodes.token
+    );
+    socket.write_all(request.as_bytes()).await.expect("writable");
+    socket.shutdown().await.expect("open");
+    let mut bytes = Vec::new();
+    let _ = socket.read_to_end(&mut bytes).await;
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("the body broke off"), "{text}");
 }
 
 async fn tokens(nodes: &Nodes) {
     let none = send(nodes, "GET /v1/tenants HTTP/1.1", b"").await;
     assert_eq!((none.status, none.code().as_str()), (401, "token-missing"));
     assert_eq!(get(nodes, "/v1/tenants", "abc").await.code(), "token-malformed");
-    let (claims, signature) = nodes.token.rsplit_once('.').expect("three parts");
-    let other = if signature.starts_with('A') { "B" } else { "A" };
-    let forged = format!("{claims}.{other}{}", &signature[1..]);
-    assert_eq!(get(nodes, "/v1/tenants", &forged).await.code(), "token-forged");
+    assert_eq!(get(nodes, "/v1/tenants", &forged(&nodes.token)).await.code(), "token-forged");
     let basic = send(nodes, "GET /v1/tenants HTTP/1.1\r\nauthorization: Basic eDp5", b"").await;
     assert_eq!(basic.code(), "token-malformed");
     let body = json!({"role": "administrator", "ttl_s": 1});
@@ -123,6 +140,13 @@ async fn tokens(nodes: &Nodes) {
         (answer.status != 200).then(|| assert_eq!(answer.code(), "token-expired"))
     })
     .await;
+}
+
+/// A token with another signature.
+fn forged(token: &str) -> String {
+    let (claims, signature) = token.rsplit_once('.').expect("three parts");
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    format!("{claims}.{other}{}", &signature[1..])
 }
 
 async fn routes(nodes: &Nodes) {
@@ -159,6 +183,24 @@ async fn keys(nodes: &Nodes) {
     assert!(!first.head.contains("rotary-repeated"), "{}", first.head);
     assert!(again.head.contains("rotary-repeated: true"), "{}", again.head);
     assert!(again.head.contains("rotary-position: sh_0:"), "{}", again.head);
+}
+
+/// An id that somebody chose is taken once, and a second time under another key refused by name.
+async fn duplicates(nodes: &Nodes) {
+    let api = nodes.admin(1);
+    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "green"})).await;
+    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "green"}});
+    let site = done(&api, Method::POST, "/v1/sites", body).await;
+    let site = site["site"].as_str().expect("a text").to_owned();
+    let plan = json!({"name": "sales"});
+    done(&api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), plan).await;
+    let conversation = format!("cv_{}.{:032x}", &site["st_".len()..], 1);
+    let body = json!({"conversation": conversation, "queue": "qu_1", "channel": "chat"});
+    let path = format!("/v1/sites/{site}/conversations");
+    let opened = done(&api, Method::POST, &path, body.clone()).await;
+    assert_eq!(opened["conversation"], json!(conversation));
+    let again = post(nodes, &path, &nodes.token, "", body.to_string().as_bytes()).await;
+    assert_eq!((again.status, again.code().as_str()), (409, "conversation-exists"));
 }
 
 async fn tenants(nodes: &Nodes) {
@@ -242,6 +284,9 @@ async fn bad_frames_end_with_a_bye_by_name() {
     let cmd = |command: Value| {
         text(json!({"type": "cmd", "site": site, "number": 1, "command": command}))
     };
+    let away = json!({"site": "st_99.1", "sequence": 1});
+    let ours = json!({"role": "administrator", "tenant": tenant["tenant"], "ttl_s": 600});
+    let ours = done(&api, Method::POST, "/v1/tokens", ours).await["token"].clone();
     let large = " ".repeat(rotary_proto::limits::SESSION_FRAME_BYTES_MAX + 1);
     let attach = json!({"detach": {"session": format!("se_{:032x}", 1), "gateway": "gw_1.1",
         "ended": true}});
@@ -251,7 +296,18 @@ async fn bad_frames_end_with_a_bye_by_name() {
         (vec![Message::binary(vec![1, 2])], never("malformed")),
         (vec![Message::text(large)], never("too-large")),
         (vec![text(json!({"type": "ping", "t": 1}))], never("protocol")),
+        (vec![Message::text("{\"type\":\"sta")], never("malformed")),
+        (vec![text(json!({"type": "start", "token": token, "more": 1}))], never("malformed")),
         (vec![text(json!({"type": "start", "token": "x"}))], never("token-malformed")),
+        (vec![text(json!({"type": "start", "token": forged(&token)}))], never("token-forged")),
+        (
+            vec![text(json!({"type": "start", "token": token, "cursors": [away]}))],
+            never("site-unknown"),
+        ),
+        (
+            vec![text(json!({"type": "start", "token": ours, "cursors": [away]}))],
+            never("other-tenant"),
+        ),
         (vec![start(), start()], never("protocol")),
         (vec![start(), text(json!({"type": "ack", "seq": 1, "more": 1}))], never("malformed")),
         (vec![start(), cmd(attach)], never("protocol")),
@@ -270,7 +326,45 @@ async fn bad_frames_end_with_a_bye_by_name() {
     let expired = bye(&nodes, vec![brief]).await;
     assert_eq!(expired.0, "token-expired");
     taken_over(&nodes, start()).await;
+    results_at_resume(&nodes, start(), &site).await;
     assert!(nodes.stop(1).success());
+}
+
+/// A resume brings the first results of the commands that it names, and of no others.
+async fn results_at_resume(nodes: &Nodes, start: Message, site: &Value) {
+    let mut first = connect(nodes).await;
+    first.send(start).await.expect("writable");
+    let welcome = frame(&mut first).await;
+    assert_eq!(welcome["results"], json!([]));
+    let snapshot = frame(&mut first).await;
+    let mut results = Vec::new();
+    for number in 1..=3 {
+        let unknown =
+            format!("cv_{}.{number:032x}", site.as_str().expect("a text")[3..].to_owned());
+        let command = json!({"close": {"conversation": unknown}});
+        let command = json!({"type": "cmd", "site": site, "number": number, "command": command});
+        first.send(Message::text(command.to_string())).await.expect("writable");
+        let result = loop {
+            let frame = frame(&mut first).await;
+            if frame["type"] == "result" {
+                break frame;
+            }
+        };
+        assert_eq!(result["repeated"], false, "{result}");
+        results.push(result);
+    }
+    let named: Vec<Value> =
+        [2, 3, 4].map(|number| json!({"site": site, "number": number})).to_vec();
+    let resume = json!({"type": "resume", "resume_token": welcome["resume_token"], "seq": 0,
+        "cursors": [snapshot["cursor"]], "unacknowledged": named});
+    let mut second = connect(nodes).await;
+    second.send(Message::text(resume.to_string())).await.expect("writable");
+    let again = frame(&mut second).await;
+    for result in &mut results {
+        result.as_object_mut().expect("an object").remove("type");
+        result["repeated"] = json!(true);
+    }
+    assert_eq!(again["results"], json!(results[1..]), "{again}");
 }
 
 /// A session that is resumed on another socket leaves the first; one that said good-bye is over.

@@ -389,9 +389,9 @@ pub enum Author {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// The customer left before an agent served them.
+    /// The customer left, or said good-bye, before an agent served them.
     Abandoned,
-    /// The customer ended it.
+    /// The customer ended it, or said good-bye.
     Customer,
     /// The agent ended it.
     Agent,

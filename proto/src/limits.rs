@@ -139,6 +139,10 @@ pub const EFFECT_DEFAULT_MS: u64 = 60_000;
 pub const FEED_HEARTBEAT_MS: u64 = 200;
 /// A reader that hears nothing for this long attaches elsewhere (wall milliseconds).
 pub const FEED_SILENCE_MS: u64 = 600;
+/// How long a gateway tries to attach a session before it says `behind` (wall milliseconds).
+pub const ATTACH_MS: u64 = 2_000;
+/// How long a client waits for a `welcome` before it tries another gateway (wall milliseconds).
+pub const WELCOME_MS: u64 = 3_000;
 /// A new owner starts no *once* effect sooner than this after a view change.
 pub const FENCE_MS: u64 = 1_500;
 
@@ -195,6 +199,7 @@ const _: () = assert!(
 const _: () = assert!(REQUEST_WINDOW_MS.is_multiple_of(FORGET_EVERY_MS), "whole steps");
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");
 const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is three lost beats");
+const _: () = assert!(ATTACH_MS < WELCOME_MS, "a gateway gives up before its client does");
 const _: () = assert!(OFFER_AFTER_LOSS_MS < AGENT_GRACE_DEFAULT_MS, "offers end before the grace");
 const _: () = assert!(TOMBSTONE_MS >= REQUEST_WINDOW_MS, "a retried open must meet its tombstone");
 const _: () = assert!(FENCE_MS < LEASE_MS, "effects are fenced before leases move");

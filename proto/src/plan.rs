@@ -100,7 +100,7 @@ pub struct QueuePlan {
     /// How long an agent has to accept an offer.
     #[serde(default = "defaults::offer")]
     pub offer_ms: u64,
-    /// How long an agent who declined an item is not offered it again.
+    /// How long an agent who declined an item, or gave it back, is not offered it again.
     #[serde(default = "defaults::decline_delay")]
     pub decline_delay_ms: u64,
     /// The longest wait, counted from entering the queue; then the item ends unserved.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rotary_proto::command::Subject;
 use rotary_proto::event::Cursor;
 use rotary_proto::frame::{CommandResult, EventFrame, Mode, Signal, SnapshotState};
+use rotary_proto::limits::WELCOME_MS;
 use rotary_proto::{Command, ConversationId, NodeId, SessionId, SiteId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -57,7 +58,7 @@ impl SessionConfig {
             ping: Duration::from_millis(300),
             silence: Duration::from_secs(1),
             connect: Duration::from_millis(500),
-            welcome: Duration::from_secs(3),
+            welcome: Duration::from_millis(WELCOME_MS),
         }
     }
 }

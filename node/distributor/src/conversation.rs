@@ -14,7 +14,7 @@
 //!
 //! Words and names are not here: hot state holds item ids and counts.
 
-use rotary_proto::event::OfferEnd;
+use rotary_proto::event::{EndReason, OfferEnd};
 use rotary_proto::ids::{AgentId, CustomerId, ItemId, OfferId, QueueId};
 use rotary_proto::limits;
 use rotary_proto::plan::RequiredSkill;
@@ -132,6 +132,14 @@ impl Conversation {
     /// Its place in line.
     pub(crate) const fn place(&self, unique: u128) -> Place {
         Place { urgency: Priority::MAX - self.priority.level(), since: self.since, unique }
+    }
+
+    /// Why it ends when its customer wants no more: who was not served yet gives up.
+    pub(crate) const fn ended_by_customer(&self) -> EndReason {
+        match self.stage {
+            Stage::Assigned { .. } => EndReason::Customer,
+            _ => EndReason::Abandoned,
+        }
     }
 
     /// Whether its assignment ends after a length, not after silence.

@@ -67,6 +67,15 @@ impl Turn<'_> {
         self.enter_line(unique, since, why);
     }
 
+    /// Keeps a conversation from an agent who did not want it, for as long as its queue says:
+    /// others come first, and an agent alone is asked again.
+    pub(crate) fn delay(&mut self, unique: u128, agent: AgentId) {
+        let queue = self.conversation(unique).queue;
+        let until = self.now.plus_ms(self.queue(queue).plan.decline_delay_ms);
+        self.conversation_mut(unique).decline(agent, until);
+        self.site.set_alarm_by(Due::Declines(unique), until);
+    }
+
     /// Ends the customer's part.
     pub(crate) fn end(&mut self, unique: u128, why: EndReason) {
         let stage = self.conversation(unique).stage;

@@ -15,6 +15,15 @@ use crate::session::{Session, SessionState};
 use crate::site::{Due, Work};
 use crate::turn::Turn;
 
+/// How a session came to be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// Its client said good-bye.
+    Said,
+    /// Its grace ran out.
+    Missed,
+}
+
 impl Turn<'_> {
     /// An agent that a caller has made sure of, to be changed in what matching does not index.
     pub(crate) fn agent_mut(&mut self, id: AgentId) -> &mut Agent {
@@ -158,8 +167,9 @@ impl Turn<'_> {
         }
     }
 
-    /// A session is over; its outcomes are kept for late retries.
-    pub(crate) fn end_session(&mut self, id: SessionId) {
+    /// A session is over, at its client's word or because it did not return; its outcomes are kept
+    /// for late retries.
+    pub(crate) fn end_session(&mut self, id: SessionId, farewell: Farewell) {
         let Some(session) = self.site.sessions.get(id) else { return };
         let (subject, gateway) = (session.subject, session.gateway);
         let until = self.now.plus_ms(limits::TOMBSTONE_MS);
@@ -171,7 +181,7 @@ impl Turn<'_> {
                 self.agent_mut(agent).sessions.retain(|other| *other != id);
                 self.refresh_link(agent);
             }
-            Subject::Customer(customer) => self.customer_session_over(customer, id),
+            Subject::Customer(customer) => self.customer_session_over(customer, id, farewell),
             Subject::Principal(_) => {}
         }
     }
@@ -199,7 +209,7 @@ impl Turn<'_> {
     }
 
     /// Ends the live chats of a customer whose last session is over.
-    fn customer_session_over(&mut self, customer: CustomerId, id: SessionId) {
+    fn customer_session_over(&mut self, customer: CustomerId, id: SessionId, how: Farewell) {
         let Some(known) = self.site.by_customer.get_mut(&customer) else { return };
         known.sessions.remove(&id);
         if !known.sessions.is_empty() {
@@ -213,7 +223,11 @@ impl Turn<'_> {
             let conversation = self.conversation(unique);
             let gone = matches!(conversation.stage, Stage::WrapUp { .. });
             if conversation.channel == rotary_proto::Channel::Chat && !gone {
-                self.end(unique, EndReason::CustomerLost);
+                let why = match how {
+                    Farewell::Said => conversation.ended_by_customer(),
+                    Farewell::Missed => EndReason::CustomerLost,
+                };
+                self.end(unique, why);
             }
         }
     }
@@ -272,7 +286,7 @@ impl Turn<'_> {
         }
         let declared = agent.declared;
         for session in agent.sessions.clone() {
-            self.end_session(session);
+            self.end_session(session, Farewell::Missed);
         }
         self.change_agent(id, |agent| agent.link = AgentLink::None);
         if declared != Declared::SignedOut {
@@ -289,7 +303,7 @@ impl Turn<'_> {
             Some(_) if matches!(session.state, SessionState::Ended { .. }) => {
                 self.site.sessions.take(id);
             }
-            Some(_) => self.end_session(id),
+            Some(_) => self.end_session(id, Farewell::Missed),
         }
     }
 

@@ -6,6 +6,7 @@ use rotary_proto::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId,
     SiteId, SkillId,
 };
+use rotary_proto::outcome::Answer;
 use rotary_proto::query::{
     AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
 };
@@ -111,6 +112,17 @@ impl Shard {
         let ids = known.into_iter().flat_map(|known| known.conversations.iter());
         ids.filter_map(|unique| self.conversation_view(ConversationId { site, unique: *unique }))
             .collect()
+    }
+
+    /// What the session's commands came to, in order of their numbers, as far as the client has
+    /// not acknowledged them: at most `SESSION_WINDOW_COMMANDS_MAX`.
+    pub fn session_answers(
+        &self,
+        site: SiteId,
+        session: SessionId,
+    ) -> impl Iterator<Item = (u64, &Answer)> {
+        let found = self.sites.get(&site).and_then(|site| site.sessions.get(session));
+        found.into_iter().flat_map(|session| session.window.answers())
     }
 
     /// A session, also for a while after it is over.

@@ -90,6 +90,11 @@ impl<T: Clone> SessionWindow<T> {
         }
     }
 
+    /// The outcomes that are kept, in order of their numbers.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.outcomes.iter().map(|(number, outcome)| (*number, outcome))
+    }
+
     /// How many outcomes are kept.
     pub(crate) fn len(&self) -> usize {
         self.outcomes.len()

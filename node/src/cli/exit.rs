@@ -14,5 +14,5 @@ pub(crate) const CONFLICT: u8 = 4;
 pub(crate) const AUTH: u8 = 5;
 /// The cluster is not as it should be.
 pub(crate) const UNHEALTHY: u8 = 10;
-/// It may have been done.
+/// It may have been done; or nobody looked whether it was.
 pub(crate) const UNKNOWN: u8 = 11;

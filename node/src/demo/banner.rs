@@ -1,24 +1,45 @@
 //! What one sees first: at most fifteen lines.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::args::DemoArgs;
 use super::cluster::Cluster;
 
+/// How long the start took.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Took {
+    /// Until the nodes' folders were made.
+    pub made: Duration,
+    /// Until every node was ready.
+    pub healthy: Duration,
+    /// Until every agent was signed in.
+    pub all: Duration,
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { made, healthy, all } = self;
+        let [all_s, made_s, nodes_s, agents_s] =
+            [*all, *made, *healthy - *made, *all - *healthy].map(|time| time.as_secs_f64());
+        write!(f, "healthy in {all_s:.1} s ")?;
+        write!(f, "(folders {made_s:.1}, nodes {nodes_s:.1}, agents {agents_s:.1})")
+    }
+}
+
 /// Prints where everything is, and what the keys do.
-pub(super) fn print(cluster: &Cluster, args: &DemoArgs, took: Duration) {
+pub(super) fn print(cluster: &Cluster, args: &DemoArgs, took: Took) {
     for line in lines(cluster, args, took) {
         println!("{line}");
     }
 }
 
-fn lines(cluster: &Cluster, args: &DemoArgs, took: Duration) -> Vec<String> {
+fn lines(cluster: &Cluster, args: &DemoArgs, took: Took) -> Vec<String> {
     let options = args.options();
     let mut lines = vec![format!(
-        "rotary {}  demo cluster in {}, ready in {:.1} s",
+        "rotary {}  demo cluster in {}, {took}",
         env!("CARGO_PKG_VERSION"),
         cluster.folder().display(),
-        took.as_secs_f64()
     )];
     for (node, gateway, pid) in cluster.nodes() {
         let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());

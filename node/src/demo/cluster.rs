@@ -14,7 +14,7 @@ use rotary_proto::NodeId;
 use tokio::process::{Child, Command};
 
 /// How many nodes a demo has.
-const NODES: u16 = 3;
+pub(super) const NODES: u16 = 3;
 
 /// One node.
 struct Node {

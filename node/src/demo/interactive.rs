@@ -1,30 +1,33 @@
 //! The demo for people: a status line, and keys.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rotary_proto::NodeId;
+use rotary_proto::{NodeId, SiteId};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::args::DemoArgs;
 use super::cluster::Cluster;
+use super::interrupt::interrupted;
 use super::keys::Keys;
-use super::kills::{self, Kill};
-use crate::load::{Finished, Load, Verifier};
+use super::kills::{Blow, Kill};
+use super::unverified::Unverified;
+use crate::load::{Finished, Load, Tally, Verdict, Verifier};
 
-/// Runs until somebody quits, or time is over.
+/// How often what is under way is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the dead may take to serve again once somebody quits.
+const READY: Duration = Duration::from_secs(60);
+
+/// Runs until somebody quits, or time is over, and then to the verdict.
 pub(super) async fn run(
     args: &DemoArgs,
     cluster: &mut Cluster,
     mut load: Load,
 ) -> anyhow::Result<(Finished, Vec<Kill>)> {
-    let mut desk = Desk {
-        sites: load.sites(),
-        verifier: load.verifier(),
-        tally: load.tally(),
-        begun: Instant::now(),
-        kills: Vec::new(),
-    };
+    let mut desk = Desk::new(&load);
     let stopper = load.stopper();
     let traffic = tokio::spawn(async move {
         let played = load.play(true).await;
@@ -33,24 +36,55 @@ pub(super) async fn run(
     let mut keys = Keys::listen();
     desk.watch(args, cluster, &mut keys, &stopper).await?;
     stopper.send_replace(true);
-    drop(keys);
-    println!("stopping: everybody finishes what they began");
-    cluster.start_all().await?;
-    cluster.wait_ready(Duration::from_secs(60)).await?;
-    let (load, played) = traffic.await?;
-    played?;
-    Ok((load.finish().await?, desk.kills))
+    desk.look(true).await;
+    println!("stopping: everybody finishes what they began; q again leaves without a verdict");
+    let conclusion = async {
+        cluster.start_all().await?;
+        cluster.wait_ready(READY).await?;
+        let (load, played) = traffic.await?;
+        played?;
+        load.finish().await
+    };
+    tokio::select! {
+        finished = conclusion => Ok((finished?, std::mem::take(&mut desk.kills))),
+        () = desk.wait_for_leave(&mut keys) => Err(desk.unverified().into()),
+    }
+}
+
+/// An interval that does not catch up.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
 }
 
 struct Desk {
-    sites: Vec<rotary_proto::SiteId>,
-    verifier: Verifier,
-    tally: std::sync::Arc<crate::load::Tally>,
+    sites: Vec<SiteId>,
+    verifier: Arc<Verifier>,
+    tally: Arc<Tally>,
     begun: Instant,
+    /// Kills of which there is more to be seen.
+    blows: Vec<Blow>,
     kills: Vec<Kill>,
+    verifying: Option<JoinHandle<anyhow::Result<Verdict>>>,
+    /// When the last verdict so far was given, and whether it passed.
+    so_far: Option<(String, bool)>,
 }
 
 impl Desk {
+    fn new(load: &Load) -> Self {
+        Self {
+            sites: load.sites(),
+            verifier: Arc::new(load.verifier()),
+            tally: load.tally(),
+            begun: Instant::now(),
+            blows: Vec::new(),
+            kills: Vec::new(),
+            verifying: None,
+            so_far: None,
+        }
+    }
+
     async fn watch(
         &mut self,
         args: &DemoArgs,
@@ -58,19 +92,19 @@ impl Desk {
         keys: &mut Keys,
         stopper: &watch::Sender<bool>,
     ) -> anyhow::Result<()> {
-        let mut second = tokio::time::interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut second, mut look) = (every(Duration::from_secs(1)), every(LOOK));
         let end = args.seconds.map(Duration::from_secs);
         while !*stopper.borrow() {
             tokio::select! {
                 biased;
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                () = interrupted() => return Ok(()),
                 key = keys.next() => {
                     if key == 'q' {
                         return Ok(());
                     }
                     self.press(key, cluster).await?;
                 }
+                _ = look.tick() => self.look(false).await,
                 _ = second.tick() => {
                     cluster.fallen().iter().for_each(|fallen| println!("{fallen}"));
                     println!("{} {}", self.time(), self.tally);
@@ -83,9 +117,52 @@ impl Desk {
         Ok(())
     }
 
+    /// Waits for somebody who does not want to wait for the verdict, and shows how it goes on.
+    async fn wait_for_leave(&self, keys: &mut Keys) {
+        let mut second = every(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupted() => return,
+                key = keys.next() => match key {
+                    'q' => return,
+                    _ => println!("keys: q leave without a verdict"),
+                },
+                _ = second.tick() => println!("{} {}", self.time(), self.tally),
+            }
+        }
+    }
+
+    fn unverified(&self) -> Unverified {
+        let so_far = self.so_far.clone();
+        Unverified { so_far, ..Unverified::of("the read-back", &self.tally) }
+    }
+
     fn time(&self) -> String {
         let elapsed = self.begun.elapsed().as_secs();
         format!("{:02}:{:02}", elapsed / 60, elapsed % 60)
+    }
+
+    /// Tells what has come of kills and verdicts, or of all there are if nobody will look `last`.
+    async fn look(&mut self, last: bool) {
+        let (over, on): (Vec<Blow>, Vec<Blow>) = std::mem::take(&mut self.blows)
+            .into_iter()
+            .partition(|blow| last || blow.is_over(&self.tally));
+        self.blows = on;
+        for blow in over {
+            let kill = blow.cost(&self.tally);
+            println!("{} {kill}", self.time());
+            self.kills.push(kill);
+        }
+        if let Some(verifying) = self.verifying.take_if(|verifying| verifying.is_finished()) {
+            match verifying.await.map_err(anyhow::Error::from).flatten() {
+                Ok(verdict) => {
+                    println!("{} so far: {verdict}", self.time());
+                    self.so_far = Some((self.time(), verdict.passes()));
+                }
+                Err(error) => println!("{} cannot be verified at present: {error:#}", self.time()),
+            }
+        }
     }
 
     async fn press(&mut self, key: char, cluster: &mut Cluster) -> anyhow::Result<()> {
@@ -96,19 +173,28 @@ impl Desk {
                     println!("{} {node} is dead already; s restarts it", self.time());
                     return Ok(());
                 }
-                let kill = kills::kill(cluster, &self.tally, &self.sites, node).await?;
-                println!("{} {kill}", self.time());
-                self.kills.push(kill);
+                let blow = Blow::strike(cluster, &self.tally, &self.sites, node).await?;
+                self.blows.push(blow);
+                let left = cluster.running().len();
+                let more = if left < 2 { ": no majority, so all waits until s" } else { "" };
+                println!("{} kill -9 {node}; {left} of 3 are left{more}", self.time());
             }
             's' => {
-                let started = cluster.start_all().await?;
-                println!("{} restarted {started:?}", self.time());
+                let started: Vec<String> =
+                    cluster.start_all().await?.iter().map(NodeId::to_string).collect();
+                match started.as_slice() {
+                    [] => println!("{} nobody is dead", self.time()),
+                    started => println!("{} restarted {}", self.time(), started.join(", ")),
+                }
             }
-            'v' => match self.verifier.verify(cluster.api()?.gateways()).await {
-                Ok(verdict) => println!("{} so far: {verdict}", self.time()),
-                Err(error) => println!("{} cannot be verified now: {error:#}", self.time()),
-            },
-            _ => println!("keys: 1 2 3 kill -9 | s restart | v verify | q quit"),
+            'v' if self.verifying.is_some() => println!("{} being verified already", self.time()),
+            'v' => {
+                let (verifier, api) = (Arc::clone(&self.verifier), cluster.api()?);
+                println!("{} reading every running node back", self.time());
+                self.verifying =
+                    Some(tokio::spawn(async move { verifier.verify(api.gateways()).await }));
+            }
+            _ => println!("keys: 1 2 3 kill -9 | s restart the dead | v verify | q quit"),
         }
         Ok(())
     }

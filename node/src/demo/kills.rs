@@ -7,10 +7,12 @@ use rotary_proto::{NodeId, SiteId};
 
 use super::cluster::Cluster;
 use super::view::View;
-use crate::load::Tally;
+use crate::load::{Tally, WatchNumber};
 
 /// How long a first offer may take before the wait for it is given up.
 const OFFER_WAIT: Duration = Duration::from_secs(20);
+/// How long sessions have to move before they are counted.
+const MOVE_WAIT: Duration = Duration::from_secs(2);
 
 /// One `kill -9`.
 #[derive(Debug, Clone)]
@@ -47,15 +49,12 @@ impl fmt::Display for Kill {
         let offer = self
             .first_offer
             .map_or("no offer came".to_owned(), |time| format!("first offer after {}", ms(time)));
-        let ready = self.ready.map_or("not restarted".to_owned(), |time| {
-            format!("ready {} after its restart", ms(time))
-        });
         write!(
             f,
-            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}, \
-            {ready}",
+            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}",
             self.node, self.led, self.live, self.moved,
-        )
+        )?;
+        self.ready.map_or(Ok(()), |time| write!(f, ", ready {} after its restart", ms(time)))
     }
 }
 
@@ -84,31 +83,65 @@ fn wall_ms() -> u64 {
     since.as_millis() as u64
 }
 
-/// Kills `node` and waits for the first offer in the sites that it led, or in any if it led none.
+/// A node that was killed, and what is still to be seen of it.
+#[derive(Debug)]
+pub(super) struct Blow {
+    kill: Kill,
+    begun: Instant,
+    resumed: u64,
+    watch: WatchNumber,
+}
+
+impl Blow {
+    /// Kills `node`, and watches for offers in the sites that it led, or in any if it led none.
+    ///
+    /// # Errors
+    /// A node that is not running.
+    pub(super) async fn strike(
+        cluster: &mut Cluster,
+        tally: &Tally,
+        sites: &[SiteId],
+        node: NodeId,
+    ) -> anyhow::Result<Self> {
+        let view = View::of(&cluster.api()?, sites).await.unwrap_or_default();
+        let concerned = match view.led_sites(node) {
+            led if led.is_empty() => sites.iter().copied().collect(),
+            led => led,
+        };
+        let (led, live, resumed) = (view.led(node), view.led_live(node), tally.resumed.value());
+        let watch = tally.watch_offers(concerned, wall_ms());
+        cluster.kill(node).await?;
+        let kill = Kill { node, led, live, moved: 0, first_offer: None, ready: None };
+        Ok(Self { kill, begun: Instant::now(), resumed, watch })
+    }
+
+    /// Whether there is nothing more to be seen: an offer came, and sessions had time to move; or
+    /// none came in time, or before the next kill.
+    pub(super) fn is_over(&self, tally: &Tally) -> bool {
+        let found = tally.first_offer(self.watch).is_some();
+        let (elapsed, watched) = (self.begun.elapsed(), tally.is_watching(self.watch));
+        elapsed >= if found || !watched { MOVE_WAIT } else { OFFER_WAIT }
+    }
+
+    /// What it cost, as far as was seen.
+    pub(super) fn cost(self, tally: &Tally) -> Kill {
+        let moved = tally.resumed.value() - self.resumed;
+        Kill { moved, first_offer: tally.first_offer(self.watch), ..self.kill }
+    }
+}
+
+/// Kills `node` and waits for what it costs.
 pub(super) async fn kill(
     cluster: &mut Cluster,
     tally: &Tally,
     sites: &[SiteId],
     node: NodeId,
 ) -> anyhow::Result<Kill> {
-    let view = View::of(&cluster.api()?, sites).await.unwrap_or_default();
-    let concerned = match view.led_sites(node) {
-        led if led.is_empty() => sites.iter().copied().collect(),
-        led => led,
-    };
-    let (led, live) = (view.led(node), view.led_live(node));
-    let resumed = tally.resumed.value();
-    tally.watch_offers(concerned, wall_ms());
-    cluster.kill(node).await?;
-    let begun = Instant::now();
-    while tally.first_offer().is_none() && begun.elapsed() < OFFER_WAIT {
+    let blow = Blow::strike(cluster, tally, sites, node).await?;
+    while !blow.is_over(tally) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    if begun.elapsed() < Duration::from_secs(2) {
-        tokio::time::sleep(Duration::from_secs(2) - begun.elapsed()).await;
-    }
-    let moved = tally.resumed.value() - resumed;
-    Ok(Kill { node, led, live, moved, first_offer: tally.first_offer(), ready: None })
+    Ok(blow.cost(tally))
 }
 
 /// The node to kill next: the leader with the most live conversations, or else the one that leads

@@ -6,7 +6,7 @@ use anyhow::bail;
 use rotary_proto::{NodeId, SiteId};
 use tokio::task::JoinHandle;
 
-use super::args::DemoArgs;
+use super::args::{DemoArgs, Script};
 use super::cluster::Cluster;
 use super::kills::{self, Kill};
 use super::view::View;
@@ -86,8 +86,21 @@ impl Traffic {
     }
 }
 
+/// Runs a script to its end.
+pub(super) async fn run(
+    which: Script,
+    args: &DemoArgs,
+    cluster: &mut Cluster,
+    load: Load,
+) -> anyhow::Result<(Finished, Vec<Kill>)> {
+    match which {
+        Script::KillLeader => kill_leader(args, cluster, load).await,
+        Script::BankDay => bank_day(args, cluster, load).await,
+    }
+}
+
 /// Kills the leader of a shard with live conversations, restarts it, goes on, and verifies.
-pub(super) async fn kill_leader(
+async fn kill_leader(
     args: &DemoArgs,
     cluster: &mut Cluster,
     load: Load,
@@ -102,7 +115,7 @@ pub(super) async fn kill_leader(
 }
 
 /// Replays a whole day with kills spread over it, every other one of a leader.
-pub(super) async fn bank_day(
+async fn bank_day(
     args: &DemoArgs,
     cluster: &mut Cluster,
     load: Load,

@@ -94,8 +94,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let what = error.into_inner().to_string();
-        if path == "." {
-            Problem::malformed(what)
+        // Where the text breaks off, no place in it has a name.
+        if path == "." || path.ends_with('?') {
+            Problem::malformed(format!("the body is not the JSON that belongs here: {what}"))
         } else {
             Problem::malformed(format!("{path}: {what}"))
         }

@@ -11,8 +11,11 @@
 //! is not detached by its predecessor.
 
 mod commands;
+mod farewell;
 mod feed;
 mod handshake;
+#[cfg(test)]
+mod late_tests;
 mod reader;
 mod socket;
 mod table;

@@ -6,8 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, FromArgMatches as _, Subcommand};
 use rotary_client::Gateway;
 
-use super::plan::Mix;
-use super::trace::time_of_day;
+use crate::bank::{Mix, time_of_day};
 
 /// Puts load on a cluster, and proves what it kept.
 #[derive(Debug, Subcommand)]
@@ -130,7 +129,10 @@ impl Options {
         for (name, value) in [("web", self.web), ("decline", self.decline), ("lapse", self.lapse)] {
             ensure!(within(value, 1.0), "--{name} is 0 to 1");
         }
-        let time = |text: &str| time_of_day(text).with_context(|| format!("{text:?} is not HH:MM"));
+        let time = |text: &str| {
+            let time = time_of_day(text).with_context(|| format!("{text:?} is not HH:MM"));
+            time.map(f64::from)
+        };
         let (from, to) = (time(&self.from)?, time(&self.to)?);
         ensure!(from < to, "--from is before --to");
         Ok((from, to))

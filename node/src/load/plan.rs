@@ -9,43 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rotary_proto::Channel;
 
-use super::trace::{INTERVAL_S, Interval};
-
-/// The shares of channels, as weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Mix {
-    /// Of calls.
-    pub voice: f64,
-    /// Of chats.
-    pub chat: f64,
-}
-
-impl Mix {
-    /// The share of calls.
-    pub(crate) fn voice_share(self) -> f64 {
-        self.voice / (self.voice + self.chat)
-    }
-}
-
-impl std::str::FromStr for Mix {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut mix = Self { voice: 0.0, chat: 0.0 };
-        for part in text.split(',') {
-            let parsed = part.split_once('=').and_then(|(channel, weight)| {
-                let weight = weight.parse::<f64>().ok().filter(|w| w.is_finite() && *w >= 0.0)?;
-                Some((channel, weight))
-            });
-            match parsed {
-                Some(("voice", weight)) => mix.voice = weight,
-                Some(("chat", weight)) => mix.chat = weight,
-                _ => return Err(format!("{part:?}: write voice=0.6,chat=0.4")),
-            }
-        }
-        if mix.voice + mix.chat > 0.0 { Ok(mix) } else { Err("every share is zero".to_owned()) }
-    }
-}
+use crate::bank::{INTERVAL_S, Interval, Mix};
 
 /// What to draw.
 #[derive(Debug, Clone, Copy)]
@@ -109,8 +73,9 @@ pub(super) fn arrivals(day: &[Interval], handle_times: &[f64], shape: &Shape) ->
     let mut arrivals = Vec::new();
     for interval in day {
         let rate = f64::from(interval.count) * shape.share / INTERVAL_S;
-        let begin = interval.start_s.max(shape.from_s);
-        let end = (interval.start_s + INTERVAL_S).min(shape.to_s);
+        let start_s = f64::from(interval.start_s);
+        let begin = start_s.max(shape.from_s);
+        let end = (start_s + INTERVAL_S).min(shape.to_s);
         if rate <= 0.0 {
             continue;
         }
@@ -137,7 +102,7 @@ impl Draws {
 
     fn arrival(&mut self, at_s: f64, handle_times: &[f64], shape: &Shape) -> Arrival {
         let traits = &mut self.traits;
-        let voice = traits.random::<f64>() < shape.mix.voice_share();
+        let voice = traits.random::<f64>() < shape.mix.voice;
         Arrival {
             at_s,
             site: traits.random_range(0..shape.sites),
@@ -155,18 +120,18 @@ impl Draws {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::trace;
+    use crate::bank;
 
     fn shape() -> Shape {
-        let mix = Mix { voice: 0.6, chat: 0.4 };
+        let mix = Mix { voice: 0.6 };
         let (from_s, to_s) = (0.0, 86_400.0);
         let (share, sites, patience_s, web_share) = (1.0, 4, 180.0, 0.1);
         Shape { seed: 7, from_s, to_s, share, sites, mix, patience_s, web_share }
     }
 
     fn drawn(shape: &Shape) -> Vec<Arrival> {
-        let day = trace::arrivals(None, "2003-03-03").expect("a day of the file");
-        arrivals(&day, &trace::handle_times(None).expect("readable"), shape)
+        let day = bank::arrivals(None, "2003-03-03").expect("a day of the file");
+        arrivals(&day, &bank::handle_times(None).expect("readable"), shape)
     }
 
     #[test]
@@ -188,14 +153,5 @@ mod tests {
         let arrivals = drawn(&hour);
         assert!((320..560).contains(&arrivals.len()), "{}", arrivals.len());
         assert!(arrivals.iter().all(|a| (0.0..3_600.0).contains(&a.at_s)));
-    }
-
-    #[test]
-    fn a_mix_names_its_channels() {
-        assert_eq!("voice=3,chat=1".parse::<Mix>().map(Mix::voice_share), Ok(0.75));
-        assert_eq!("chat=1".parse::<Mix>().map(Mix::voice_share), Ok(0.0));
-        for bad in ["", "voice", "voice=-1", "fax=1", "voice=0,chat=0"] {
-            assert!(bad.parse::<Mix>().is_err(), "{bad}");
-        }
     }
 }

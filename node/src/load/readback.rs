@@ -127,13 +127,14 @@ async fn read_node(
         nodes.insert(node);
         reading.sites.insert(*site, rows.into_iter().map(whole).collect());
     }
-    let viewers = stream::iter(&wanted.viewers)
+    let viewers: Vec<_> = wanted.viewers.iter().map(|(viewer, range)| (*viewer, *range)).collect();
+    let viewers = stream::iter(viewers)
         .map(|((site, viewer), (after, end))| {
             let api = &api;
             async move {
-                let (node, rows) = read_feed(api, *site, *viewer, *after, *end).await?;
+                let (node, rows) = read_feed(api, site, viewer, after, end).await?;
                 let digests = rows.iter().map(|row| (row.cursor.sequence(), digest(&row.event)));
-                anyhow::Ok((node, (*site, *viewer), digests.collect::<Vec<_>>()))
+                anyhow::Ok((node, (site, viewer), digests.collect::<Vec<_>>()))
             }
         })
         .buffer_unordered(AT_ONCE)

@@ -24,10 +24,10 @@ use super::pace::{Pace, raised};
 use super::plan::{self, Arrival, Shape};
 use super::readback::{self, Wanted};
 use super::tally::Tally;
+use super::verify;
 use super::verify::Verifier;
 use super::world::{self, World};
-use super::{trace, verify};
-use crate::report;
+use crate::{bank, report};
 
 /// How long agents may take to sign in.
 const SIGN_IN: Duration = Duration::from_secs(60);
@@ -156,14 +156,14 @@ impl Load {
         Ok(self.conduct.pace.real(to_s - from_s))
     }
 
-    fn day(&self) -> anyhow::Result<Vec<trace::Interval>> {
-        trace::arrivals(self.options.arrivals.as_deref(), &self.options.day)
+    fn day(&self) -> anyhow::Result<Vec<bank::Interval>> {
+        Ok(bank::arrivals(self.options.arrivals.as_deref(), &self.options.day)?)
     }
 
     /// The part of the asked window in which the day has counts.
-    fn window(&self, day: &[trace::Interval]) -> (f64, f64) {
-        let first = day.first().map_or(0.0, |first| first.start_s);
-        let last = day.last().map_or(0.0, |last| last.start_s + trace::INTERVAL_S);
+    fn window(&self, day: &[bank::Interval]) -> (f64, f64) {
+        let first = day.first().map_or(0.0, |first| f64::from(first.start_s));
+        let last = day.last().map_or(0.0, |last| f64::from(last.start_s) + bank::INTERVAL_S);
         (self.window.0.max(first), self.window.1.min(last))
     }
 
@@ -173,7 +173,7 @@ impl Load {
     /// Data that cannot be read, or a ledger that cannot be written.
     pub(crate) async fn play(&mut self, repeat: bool) -> anyhow::Result<()> {
         let day = self.day()?;
-        let handle_times = trace::handle_times(self.options.handle_times.as_deref())?;
+        let handle_times = bank::handle_times(self.options.handle_times.as_deref())?;
         self.window = self.window(&day);
         self.note_begin();
         let mut seed = self.options.seed;

@@ -44,11 +44,16 @@ impl Level {
 /// What is being waited for after a kill: the first offer of some sites made after it.
 #[derive(Debug)]
 struct OfferWatch {
+    number: WatchNumber,
     sites: BTreeSet<SiteId>,
     since: Instant,
     wall_ms: u64,
     first: Option<Duration>,
 }
+
+/// Which wait for a first offer is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WatchNumber(u64);
 
 /// Counts of one run.
 #[derive(Debug, Default)]
@@ -109,16 +114,25 @@ impl Tally {
         )
     }
 
-    /// Begins to wait for the first offer in one of `sites` that is made from `wall_ms` on.
-    pub(crate) fn watch_offers(&self, sites: BTreeSet<SiteId>, wall_ms: u64) {
-        let watch = OfferWatch { sites, since: Instant::now(), wall_ms, first: None };
-        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    /// Begins to wait for the first offer in one of `sites` that is made from `wall_ms` on. Whoever
+    /// waited before waits no more.
+    pub(crate) fn watch_offers(&self, sites: BTreeSet<SiteId>, wall_ms: u64) -> WatchNumber {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = WatchNumber(watched.as_ref().map_or(1, |before| before.number.0 + 1));
+        *watched = Some(OfferWatch { number, sites, since: Instant::now(), wall_ms, first: None });
+        number
+    }
+
+    /// Whether that is still what is waited for.
+    pub(crate) fn is_watching(&self, number: WatchNumber) -> bool {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.as_ref().is_some_and(|watch| watch.number == number)
     }
 
     /// How long it took, once it came.
-    pub(crate) fn first_offer(&self) -> Option<Duration> {
+    pub(crate) fn first_offer(&self, number: WatchNumber) -> Option<Duration> {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.as_ref().and_then(|watch| watch.first)
+        watched.as_ref().filter(|watch| watch.number == number).and_then(|watch| watch.first)
     }
 
     /// An agent received an offer that was made at `wall_ms`.
@@ -166,16 +180,19 @@ mod tests {
     fn only_an_offer_made_after_the_kill_in_a_site_concerned_counts() {
         let tally = Tally::default();
         let (concerned, other) = (SiteId::new(1, 1), SiteId::new(1, 2));
-        tally.watch_offers([concerned].into(), 1_000);
+        let watch = tally.watch_offers([concerned].into(), 1_000);
         tally.offered(other, 2_000);
         tally.offered(concerned, 1_000);
-        assert_eq!(tally.first_offer(), None);
+        assert_eq!(tally.first_offer(watch), None);
         tally.offered(concerned, 1_001);
-        let first = tally.first_offer();
+        let first = tally.first_offer(watch);
         assert!(first.is_some());
         tally.offered(concerned, 1_002);
-        assert_eq!(tally.first_offer(), first);
+        assert_eq!(tally.first_offer(watch), first);
         assert_eq!(tally.offers.value(), 4);
+        let next = tally.watch_offers([concerned].into(), 3_000);
+        assert!(tally.is_watching(next) && !tally.is_watching(watch));
+        assert_eq!([watch, next].map(|watch| tally.first_offer(watch)), [None, None]);
     }
 
     #[test]

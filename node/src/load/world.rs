@@ -192,7 +192,7 @@ async fn make_agent(
     let place = number / sites.len();
     let agent = AgentId(place as u32 + 1);
     let per_site = (options.agents - number % sites.len()).div_ceil(sites.len());
-    let (calls, chats) = (options.mix.voice, options.mix.chat / 2.0);
+    let (calls, chats) = (options.mix.voice, (1.0 - options.mix.voice) / 2.0);
     let callers = (per_site as f64 * calls / (calls + chats)).round() as usize;
     let least = usize::from(calls > 0.0);
     let voice = place < callers.clamp(least, per_site - usize::from(chats > 0.0));

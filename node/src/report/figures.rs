@@ -58,17 +58,20 @@ impl Figures {
         ratio(self.busy_s, self.staffed_s)
     }
 
-    fn add(&mut self, other: &Self) {
-        self.offered += other.offered;
-        self.answered += other.answered;
-        self.in_time += other.in_time;
-        self.abandoned += other.abandoned;
-        self.waited_s += other.waited_s;
-        self.handled_s += other.handled_s;
-        self.handled += other.handled;
-        self.busy_s += other.busy_s;
-        self.staffed_s += other.staffed_s;
-        self.waiting_max = self.waiting_max.max(other.waiting_max);
+    /// Both together. Every field is named, so that none can be left out of a total.
+    fn and(self, other: &Self) -> Self {
+        Self {
+            offered: self.offered + other.offered,
+            answered: self.answered + other.answered,
+            in_time: self.in_time + other.in_time,
+            abandoned: self.abandoned + other.abandoned,
+            waited_s: self.waited_s + other.waited_s,
+            handled_s: self.handled_s + other.handled_s,
+            handled: self.handled + other.handled,
+            busy_s: self.busy_s + other.busy_s,
+            staffed_s: self.staffed_s + other.staffed_s,
+            waiting_max: self.waiting_max.max(other.waiting_max),
+        }
     }
 }
 
@@ -118,9 +121,7 @@ impl Report {
 
     /// All rows together.
     pub(crate) fn total(&self) -> Figures {
-        let mut total = Figures::default();
-        self.rows.values().for_each(|row| total.add(row));
-        total
+        self.rows.values().fold(Figures::default(), Figures::and)
     }
 
     fn row(&mut self, row: u32) -> &mut Figures {

@@ -10,8 +10,10 @@ use super::figures::{Figures, Report};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 560.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 890.0;
+/// Where panels begin.
+pub(crate) const LEFT: f64 = 70.0;
+/// Where they end.
+pub(crate) const RIGHT: f64 = 890.0;
 /// Top and bottom of the upper panel.
 const UPPER: (f64, f64) = (80.0, 350.0);
 /// Top and bottom of the lower panel.
@@ -24,16 +26,7 @@ const LEVEL: &str = "#111111";
 impl Report {
     /// The day as an SVG document.
     pub(crate) fn picture(&self) -> String {
-        let mut svg = String::new();
-        let title = escape(&self.title);
-        let _ = write!(
-            svg,
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="#222">
-<title>{title}</title>
-<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{LEFT}" y="28" font-size="17" font-weight="600">{title}</text>
-"##
-        );
+        let mut svg = head(&self.title, HEIGHT, (28.0, 17));
         self.legend(&mut svg);
         let mut rows: Vec<(u32, Figures)> = self.rows.iter().map(|(row, f)| (*row, *f)).collect();
         while rows.last().is_some_and(|(_, last)| last.offered == 0 && last.waiting_max == 0) {
@@ -69,6 +62,19 @@ impl Report {
             x + 32.0
         );
     }
+}
+
+/// The beginning of a document of that height: a white ground, and the title at a height of its
+/// own in a size of its own.
+pub(crate) fn head(title: &str, height: f64, (y, size): (f64, u32)) -> String {
+    let title = escape(title);
+    format!(
+        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="system-ui, sans-serif" font-size="12" fill="#222">
+<title>{title}</title>
+<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>
+<text x="{LEFT}" y="{y}" font-size="{size}" font-weight="600">{title}</text>
+"##
+    )
 }
 
 /// A round number at or above `value` whose quarters are round too, for the top of an axis.
@@ -185,8 +191,8 @@ impl<'a> Panels<'a> {
     }
 }
 
-/// Where a value lies in a panel.
-fn height((top, bottom): (f64, f64), value: f64, most: f64) -> f64 {
+/// Where a value lies in a panel of that top and bottom.
+pub(crate) fn height((top, bottom): (f64, f64), value: f64, most: f64) -> f64 {
     bottom - (bottom - top) * (value / most).clamp(0.0, 1.0)
 }
 
@@ -196,15 +202,19 @@ fn axis(svg: &mut String, panel: (f64, f64), most: f64, name: &str) {
         writeln!(svg, r#"<text x="{LEFT}" y="{}" font-weight="600">{name}</text>"#, panel.0 - 8.0);
     for quarter in 0..=4 {
         let value = (most * f64::from(quarter) * 2.5).round() / 10.0;
-        let y = height(panel, value, most);
-        let _ = writeln!(
-            svg,
-            r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#dddddd"/><text x="{}" y="{:.1}"
-            text-anchor="end">{value}</text>"##,
-            LEFT - 8.0,
-            y + 4.0
-        );
+        line(svg, height(panel, value, most), &value.to_string());
     }
+}
+
+/// A line across at a height, and what it stands for.
+pub(crate) fn line(svg: &mut String, y: f64, name: &str) {
+    let _ = writeln!(
+        svg,
+        r##"<path d="M{LEFT} {y:.1}H{RIGHT}" stroke="#dddddd"/><text x="{}" y="{:.1}"
+            text-anchor="end">{name}</text>"##,
+        LEFT - 8.0,
+        y + 4.0
+    );
 }
 
 #[cfg(test)]

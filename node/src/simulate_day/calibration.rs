@@ -23,8 +23,9 @@ pub(crate) use shown::{json, picture, table};
 
 use super::erlang::{ErlangA, Measures};
 use super::floor::Floor;
-use super::workload::{Customer, HandleTimes, Interval, Laws, Mix, customers, micros};
+use super::workload::{Customer, HandleTimes, Interval, Laws, customers, micros};
 use super::world::{self, Story, WorldError};
+use crate::bank::Mix;
 
 /// What is calibrated and how long.
 #[derive(Debug, Clone, Copy, PartialEq)]

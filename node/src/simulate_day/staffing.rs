@@ -55,7 +55,8 @@ fn in_time(floor: &Floor, customers: &[Customer], within_s: f64) -> Result<f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate_day::workload::{HandleTimes, Interval, Laws, Mix, customers};
+    use crate::bank::Mix;
+    use crate::simulate_day::workload::{HandleTimes, Interval, Laws, customers};
 
     #[test]
     fn the_number_found_is_enough_and_hardly_more() {

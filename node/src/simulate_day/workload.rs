@@ -6,11 +6,10 @@
 //! ones, with replacement, or are exponential for calibration. What a customer brings is drawn
 //! when they arrive, never when they are served, so that it is the same whoever serves them.
 
-use std::str::FromStr;
-
 use rotary_proto::Channel;
 
 use super::random::Stream;
+use crate::bank::{self, INTERVAL_S, Mix};
 
 /// A customer before anything has happened to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,37 +59,6 @@ pub(crate) struct Laws {
     pub(crate) handle: HandleTimes,
 }
 
-/// Which share of the customers comes by which channel.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Mix {
-    /// Share that calls; the others chat.
-    pub(crate) voice: f64,
-}
-
-/// Why a text is not a mix.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a mix; write weights, for instance voice=0.7,chat=0.3")]
-pub(crate) struct MixError(String);
-
-impl FromStr for Mix {
-    type Err = MixError;
-
-    fn from_str(text: &str) -> Result<Self, MixError> {
-        let wrong = || MixError(text.to_owned());
-        let (mut voice, mut chat) = (0.0, 0.0);
-        for part in text.split(',') {
-            let (channel, weight) = part.split_once('=').ok_or_else(wrong)?;
-            let weight: f64 = weight.parse().map_err(|_| wrong())?;
-            match channel {
-                "voice" if weight.is_finite() && weight >= 0.0 => voice = weight,
-                "chat" if weight.is_finite() && weight >= 0.0 => chat = weight,
-                _ => return Err(wrong()),
-            }
-        }
-        if voice + chat > 0.0 { Ok(Self { voice: voice / (voice + chat) }) } else { Err(wrong()) }
-    }
-}
-
 /// Everybody who comes during `intervals`, in order of their coming.
 pub(crate) fn customers(intervals: &[Interval], laws: &Laws, seed: u64) -> Vec<Customer> {
     let mut arrivals = Stream::new(seed, "arrivals");
@@ -129,34 +97,6 @@ pub(crate) fn micros(seconds: f64) -> u64 {
     (seconds * 1e6).round() as u64
 }
 
-/// Why a file of the workload cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WorkloadError {
-    /// A line does not say what its file's header promises.
-    #[error("{what}, line {line}: {text:?} cannot be read")]
-    Line {
-        /// Which file.
-        what: &'static str,
-        /// Which line, from 1.
-        line: usize,
-        /// The line.
-        text: String,
-    },
-    /// The file says nothing of that day.
-    #[error("no arrivals on {day}; the file has {first} to {last}, weekdays only")]
-    Day {
-        /// The day that was asked for.
-        day: String,
-        /// The first day in the file.
-        first: String,
-        /// The last day in the file.
-        last: String,
-    },
-    /// The file has no times.
-    #[error("no handle times in the file")]
-    Empty,
-}
-
 /// A day's counts.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Day {
@@ -167,6 +107,17 @@ pub(crate) struct Day {
 }
 
 impl Day {
+    /// The day of those counts, in order of time; an empty one begins at midnight.
+    pub(crate) fn of(counts: &[bank::Interval]) -> Self {
+        let opens_s = counts.first().map_or(0, |first| first.start_s);
+        let interval = |counted: &bank::Interval| Interval {
+            start_s: f64::from(counted.start_s - opens_s),
+            length_s: INTERVAL_S,
+            expected: f64::from(counted.count),
+        };
+        Self { opens_s, intervals: counts.iter().map(interval).collect() }
+    }
+
     /// Seconds from the beginning to the end of the last interval.
     pub(crate) fn length_s(&self) -> f64 {
         self.intervals.last().map_or(0.0, |last| last.start_s + last.length_s)
@@ -179,60 +130,14 @@ impl Day {
     }
 }
 
-/// Length of an interval of the arrivals file.
-const INTERVAL_S: f64 = 300.0;
-
-/// Reads one day of an arrivals file (`interval_start,calls`, five minutes each, in order).
-pub(crate) fn read_day(csv: &str, day: &str) -> Result<Day, WorkloadError> {
-    let (mut first, mut last) = (None, "");
-    let (mut opens_s, mut intervals) = (None, Vec::new());
-    for (number, text) in csv.lines().enumerate().skip(1) {
-        let wrong =
-            || WorkloadError::Line { what: "arrivals", line: number + 1, text: text.to_owned() };
-        let (date, time_s, calls) = arrivals_line(text).ok_or_else(wrong)?;
-        last = date;
-        first.get_or_insert(date);
-        if date == day {
-            let from_s = *opens_s.get_or_insert(time_s);
-            let start_s = f64::from(time_s.checked_sub(from_s).ok_or_else(wrong)?);
-            intervals.push(Interval { start_s, length_s: INTERVAL_S, expected: calls });
-        }
-    }
-    let (first, last) = (first.unwrap_or_default().to_owned(), last.to_owned());
-    let opens_s = opens_s.ok_or(WorkloadError::Day { day: day.to_owned(), first, last })?;
-    Ok(Day { opens_s, intervals })
-}
-
-fn arrivals_line(text: &str) -> Option<(&str, u32, f64)> {
-    let (start, calls) = text.split_once(',')?;
-    let (date, time) = start.split_once('T')?;
-    let mut parts = time.split(':').map(|part| part.parse::<u32>().ok());
-    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    Some((date, hours * 3_600 + minutes * 60 + seconds, f64::from(calls.parse::<u32>().ok()?)))
-}
-
-/// Reads a file of handle times (`seconds`).
-pub(crate) fn read_handle_times(csv: &str) -> Result<Vec<f64>, WorkloadError> {
-    let lines = csv.lines().enumerate().skip(1);
-    let seconds = lines.map(|(number, text)| {
-        let read = text.parse::<f64>().ok().filter(|time| time.is_finite() && *time >= 0.0);
-        let wrong = || WorkloadError::Line {
-            what: "handle times",
-            line: number + 1,
-            text: text.to_owned(),
-        };
-        read.ok_or_else(wrong)
-    });
-    let seconds: Vec<f64> = seconds.collect::<Result<_, _>>()?;
-    if seconds.is_empty() { Err(WorkloadError::Empty) } else { Ok(seconds) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CSV: &str = "interval_start,calls\n2003-03-03T07:00:00,10\n2003-03-03T07:05:00,400\n\
-                       2003-03-04T07:00:00,7\n";
+    fn day() -> Day {
+        let counts = [(25_200, 10), (25_500, 400)];
+        Day::of(&counts.map(|(start_s, count)| bank::Interval { start_s, count }))
+    }
 
     fn laws() -> Laws {
         let handle = HandleTimes::Measured(vec![60.0, 120.0]);
@@ -240,40 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_read_from_its_first_interval_on() {
-        let day = read_day(CSV, "2003-03-03").expect("present");
+    fn a_day_begins_with_its_first_interval() {
         let expected = [(0.0, 10.0), (300.0, 400.0)];
         let intervals =
             expected.map(|(start_s, expected)| Interval { start_s, length_s: 300.0, expected });
-        assert_eq!(day, Day { opens_s: 25_200, intervals: intervals.to_vec() });
-        assert_eq!(day.length_s(), 600.0);
-    }
-
-    #[test]
-    fn what_a_file_does_not_say_is_named() {
-        let day = |day| read_day(CSV, day).expect_err("not there").to_string();
-        let days = "the file has 2003-03-03 to 2003-03-04, weekdays only";
-        assert_eq!(day("2003-03-02"), format!("no arrivals on 2003-03-02; {days}"));
-        let broken = read_day("interval_start,calls\n2003-03-03,10\n", "2003-03-03");
-        let broken = broken.expect_err("no time").to_string();
-        assert_eq!(broken, "arrivals, line 2: \"2003-03-03,10\" cannot be read");
-        assert_eq!(read_handle_times("seconds\n"), Err(WorkloadError::Empty));
-        assert!(read_handle_times("seconds\n12\n-1\n").is_err());
-    }
-
-    #[test]
-    fn a_mix_is_the_weights_of_two_channels() {
-        let voice = |text: &str| text.parse::<Mix>().map(|mix| mix.voice);
-        assert_eq!(voice("voice=0.7,chat=0.3"), Ok(0.7));
-        assert_eq!((voice("voice=3,chat=1"), voice("chat=1")), (Ok(0.75), Ok(0.0)));
-        for text in ["", "voice", "voice=0", "fax=1", "voice=2,chat=-1", "voice=inf"] {
-            assert!(voice(text).is_err(), "{text}");
-        }
+        assert_eq!(day(), Day { opens_s: 25_200, intervals: intervals.to_vec() });
+        assert_eq!(day().length_s(), 600.0);
     }
 
     #[test]
     fn arrivals_keep_to_their_interval_and_its_rate() {
-        let day = read_day(CSV, "2003-03-03").expect("present");
+        let day = day();
         let (mut first, mut second) = (0_u32, 0_u32);
         for seed in 0..100 {
             let customers = customers(&day.intervals, &laws(), seed);
@@ -286,7 +168,7 @@ mod tests {
 
     #[test]
     fn one_law_changed_leaves_the_others_as_they_were() {
-        let day = read_day(CSV, "2003-03-03").expect("present");
+        let day = day();
         let one = customers(&day.intervals, &laws(), 1);
         let other = customers(&day.intervals, &Laws { patience_s: 60.0, ..laws() }, 1);
         let strip = |customer: &Customer| Customer { patience_us: 0, ..*customer };

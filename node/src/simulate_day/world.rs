@@ -405,7 +405,8 @@ mod tests {
     use rotary_proto::Channel;
 
     use super::*;
-    use crate::simulate_day::workload::{HandleTimes, Interval, Laws, Mix, customers};
+    use crate::bank::Mix;
+    use crate::simulate_day::workload::{HandleTimes, Interval, Laws, customers};
 
     const SECOND: u64 = 1_000_000;
 

@@ -1,10 +1,8 @@
 //! The customer ends it, or leaves before being served.
 
-use rotary_proto::event::EndReason;
 use rotary_proto::{Actor, ConversationId, Done, Refusal};
 
 use crate::authority;
-use crate::conversation::Stage;
 use crate::turn::Turn;
 
 /// Ends the customer's part at the customer's wish.
@@ -20,8 +18,7 @@ pub(crate) fn apply(
     if let Actor::Customer(customer) = actor {
         authority::is_served(found, customer)?;
     }
-    let served = matches!(found.stage, Stage::Assigned { .. });
-    let why = if served { EndReason::Customer } else { EndReason::Abandoned };
+    let why = found.ended_by_customer();
     turn.end(conversation.unique, why);
     Ok(Done::Ok)
 }

@@ -6,7 +6,6 @@ use rotary_proto::{Actor, ConversationId, Done, Refusal};
 
 use crate::authority;
 use crate::commands::accept;
-use crate::site::Due;
 use crate::turn::Turn;
 
 /// Ends an offer; the conversation keeps its place, and is not offered to this agent again until
@@ -28,11 +27,8 @@ pub(crate) fn apply(
     let found = authority::open(turn.site, conversation)?;
     accept::standing(found, offer, agent, turn.now)?;
     let unique = conversation.unique;
-    let delay_ms = turn.queue(found.queue).plan.decline_delay_ms;
-    let until = turn.now.plus_ms(delay_ms);
     turn.end_offer(unique, OfferEnd::Declined);
-    turn.conversation_mut(unique).decline(agent, until);
-    turn.site.set_alarm_by(Due::Declines(unique), until);
+    turn.delay(unique, agent);
     turn.return_to_line(unique);
     Ok(Done::Ok)
 }

@@ -5,6 +5,7 @@ use rotary_proto::ids::{GatewayId, SessionId};
 use rotary_proto::{Actor, Done, Refusal};
 
 use crate::authority;
+use crate::presence::Farewell;
 use crate::session::SessionState;
 use crate::turn::Turn;
 
@@ -22,7 +23,9 @@ pub(crate) fn apply(
     }
     let (here, state) = (session.gateway == gateway, session.state);
     match state {
-        SessionState::Up | SessionState::Lost { .. } if here && ended => turn.end_session(id),
+        SessionState::Up | SessionState::Lost { .. } if here && ended => {
+            turn.end_session(id, Farewell::Said);
+        }
         SessionState::Up if here => turn.lose_session(id, SessionLoss::Socket),
         _ => {}
     }

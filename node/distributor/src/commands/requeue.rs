@@ -7,7 +7,8 @@ use crate::authority;
 use crate::conversation::Stage;
 use crate::turn::Turn;
 
-/// Puts a conversation in line with the time it has waited so far. Declines are forgotten.
+/// Puts a conversation in line with the time it has waited so far. Declines are forgotten, but an
+/// agent who gives it back is not asked again until the queue's delay is over.
 pub(crate) fn apply(
     turn: &mut Turn,
     actor: Actor,
@@ -32,7 +33,12 @@ pub(crate) fn apply(
     }
     change_queue(turn, unique, queue, priority);
     match stage {
-        Stage::Assigned { agent, .. } => turn.give_back(unique, agent, QueuedWhy::Requeued),
+        Stage::Assigned { agent, .. } => {
+            turn.give_back(unique, agent, QueuedWhy::Requeued);
+            if actor == Actor::Agent(agent) {
+                turn.delay(unique, agent);
+            }
+        }
         _ => {
             let waited_us = turn.conversation(unique).waited_us;
             let since = Stamp(turn.now.0.saturating_sub(waited_us));

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_distributor::Applied;
 use rotary_proto::command::Subject;
-use rotary_proto::event::{OfferEnd, Trigger};
+use rotary_proto::event::{OfferEnd, QueuedWhy, Trigger};
 use rotary_proto::ids::*;
 use rotary_proto::plan::{RequiredSkill, Strategy};
 use rotary_proto::{
-    Capacity, Channel, Command, Declared, Event, Outcome, QueuePlan, ShardCommand, Stamp, limits,
+    Actor, Capacity, Channel, Command, Declared, Event, Outcome, QueuePlan, ShardCommand, Stamp,
+    limits,
 };
 
 /// The books of one shard.
@@ -108,7 +109,7 @@ impl Oracle {
         self.expire(now);
         let done = matches!(applied.answer.outcome, Outcome::Done(_)) && !applied.answer.repeated;
         self.extra.clear();
-        let mut opened = None;
+        let (mut opened, mut giver) = (None, None);
         match command {
             ShardCommand::Site(envelope) if done => match &envelope.command {
                 Command::Open { skills, conversation, .. } => {
@@ -116,6 +117,7 @@ impl Oracle {
                     opened = Some(*conversation);
                 }
                 Command::Attach { gateway, .. } => self.renew(*gateway),
+                Command::Requeue { .. } => giver = agent_of(envelope.actor),
                 _ => {}
             },
             ShardCommand::RenewLease { gateway } if done => self.renew(*gateway),
@@ -125,6 +127,9 @@ impl Oracle {
         for record in &applied.events {
             let books = self.floors.entry(record.site).or_default();
             books.follow(now, &record.event, &self.extra, &mut found);
+            if let Event::Queued { conversation, why: QueuedWhy::Requeued, .. } = record.event {
+                giver.iter().for_each(|giver| books.delay(now, conversation.unique, *giver));
+            }
         }
         let alone = |id: &ConversationId| {
             applied.events.iter().all(|record| record.event.conversation() == Some(*id))
@@ -150,6 +155,13 @@ impl Oracle {
             let sessions = self.floors.values_mut().flat_map(|books| books.sessions.values_mut());
             sessions.filter(|s| s.1 == gateway && s.2 == Tie::Up).for_each(|s| s.2 = Tie::Doomed);
         }
+    }
+}
+
+fn agent_of(actor: Actor) -> Option<AgentId> {
+    match actor {
+        Actor::Agent(agent) => Some(agent),
+        _ => None,
     }
 }
 
@@ -366,6 +378,14 @@ impl Books {
         let Some(item) = self.items.get_mut(&unique) else { return };
         item.stage = Stage::Waiting;
         if why == OfferEnd::Declined {
+            self.delay(now, unique, agent);
+        }
+        self.settle_item(unique);
+    }
+
+    /// An agent did not want it: others come first for a while.
+    fn delay(&mut self, now: Stamp, unique: u128, agent: AgentId) {
+        if let Some(item) = self.items.get_mut(&unique) {
             let delay = self.plans.get(&item.queue).map_or(0, |plan| plan.decline_delay_ms);
             item.declines.retain(|(who, _)| *who != agent);
             if item.declines.len() >= limits::DECLINES_PER_CONVERSATION_MAX {
@@ -373,7 +393,6 @@ impl Books {
             }
             item.declines.push((agent, now.plus_ms(delay)));
         }
-        self.settle_item(unique);
     }
 
     fn hold(&mut self, agent: AgentId, unique: u128, channel: Channel, found: &mut Vec<String>) {

@@ -50,7 +50,11 @@ async fn execute(
 ) -> Result<CommandResult, End> {
     let Numbered { site, number, acknowledged, command } = numbered;
     let place = attached.places.iter().find(|place| place.site == site).ok_or_else(|| {
-        End::new("protocol", Retry::Never, format!("this session does not read {site}"))
+        End::new(
+            "protocol",
+            Retry::Never,
+            format!("this session does not read {site}; start one with a cursor of that site"),
+        )
     })?;
     if matches!(command, Command::Attach { .. } | Command::Detach { .. }) {
         let detail = "sessions are attached and detached by gateways alone";

@@ -1,16 +1,20 @@
 //! From a first frame to a session that the log knows, here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rotary_proto::command::Subject;
-use rotary_proto::frame::{ClientFrame, Mode, ServerFrame};
+use rotary_proto::frame::{
+    ClientFrame, CommandNumber, CommandReply, CommandResult, Mode, ServerFrame,
+};
+use rotary_proto::limits::ATTACH_MS;
+use rotary_proto::outcome::Position;
 use rotary_proto::query::Link as SessionLink;
 use rotary_proto::{Actor, Command, Cursor, Outcome, Refusal, SessionId, ShardId, SiteId};
-use tokio::sync::OwnedMutexGuard;
 
 use crate::gateway::doors::Doors;
-use crate::gateway::session::End;
 use crate::gateway::session::table::Served;
+use crate::gateway::session::{End, farewell};
 use crate::gateway::token::{Claims, ResumeClaims, TokenError, unix_s};
 use crate::spine::SpineError;
 
@@ -35,6 +39,8 @@ pub(crate) struct Attached {
     pub(crate) seq: u64,
     /// Whether a snapshot comes before the events.
     pub(crate) snapshot: bool,
+    /// Commands whose results the client asks for.
+    unacknowledged: BTreeSet<CommandNumber>,
 }
 
 /// Where a session begins to read a site.
@@ -56,51 +62,74 @@ struct Wish {
     cursors: Vec<Cursor>,
     seq: u64,
     resumes: bool,
+    unacknowledged: BTreeSet<CommandNumber>,
 }
 
-/// Makes a session out of the first frame.
-pub(crate) async fn attach(doors: &Doors, first: ClientFrame) -> Result<Attached, End> {
+/// Makes a session out of the first frame, unless the client is `gone` before, or it takes longer
+/// than clients wait: one who went elsewhere is not to be fetched back.
+pub(crate) async fn attach(
+    doors: &Doors,
+    first: ClientFrame,
+    gone: impl Future<Output = ()>,
+) -> Result<Attached, End> {
+    let given_up = async {
+        match tokio::time::timeout(Duration::from_millis(ATTACH_MS), gone).await {
+            Ok(()) => End::gone(),
+            Err(_) => {
+                let detail = format!("no leader attached the session within {ATTACH_MS} ms");
+                End::resume("behind", detail)
+            }
+        }
+    };
+    tokio::pin!(given_up);
     let wish = match first {
         ClientFrame::Start { token, cursors } => start(doors, &token, cursors)?,
-        ClientFrame::Resume { resume_token, cursors, seq, .. } => {
-            resume(doors, &resume_token, cursors, seq)?
+        ClientFrame::Resume { resume_token, cursors, seq, unacknowledged } => {
+            let unacknowledged = unacknowledged.into_iter().collect();
+            Wish { unacknowledged, ..resume(doors, &resume_token, cursors, seq)? }
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
     let actor = wish.holder.actor().ok_or_else(nobody)?;
-    let mut places = places(doors, &wish).await?;
-    if wish.resumes {
-        for place in &places {
-            expect_alive(doors, place, wish.session).await?;
-        }
-    }
+    let mut places = tokio::select! {
+        end = &mut given_up => return Err(end),
+        places = places(doors, &wish) => places?,
+    };
     let shards = places.iter().map(|place| place.shard).collect();
-    let (served, order) = doors.sessions.take(wish.session, shards).await;
-    for at in 0..places.len() {
-        match tell(doors, &places[at], wish.session, subject, actor).await {
-            Ok(index) => places[at].attached = index,
-            Err(end) => {
-                take_back(doors, &places[..=at], wish.session, actor).await;
-                drop(order);
-                doors.sessions.release(&served);
-                return Err(end);
-            }
+    let served = doors.sessions.take(wish.session, shards);
+    let told = tokio::select! {
+        end = &mut given_up => Err(end),
+        told = tell_all(doors, &served, &mut places, subject, actor) => told,
+    };
+    match told {
+        Ok(()) => Ok(finish(doors, wish, served, (subject, actor), places)),
+        Err(end) => {
+            // What was told, or may have been, is taken back; the client need not wait for that.
+            let doors = doors.clone();
+            tokio::spawn(
+                async move { farewell::tell(&doors, &served, &places, actor, false).await },
+            );
+            Err(end)
         }
     }
-    Ok(finish(doors, wish, served, (subject, actor), places, order))
 }
 
-/// Detaches a session that could not be attached everywhere, or whose attachment is uncertain.
-async fn take_back(doors: &Doors, places: &[Place], session: SessionId, actor: Actor) {
+/// Tells the log of every site where the session's socket is.
+async fn tell_all(
+    doors: &Doors,
+    served: &Served,
+    places: &mut [Place],
+    subject: Subject,
+    actor: Actor,
+) -> Result<(), End> {
+    let taken_over = || End::never("taken-over", "the session was resumed on another socket");
+    let _order = doors.sessions.last_word(served).await.ok_or_else(taken_over)?;
     for place in places {
-        let command = Command::Detach { session, gateway: doors.gateway, ended: false };
-        let told = doors.submit_internal(place.shard, place.site, actor, command).await;
-        if let Err(error) = told {
-            tracing::warn!(site = %place.site, %error, "an attachment could not be taken back");
-        }
+        place.attached = tell(doors, place, served.session, subject, actor).await?;
     }
+    Ok(())
 }
 
 fn finish(
@@ -109,7 +138,6 @@ fn finish(
     served: Served,
     (subject, actor): (Subject, Actor),
     places: Vec<Place>,
-    _order: OwnedMutexGuard<()>,
 ) -> Attached {
     // After the attachment is applied here, everything that any node ever showed is here too: a
     // cursor beyond that was never given.
@@ -123,8 +151,8 @@ fn finish(
         (true, false) => (Mode::Snapshot, true),
         (false, all_known) => (Mode::New, !all_known),
     };
-    let (seq, holder) = (wish.seq, wish.holder);
-    Attached { served, holder, subject, actor, places, mode, seq, snapshot }
+    let Wish { seq, holder, unacknowledged, .. } = wish;
+    Attached { served, holder, subject, actor, places, mode, seq, snapshot, unacknowledged }
 }
 
 fn start(doors: &Doors, token: &str, cursors: Vec<Cursor>) -> Result<Wish, End> {
@@ -147,13 +175,15 @@ fn start(doors: &Doors, token: &str, cursors: Vec<Cursor>) -> Result<Wish, End> 
         return Err(End::never("protocol", detail));
     }
     let session = SessionId(uuid::Uuid::now_v7().as_u128());
-    Ok(Wish { session, holder, sites, cursors, seq: 0, resumes: false })
+    let unacknowledged = BTreeSet::new();
+    Ok(Wish { session, holder, sites, cursors, seq: 0, resumes: false, unacknowledged })
 }
 
 fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<Wish, End> {
     let ResumeClaims { session, sites, holder, .. } =
         doors.tokens.check_resume(token).map_err(bad_token)?;
-    Ok(Wish { session, holder, sites, cursors, seq, resumes: true })
+    let unacknowledged = BTreeSet::new();
+    Ok(Wish { session, holder, sites, cursors, seq, resumes: true, unacknowledged })
 }
 
 fn bad_token(error: TokenError) -> End {
@@ -179,6 +209,11 @@ async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
         let cursor = wish.cursors.iter().find(|cursor| cursor.site == site);
         let after = cursor.map(|cursor| cursor.sequence);
         places.push(Place { site, shard: shard.id, after, attached: 0 });
+    }
+    if wish.resumes {
+        for place in &places {
+            expect_alive(doors, place, wish.session).await?;
+        }
     }
     Ok(places)
 }
@@ -242,6 +277,24 @@ pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
         seq: attached.seq,
         resume_token: doors.tokens.sign_resume(&resume),
         gateways: doors.peers.iter().map(|peer| peer.url.clone()).collect(),
-        results: Vec::new(),
+        results: results(doors, attached),
     }
+}
+
+/// First results of the commands that the client names, as far as the site remembers them. This
+/// node has applied the attachment, so nothing that a socket before it was answered is missing.
+fn results(doors: &Doors, attached: &Attached) -> Vec<CommandResult> {
+    let mut results = Vec::new();
+    for Place { site, shard, .. } in attached.places.iter().copied() {
+        let Some(replica) = doors.replica.shard(shard) else { continue };
+        let replica = replica.read();
+        for (number, answer) in replica.session_answers(site, attached.served.session) {
+            if attached.unacknowledged.contains(&CommandNumber { site, number }) {
+                let position = Some(Position { shard, index: answer.index });
+                let result = CommandReply::Outcome(answer.outcome.clone());
+                results.push(CommandResult { site, number, repeated: true, position, result });
+            }
+        }
+    }
+    results
 }

@@ -1,13 +1,14 @@
 //! Frames from the client, until there are no more or one is wrong.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use futures::StreamExt;
-use futures::stream::SplitStream;
+use futures::stream::{Peekable, SplitStream};
 use rotary_proto::ConversationId;
 use rotary_proto::command::Subject;
-use rotary_proto::frame::{ClientFrame, ServerFrame, Signal};
+use rotary_proto::frame::{ClientFrame, PROTOCOL, ServerFrame, Signal};
 use rotary_proto::limits::SESSION_FRAME_BYTES_MAX;
 use rotary_proto::query::Stage;
 use tokio::sync::mpsc;
@@ -19,11 +20,25 @@ use crate::gateway::session::handshake::Attached;
 use crate::gateway::session::socket::Outbox;
 use crate::hint::SignalHint;
 
+/// The receiving half of a socket.
+pub(crate) type Incoming = Peekable<SplitStream<WebSocket>>;
+
+/// Waits until the client is gone. A frame that comes early stays to be read, and then there is
+/// no telling any more what comes after it.
+pub(crate) async fn gone(socket: &mut Incoming) {
+    loop {
+        match Pin::new(&mut *socket).peek().await {
+            None | Some(Ok(Message::Close(_))) => return,
+            Some(Err(error)) if !broken(error).said => return,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(_) => return std::future::pending().await,
+        }
+        socket.next().await;
+    }
+}
+
 /// Takes the next frame, or says why there is none.
-pub(crate) async fn next(
-    socket: &mut SplitStream<WebSocket>,
-    silence: Duration,
-) -> Result<ClientFrame, End> {
+pub(crate) async fn next(socket: &mut Incoming, silence: Duration) -> Result<ClientFrame, End> {
     loop {
         let Ok(message) = tokio::time::timeout(silence, socket.next()).await else {
             let detail = format!("nothing was heard for {} ms", silence.as_millis());
@@ -56,14 +71,15 @@ fn broken(error: &axum::Error) -> End {
 fn parse(text: &str) -> Result<ClientFrame, End> {
     let sized = ClientFrame::check_size(text.len());
     sized.map_err(|error| End::never("too-large", error.to_string()))?;
-    serde_json::from_str(text).map_err(|error| End::never("malformed", error.to_string()))
+    serde_json::from_str(text)
+        .map_err(|error| End::never("malformed", format!("not a frame of {PROTOCOL}: {error}")))
 }
 
 /// Deals with frames until the socket ends.
 pub(crate) async fn run(
     doors: &Doors,
     attached: &Attached,
-    socket: &mut SplitStream<WebSocket>,
+    socket: &mut Incoming,
     commands: mpsc::Sender<Numbered>,
     out: &Outbox,
 ) -> End {

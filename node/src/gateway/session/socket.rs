@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use metrics::{counter, gauge};
-use rotary_proto::Command;
 use rotary_proto::frame::{Mode, PROTOCOL, ServerFrame};
 use rotary_proto::limits::{SESSION_FRAME_BYTES_MAX, SESSION_WINDOW_COMMANDS_MAX};
 use tokio::sync::{mpsc, watch};
@@ -18,8 +17,9 @@ use tokio::sync::{mpsc, watch};
 use crate::feed::viewer_of;
 use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
-use crate::gateway::session::handshake::{self, Attached, Place};
-use crate::gateway::session::{End, commands, feed, reader};
+use crate::gateway::session::handshake::{self, Attached};
+use crate::gateway::session::reader::Incoming;
+use crate::gateway::session::{End, commands, farewell, feed, reader};
 use crate::gateway::token::unix_s;
 use crate::telemetry::names;
 
@@ -31,8 +31,6 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const BYE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after `goaway` a session is closed.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause between attempts to tell the log of a lost socket.
-const TELL_AGAIN: Duration = Duration::from_millis(300);
 /// Frames waiting for the writer.
 const FRAMES_MAX: usize = 64;
 
@@ -90,7 +88,8 @@ pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrad
 }
 
 async fn serve(doors: Doors, socket: WebSocket) {
-    let (mut sink, mut stream) = socket.split();
+    let (mut sink, stream) = socket.split();
+    let mut stream = stream.peekable();
     let hello = ServerFrame::Hello {
         node: doors.node,
         protocol: PROTOCOL.to_owned(),
@@ -104,7 +103,7 @@ async fn serve(doors: Doors, socket: WebSocket) {
         Ok(first) => first,
         Err(end) => return say_bye(&mut sink, &end).await,
     };
-    let attached = match handshake::attach(&doors, first).await {
+    let attached = match handshake::attach(&doors, first, reader::gone(&mut stream)).await {
         Ok(attached) => attached,
         Err(end) => return say_bye(&mut sink, &end).await,
     };
@@ -130,7 +129,7 @@ async fn converse(
     doors: &Doors,
     attached: &Attached,
     sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut futures::stream::SplitStream<WebSocket>,
+    stream: &mut Incoming,
 ) -> End {
     let (frames, mut outgoing) = mpsc::channel(FRAMES_MAX);
     let out = Outbox { frames, seq: AtomicU64::new(attached.seq) };
@@ -204,28 +203,5 @@ async fn leave(doors: &Doors, attached: &Attached, end: &End) {
     for place in &attached.places {
         doors.registry.leave(place.site, viewer, session, place.attached);
     }
-    // Until the log knows, the agent would be offered work that nobody sees.
-    while let Some(order) = doors.sessions.last_word(&attached.served).await {
-        let mut told = true;
-        for place in &attached.places {
-            told &= detach(doors, attached, place, end.over).await;
-        }
-        drop(order);
-        if told {
-            break;
-        }
-        tokio::time::sleep(TELL_AGAIN).await;
-    }
-    doors.sessions.release(&attached.served);
-}
-
-/// Whether the log knows that the socket is gone.
-async fn detach(doors: &Doors, attached: &Attached, place: &Place, ended: bool) -> bool {
-    let session = attached.served.session;
-    let command = Command::Detach { session, gateway: doors.gateway, ended };
-    let told = doors.submit_internal(place.shard, place.site, attached.actor, command).await;
-    if let Err(error) = &told {
-        tracing::warn!(site = %place.site, %error, "a lost socket could not be told yet");
-    }
-    told.is_ok()
+    farewell::tell(doors, &attached.served, &attached.places, attached.actor, end.over).await;
 }

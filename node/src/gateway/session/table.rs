@@ -60,34 +60,25 @@ impl Sessions {
         self.open().sessions.len()
     }
 
-    /// Makes a new socket the one that serves a session. While the guard is held, no other socket
-    /// of this node tells the log anything about the session.
-    pub(crate) async fn take(
-        &self,
-        session: SessionId,
-        shards: Vec<ShardId>,
-    ) -> (Served, OwnedMutexGuard<()>) {
+    /// Makes a new socket the one that serves a session. It asks for the [`Sessions::last_word`]
+    /// before it tells the log anything.
+    pub(crate) fn take(&self, session: SessionId, shards: Vec<ShardId>) -> Served {
         let socket = self.sockets.fetch_add(1, Ordering::Relaxed);
-        let order = {
-            let mut open = self.open();
-            let before = open.sessions.remove(&session);
-            if let Some(before) = &before {
-                open.count_out(&before.shards);
-            }
-            let order = before.map_or_else(Arc::default, |before| before.order);
-            for shard in &shards {
-                *open.per_shard.entry(*shard).or_default() += 1;
-            }
-            let entry = Entry { socket, order: order.clone(), shards };
-            open.sessions.insert(session, entry);
-            order
-        };
-        (Served { session, socket }, order.lock_owned().await)
+        let mut open = self.open();
+        let before = open.sessions.remove(&session);
+        if let Some(before) = &before {
+            open.count_out(&before.shards);
+        }
+        let order = before.map_or_else(Arc::default, |before| before.order);
+        for shard in &shards {
+            *open.per_shard.entry(*shard).or_default() += 1;
+        }
+        open.sessions.insert(session, Entry { socket, order, shards });
+        Served { session, socket }
     }
 
-    /// The right to tell the log that a session's socket is gone; `None` if another socket of this
-    /// node serves the session by now. The session leaves the table when the guard is dropped by
-    /// way of [`Sessions::release`].
+    /// The right to tell the log about a session, for as long as the guard is held; `None` if
+    /// another socket of this node serves the session by now.
     pub(crate) async fn last_word(&self, served: &Served) -> Option<OwnedMutexGuard<()>> {
         let order = {
             let open = self.open();
@@ -177,10 +168,8 @@ mod tests {
     #[tokio::test]
     async fn the_latest_socket_has_the_last_word() {
         let sessions = Sessions::new();
-        let (first, order) = sessions.take(SESSION, vec![ShardId(1)]).await;
-        drop(order);
-        let (second, order) = sessions.take(SESSION, vec![ShardId(1)]).await;
-        drop(order);
+        let first = sessions.take(SESSION, vec![ShardId(1)]);
+        let second = sessions.take(SESSION, vec![ShardId(1)]);
         assert!(sessions.last_word(&first).await.is_none());
         sessions.release(&first);
         assert_eq!((sessions.count(), sessions.shards()), (1, vec![ShardId(1)]));
@@ -192,19 +181,16 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_taken_over_while_it_waits_stays_silent() {
         let sessions = Arc::new(Sessions::new());
-        let (first, order) = sessions.take(SESSION, Vec::new()).await;
+        let first = Arc::new(sessions.take(SESSION, Vec::new()));
+        let order = sessions.last_word(&first).await.expect("nobody else is there");
         let waiting = tokio::spawn({
-            let sessions = sessions.clone();
+            let (sessions, first) = (sessions.clone(), first.clone());
             async move { sessions.last_word(&first).await.is_some() }
         });
         tokio::task::yield_now().await;
-        let taking = tokio::spawn({
-            let sessions = sessions.clone();
-            async move { sessions.take(SESSION, Vec::new()).await.0.socket }
-        });
-        tokio::task::yield_now().await;
+        let second = sessions.take(SESSION, Vec::new());
         drop(order);
         assert!(!waiting.await.expect("it ends"));
-        assert_eq!(taking.await.expect("it ends"), 1);
+        assert!(sessions.last_word(&second).await.is_some());
     }
 }

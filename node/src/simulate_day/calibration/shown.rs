@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::{Comparison, Trial};
+use crate::report::picture::{self, LEFT, RIGHT};
 
 /// The table for people.
 pub(crate) fn table(comparisons: &[(&str, Comparison)]) -> String {
@@ -72,10 +73,9 @@ pub(crate) fn json(comparisons: &[(&str, Comparison)]) -> String {
     format!("{:#}\n", json!(loads))
 }
 
-const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 480.0;
-/// The panel: left, right, top, bottom.
-const PANEL: [f64; 4] = [70.0, 890.0, 60.0, 420.0];
+/// Top and bottom of the panel.
+const PANEL: (f64, f64) = (60.0, 420.0);
 /// The loads that the curves reach over, in erlangs per agent.
 const REACH: [f64; 2] = [0.7, 1.3];
 /// Points of a curve.
@@ -85,27 +85,22 @@ const DRAWN: [(usize, &str); 3] = [(0, ""), (3, "9 5"), (1, "2 4")];
 
 /// Erlang A's curves over the load, and what was simulated.
 pub(crate) fn picture(comparisons: &[(&str, Comparison)]) -> String {
-    let mut svg = String::new();
-    let Some((_, first)) = comparisons.first() else { return svg };
+    let Some((_, first)) = comparisons.first() else { return String::new() };
     let Trial { agents, handle_s, patience_s, within_s, seeds, .. } = first.trial;
-    let [left, right, top, bottom] = PANEL;
     let title = format!(
         "Erlang A (lines) and {seeds} simulated seeds (95 % intervals): {agents} agents, handle \
          time {handle_s} s, patience {patience_s} s"
     );
+    let mut svg = picture::head(&title, HEIGHT, (30.0, 14));
     let _ = write!(
         svg,
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="#222">
-<title>{title}</title>
-<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>
-<text x="{left}" y="30" font-size="14" font-weight="600">{title}</text>
-<text x="{}" y="{}" text-anchor="middle"
+        r#"<text x="{}" y="{}" text-anchor="middle"
 >offered load, erlangs per agent (service level within {within_s} s)</text>
-"##,
-        (left + right) / 2.0,
-        bottom + 42.0
+"#,
+        (LEFT + RIGHT) / 2.0,
+        PANEL.1 + 42.0
     );
-    grid(&mut svg, [left, right, top, bottom]);
+    grid(&mut svg);
     for (measure, dashes) in DRAWN {
         curve(&mut svg, &first.trial, measure, dashes);
         for (_, comparison) in comparisons {
@@ -116,16 +111,10 @@ pub(crate) fn picture(comparisons: &[(&str, Comparison)]) -> String {
     svg
 }
 
-fn grid(svg: &mut String, [left, right, top, bottom]: [f64; 4]) {
+fn grid(svg: &mut String) {
+    let (top, bottom) = PANEL;
     for percent in [0, 20, 40, 60, 80, 100] {
-        let y = height(f64::from(percent) / 100.0);
-        let _ = writeln!(
-            svg,
-            r##"<path d="M{left} {y:.1}H{right}" stroke="#dddddd"/><text x="{}" y="{:.1}"
-            text-anchor="end">{percent} %</text>"##,
-            left - 8.0,
-            y + 4.0
-        );
+        picture::line(svg, height(f64::from(percent) / 100.0), &format!("{percent} %"));
     }
     for tenths in 7..=13 {
         let load = f64::from(tenths) / 10.0;
@@ -154,7 +143,7 @@ fn curve(svg: &mut String, trial: &Trial, measure: usize, dashes: &str) {
         r##"<polyline points="{}" fill="none" stroke="#2f6da8" stroke-width="2"
         stroke-dasharray="{dashes}"/><text x="{}" y="{y:.1}" font-weight="600">{name}</text>"##,
         points.trim_end(),
-        PANEL[0] + 6.0,
+        LEFT + 6.0,
     );
 }
 
@@ -179,11 +168,11 @@ fn interval(svg: &mut String, comparison: &Comparison, measure: usize) {
 }
 
 fn place(load: f64) -> f64 {
-    PANEL[0] + (PANEL[1] - PANEL[0]) * (load - REACH[0]) / (REACH[1] - REACH[0])
+    LEFT + (RIGHT - LEFT) * (load - REACH[0]) / (REACH[1] - REACH[0])
 }
 
 fn height(share: f64) -> f64 {
-    PANEL[3] - (PANEL[3] - PANEL[2]) * share.clamp(0.0, 1.0)
+    picture::height(PANEL, share, 1.0)
 }
 
 #[cfg(test)]
