@@ -62,5 +62,5 @@ pub use machine::{Chunks, Frozen, Machine};
 pub use propose::{ProposeError, Proposed};
 pub use rotary_storage::Fatal;
 pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
-pub use tail::SERVICE_TAIL;
+pub use tail::{SERVICE_TAIL, doubt_note};
 pub use transfer::SERVICE_SNAPSHOT;

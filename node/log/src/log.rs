@@ -83,7 +83,12 @@ impl Log {
         if founder != Some(&self.config.node) {
             return Ok(());
         }
-        let raft = &self.shard(shard)?.raft;
+        let replica = self.shard(shard)?;
+        if replica.tail.is_cut() {
+            // The others have its entries: a second beginning would be another shard.
+            return Ok(());
+        }
+        let raft = &replica.raft;
         let failed = |reason: String| LogError::Raft { shard, reason };
         if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
             return Ok(());

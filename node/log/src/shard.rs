@@ -28,7 +28,7 @@ use crate::rebuild::{self, Peers};
 use crate::snapshot::{self, SnapshotStore};
 use crate::state_machine::{Applied, StateMachine};
 use crate::store::RaftLog;
-use crate::tail::{self, TailState};
+use crate::tail::{self, TailState, doubt_note};
 use crate::ticker;
 use crate::transfer::Receiving;
 use crate::types::Types;
@@ -166,7 +166,7 @@ impl Shard {
         let machine = StateMachine::open(applied.clone(), snapshots.clone()).await?;
         let log = RaftLog::new(group, stores.log.clone());
         let network = Network::new(transport.clone(), group, config.snapshot_bytes_per_second);
-        let tail = TailState::new(log.was_cut()?);
+        let tail = TailState::new(log.was_cut()? || stores.notes.text(&doubt_note(id))?.is_some());
         let raft_config = config.raft(!tail.is_cut())?;
         let raft = Raft::new(config.node.0, raft_config, network, log.clone(), machine)
             .await

@@ -22,6 +22,7 @@ use crate::machine::Machine;
 use crate::poison::Poison;
 use crate::shard::Counters;
 use crate::snapshot::{Builder, Meta, SnapshotFile, SnapshotStore, failed};
+use crate::tail::doubt_note;
 use crate::types::{
     Answer, Command, LogId, Octets, Snapshot, SnapshotMeta, StoredMembership, Types,
 };
@@ -96,6 +97,11 @@ impl Applied {
             tracing::error!(%error, "the rebuild could not be noted");
         }
         self.fatal.end(code, reason);
+    }
+
+    /// Nothing can be missing from the log any more.
+    pub(crate) fn forget_doubt(&self) -> io::Result<()> {
+        self.notes.remove(&doubt_note(self.shard))
     }
 
     /// Applies a command, unless it made this replica panic before. A panic is noted, then the

@@ -11,6 +11,8 @@
 //!   replicas with such a log only. If an entry beyond it is known to have been committed, it is
 //!   lost, and an alarm says so.
 //!
+//! A replica whose whole log was lost is no different, once that is noted ([`doubt_note`]).
+//!
 //! While a member is absent and those that were not cut are no majority, the shard waits, and says
 //! for whom.
 
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rotary_proto::NodeId;
+use rotary_proto::{NodeId, ShardId};
 use rotary_transport::{Lane, Transport};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -34,6 +36,12 @@ const ASK_TTL: Duration = Duration::from_secs(1);
 const ASK_INTERVAL: Duration = Duration::from_millis(200);
 /// Every so many rounds in vain a warning is logged.
 const WARN_ROUNDS: u32 = 50;
+
+/// The name of the note that a replica lost its log and began another: whoever sets a damaged log
+/// aside writes it first, for every shard. It counts as if the log had lost its tail.
+pub fn doubt_note(shard: ShardId) -> String {
+    format!("doubt-{}", shard.0)
+}
 
 /// What a replica knows of the end of a log.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -116,7 +124,8 @@ pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transpo
     }
     let (done, cleared) = oneshot::channel();
     shard.log.clear_cut(Box::new(move |result| drop(done.send(result))));
-    if !matches!(cleared.await, Ok(Ok(()))) {
+    let noted = shard.applied.forget_doubt();
+    if !matches!((cleared.await, noted), (Ok(Ok(())), Ok(()))) {
         return;
     }
     shard.tail.cut.store(false, Ordering::Release);

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use rotary_log::{Chunks, Fatal, Frozen, Log, LogConfig, LogStores, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
-use rotary_storage::{FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
+use rotary_storage::{FileDisk, Notes, SegmentLog, SegmentLogOptions, Snapshots};
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
 use tempfile::TempDir;
 
@@ -212,7 +212,13 @@ impl World {
         })
         .await;
         let store = eventually("the store is free", || {
-            FjallLog::open(&self.path(node).join("log"), FjallLogOptions::default()).ok()
+            let options = SegmentLogOptions {
+                log_id: u128::from(node),
+                free_bytes_min: 0,
+                reserve_bytes: 0,
+                ..SegmentLogOptions::default()
+            };
+            SegmentLog::open(Arc::new(FileDisk), self.path(node).join("log"), options).ok()
         })
         .await;
         let transport = Arc::new(transport);
