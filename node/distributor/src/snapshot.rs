@@ -50,7 +50,7 @@ use crate::window::FrozenRequests;
 /// A shard as it was when it was frozen.
 ///
 /// It costs the memory of what the running shard has changed since, and nothing else. Dropping it
-/// frees that.
+/// frees that, which takes as long as freezing or longer: best on the thread that wrote it out.
 #[derive(Debug)]
 pub struct Frozen {
     id: ShardId,

@@ -199,6 +199,21 @@ fn many_chunks_are_bounded_and_taken_in_order_only() {
     assert_eq!(refused(&longer), ChunkError::AfterLast);
 }
 
+/// One site has work left over since an entry of the other, and more entries of that one came.
+#[test]
+fn a_site_stays_due_since_when_it_was() {
+    let mut driver = begun([0; 6]).0;
+    driver.checks = false;
+    let late = driver.now().plus_ms(limits::LEASE_MS + 1);
+    driver.apply(late, opened(1_000));
+    driver.apply(late.plus_ms(1), opened(1_001));
+    assert!(driver.shard.has_work(SITES[1]) && !driver.shard.has_work(SITES[0]));
+    assert_eq!(driver.shard.next_deadline(), Some(late), "before the present stamp");
+    driver.twin();
+    driver.apply(late.plus_ms(2), ShardCommand::Tick);
+    driver.part();
+}
+
 /// A view is written out by another thread while entries are applied, and has none of them.
 #[test]
 fn a_view_is_written_while_the_shard_goes_on() {
