@@ -10,7 +10,9 @@ use super::tests::small;
 use super::*;
 use crate::contract::{GroupContents, append, contents, durably};
 use crate::disk::{FileDisk, read_up_to};
-use crate::segment_format::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment_format::{
+    BATCH_HEADER_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use crate::simulated_disk::SimulatedDisk;
 
 type Contents = BTreeMap<Group, GroupContents>;
@@ -223,6 +225,27 @@ fn a_segment_of_another_past_is_seen() {
         let error = open(&mixed).expect_err("of another past");
         assert!(matches!(error, SegmentLogError::Damaged { .. }), "{error}");
     }
+}
+
+/// A block of another past has good checksums, and its neighbours do not know it.
+#[test]
+fn a_batch_of_another_past_is_seen() {
+    let disk = SimulatedDisk::new(1);
+    let past = disk.duplicate(2);
+    for (disk, tag) in [(&disk, 1), (&past, 2)] {
+        let log = open(disk).expect("opens");
+        for group in 1..4 {
+            write(&log, |done| log.save_vote(group, vec![tag; 800], done));
+        }
+    }
+    let (mut bytes, other) = (content(&disk, &segment(1)), content(&past, &segment(1)));
+    let length = BATCH_HEADER_BYTES + (RECORD_HEADER_BYTES + 800).next_multiple_of(8);
+    let second = SEGMENT_HEADER_BYTES + length..SEGMENT_HEADER_BYTES + 2 * length;
+    assert_ne!(bytes[second.clone()], other[second.clone()]);
+    bytes[second.clone()].copy_from_slice(&other[second]);
+    replace(&disk, &segment(1), &bytes);
+    let error = open(&disk).expect_err("of another past");
+    assert!(matches!(error, SegmentLogError::Damaged { .. }), "{error}");
 }
 
 #[test]

@@ -189,7 +189,8 @@ impl Drop for SegmentLog {
 /// The first entry that does not follow the one before it.
 fn hole_in(mut last: Option<u64>, entries: &[LogEntry]) -> Option<u64> {
     for entry in entries {
-        if last.is_some_and(|last| last.checked_add(1) != Some(entry.index)) {
+        let follows = last.is_none_or(|last| last.checked_add(1) == Some(entry.index));
+        if !follows || entry.index == u64::MAX {
             return Some(entry.index);
         }
         last = Some(entry.index);

@@ -135,3 +135,22 @@ fn the_writer_thread_ends_the_process_and_answers_with_errors() {
     assert!(log.flush().is_err());
     assert_eq!(ends.try_iter().collect::<Vec<_>>(), [EXIT_STORAGE]);
 }
+
+/// What was queued behind the batch that failed is not written either.
+#[test]
+fn nothing_is_acknowledged_after_a_failure() {
+    let disk = SimulatedDisk::new(1);
+    let fatal = Fatal::with(|_, _| {});
+    let drive = Drive::Manual(Arc::new(|| {}));
+    let options = SegmentLogOptions { fatal, drive, batch_bytes_max: 1, ..small() };
+    let log = SegmentLog::open(disk.process(), "/log", options).expect("opens");
+    let (sender, receiver) = channel();
+    for number in 0..3 {
+        let sender = sender.clone();
+        let done: Done = Box::new(move |result| sender.send(result.is_ok()).expect("waited for"));
+        log.save_vote(1, vec![number], done);
+    }
+    disk.fail_sync(1);
+    while log.pump() {}
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [true, false, false]);
+}
