@@ -163,6 +163,11 @@ mod tests {
     }
 
     #[test]
+    fn keeps_what_interleaved_operations_come_to() {
+        crate::contract::check_interleaving(&MemoryLog::new(), 1);
+    }
+
+    #[test]
     fn a_cut_can_be_had_and_cleared() {
         let log = MemoryLog::new();
         log.set_cut(3);

@@ -128,6 +128,9 @@ impl Index {
                     let group = found.group;
                     return Err(Misfit(format!("entry {index} of group {group} is there twice")));
                 }
+                if index == u64::MAX {
+                    return Err(Misfit("an entry has the last index that there is".to_owned()));
+                }
                 let misfit = |_| Misfit("an entry lies beyond 4 GiB".to_owned());
                 let offset = u32::try_from(body + found.offset as u64).map_err(misfit)?;
                 let bytes = u32::try_from(bytes.len()).map_err(misfit)?;

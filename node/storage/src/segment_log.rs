@@ -14,7 +14,7 @@
 //!
 //! Opening reads all of it ([`crate::segment_recovery`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -24,92 +24,22 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use crate::disk::{Disk, DiskFile};
-use crate::fatal::Fatal;
+use crate::disk::Disk;
 use crate::log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 use crate::segment_error::SegmentLogError;
 use crate::segment_format::{ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES};
 use crate::segment_head::Home;
-use crate::segment_index::{Cut, Index, Values};
+use crate::segment_options::{Drive, SegmentLogOptions, check};
 use crate::segment_reader::{Piece, read_pieces};
-use crate::segment_recovery::{Recovered, recover};
+use crate::segment_recovery::recover;
+use crate::segment_state::{GroupState, Operation, Queued, Shared, State};
 use crate::segment_writer::{self, Writer};
-use crate::tail::{Collector, Tail};
+use crate::tail::Collector;
 
 /// Bytes of one call; one that carries more is refused.
-const CALL_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of a vote, a mark or a saved value: every segment begins with all of them.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
-/// The longest segment: offsets in it have 32 bits, one batch beyond it included.
-const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// The longest step of zeros, in bytes.
-const STEP_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Bytes of the tail that a group has at least, however many share the memory.
-const TAIL_BYTES_MIN: usize = 64 * 1024;
-
-/// How a [`SegmentLog`] is sized, who drives it, and how it ends the process.
-#[derive(Debug, Clone)]
-pub struct SegmentLogOptions {
-    /// Whose log it is: another one's is not opened. Unique to the node and not to be guessed.
-    pub log_id: u128,
-    /// A segment is closed before it grows beyond this, in bytes; at most 1 GiB.
-    pub segment_bytes: u64,
-    /// Zeros are written this far ahead of the log, in bytes.
-    pub step_bytes: u64,
-    /// A batch takes no further call once it has this many bytes.
-    pub batch_bytes_max: usize,
-    /// Durable entries that stay in memory, in bytes, shared evenly by the groups.
-    pub tail_bytes_max: usize,
-    /// Bytes queued for the writer before a write call blocks.
-    pub queue_bytes_max: usize,
-    /// Bytes kept aside for when the disk is full; 0 for none.
-    pub reserve_bytes: u64,
-    /// Bytes that have to be free on the disk for new work to be welcome.
-    pub free_bytes_min: u64,
-    /// What happens when a write or a sync fails.
-    pub fatal: Fatal,
-    /// Who writes.
-    pub drive: Drive,
-}
-
-impl Default for SegmentLogOptions {
-    fn default() -> Self {
-        Self {
-            log_id: 0,
-            segment_bytes: 64 * 1024 * 1024,
-            step_bytes: 1024 * 1024,
-            batch_bytes_max: 4 * 1024 * 1024,
-            tail_bytes_max: 64 * 1024 * 1024,
-            queue_bytes_max: 64 * 1024 * 1024,
-            reserve_bytes: 16 * 1024 * 1024,
-            free_bytes_min: 256 * 1024 * 1024,
-            fatal: Fatal::exit(),
-            drive: Drive::Thread,
-        }
-    }
-}
-
-/// Who does the writer's work.
-#[derive(Clone, Default)]
-pub enum Drive {
-    /// A thread of the log's own.
-    #[default]
-    Thread,
-    /// Whoever calls [`SegmentLog::pump`]. The callback says that there is something to do; it is
-    /// called with no lock held, and must not pump by itself. Nothing blocks: a call that finds
-    /// the queue full pumps.
-    Manual(Arc<dyn Fn() + Send + Sync>),
-}
-
-impl fmt::Debug for Drive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Thread => "Thread",
-            Self::Manual(_) => "Manual",
-        })
-    }
-}
-
 /// A [`LogStore`] in segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
@@ -120,78 +50,6 @@ pub struct SegmentLog {
 impl fmt::Debug for SegmentLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SegmentLog").field("directory", &self.shared.home.directory).finish()
-    }
-}
-
-/// What callers and the writer share.
-pub(crate) struct Shared {
-    pub(crate) home: Home,
-    pub(crate) options: SegmentLogOptions,
-    state: Mutex<State>,
-    /// The queue has something, or the store closes: wakes the writer.
-    pub(crate) filled: Condvar,
-    /// A batch is done: wakes callers that wait for room.
-    pub(crate) drained: Condvar,
-    disk_reads: AtomicU64,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    /// What callers see.
-    pub(crate) groups: BTreeMap<Group, GroupState>,
-    pub(crate) cut: Cut,
-    /// What is durable.
-    pub(crate) index: Index,
-    pub(crate) files: BTreeMap<u32, Arc<dyn DiskFile>>,
-    pub(crate) queue: VecDeque<Queued>,
-    pub(crate) queue_bytes: usize,
-    /// Values to go with the next batch.
-    pub(crate) lazy: BTreeMap<(Group, &'static str), Vec<u8>>,
-    pub(crate) lazy_bytes: usize,
-    /// The number of the last write queued.
-    ticket: u64,
-    pub(crate) stats: LogStats,
-    pub(crate) space: Option<Space>,
-    /// Space has returned: the writer is to look.
-    pub(crate) look_at_space: bool,
-    pub(crate) failed: Option<String>,
-    pub(crate) closing: bool,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct GroupState {
-    pub(crate) tail: Tail,
-    /// First and last index that exist, durable or not.
-    bounds: Option<(u64, u64)>,
-    values: Values,
-}
-
-/// One call on its way to the disk.
-pub(crate) struct Queued {
-    pub(crate) ticket: u64,
-    pub(crate) group: Group,
-    pub(crate) operations: Vec<Operation>,
-    pub(crate) bytes: usize,
-    pub(crate) done: Done,
-}
-
-pub(crate) enum Operation {
-    Append(LogEntry),
-    Vote(Vec<u8>),
-    Truncate(u64),
-    Purge(u64, Vec<u8>),
-    ClearCut,
-}
-
-impl Operation {
-    /// At least what its record takes, in bytes.
-    fn bytes(&self) -> usize {
-        ENTRY_HEADER_BYTES
-            + match self {
-                Self::Append(entry) => entry.bytes.len(),
-                Self::Vote(bytes) | Self::Purge(_, bytes) => bytes.len(),
-                Self::Truncate(_) | Self::ClearCut => 0,
-            }
     }
 }
 
@@ -316,20 +174,6 @@ impl SegmentLog {
     }
 }
 
-fn check(options: &SegmentLogOptions) -> Result<(), SegmentLogError> {
-    let wrong = |what| Err(SegmentLogError::Options(what));
-    if !(4096..=SEGMENT_BYTES_MAX).contains(&options.segment_bytes) {
-        return wrong("segment_bytes is not between 4 KiB and 1 GiB");
-    }
-    if !(512..=STEP_BYTES_MAX).contains(&options.step_bytes) {
-        return wrong("step_bytes is not between 512 bytes and 64 MiB");
-    }
-    if options.batch_bytes_max > CALL_BYTES_MAX {
-        return wrong("batch_bytes_max is more than 256 MiB");
-    }
-    Ok(())
-}
-
 impl Drop for SegmentLog {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
@@ -342,42 +186,11 @@ impl Drop for SegmentLog {
     }
 }
 
-impl State {
-    fn of(recovered: Recovered) -> (Self, crate::segment_head::Head) {
-        let Recovered { head, index, files } = recovered;
-        let mut state = Self { cut: index.cut.clone(), files, ..Self::default() };
-        for (group, bounds, values) in index.groups() {
-            let values = values.clone();
-            state.groups.insert(group, GroupState { tail: Tail::default(), bounds, values });
-        }
-        state.index = index;
-        (state, head)
-    }
-
-    /// Bytes of the tail that each group may have.
-    pub(crate) fn tail_bytes_max(&self, options: &SegmentLogOptions) -> usize {
-        let share = options.tail_bytes_max / self.groups.len().max(1);
-        share.max(TAIL_BYTES_MIN.min(options.tail_bytes_max))
-    }
-}
-
-impl Shared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("a panic under this lock ends the process")
-    }
-
-    pub(crate) fn wake(&self) {
-        match &self.options.drive {
-            Drive::Thread => self.filled.notify_one(),
-            Drive::Manual(wake) => wake(),
-        }
-    }
-}
-
 /// The first entry that does not follow the one before it.
 fn hole_in(mut last: Option<u64>, entries: &[LogEntry]) -> Option<u64> {
     for entry in entries {
-        if last.is_some_and(|last| last.checked_add(1) != Some(entry.index)) {
+        let follows = last.is_none_or(|last| last.checked_add(1) == Some(entry.index));
+        if !follows || entry.index == u64::MAX {
             return Some(entry.index);
         }
         last = Some(entry.index);
@@ -585,6 +398,15 @@ impl LogStore for SegmentLog {
     }
 }
 
+#[cfg(test)]
+#[path = "segment_crash_tests.rs"]
+mod crash_tests;
+#[cfg(test)]
+#[path = "segment_damage_tests.rs"]
+mod damage_tests;
+#[cfg(test)]
+#[path = "segment_space_tests.rs"]
+mod space_tests;
 #[cfg(test)]
 #[path = "segment_log_tests.rs"]
 mod tests;

@@ -9,7 +9,7 @@ use crate::disk::FileDisk;
 use crate::simulated_disk::SimulatedDisk;
 
 /// Short segments, so that tests see many.
-fn small() -> SegmentLogOptions {
+pub(super) fn small() -> SegmentLogOptions {
     SegmentLogOptions {
         log_id: 42,
         segment_bytes: 4096,
@@ -114,4 +114,90 @@ fn a_hole_is_a_bug() {
     let log = open(dir.path(), small());
     append(&log, 1, 0..2, "a");
     log.append(1, vec![entry(5, "a")], Box::new(|_| {}));
+}
+
+#[test]
+fn interleaved_operations_come_to_what_they_do_in_memory() {
+    for seed in 0..20 {
+        let options = SegmentLogOptions { tail_bytes_max: 500, ..small() };
+        with_pump(SimulatedDisk::new(seed).process(), options, |log| {
+            crate::contract::check_interleaving(log, seed);
+        });
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    crate::contract::check_interleaving(&open(dir.path(), small()), 7);
+}
+
+#[test]
+fn reopened_it_is_what_it_was() {
+    for seed in 0..5 {
+        let dir = tempfile::tempdir().expect("a directory");
+        crate::contract::check_reopened(&|| Box::new(open(dir.path(), small())), seed);
+    }
+}
+
+#[test]
+fn an_idle_group_does_not_hold_old_segments_back() {
+    let simulated = SimulatedDisk::new(1);
+    let mut most = 0;
+    with_pump(simulated.process(), small(), |log| {
+        append(log, 1, 1..4, "idle");
+        durably(|done| log.save_vote(2, b"voted".to_vec(), done));
+        durably(|done| log.purge(3, 7, b"mark".to_vec(), done));
+        for index in 1..2000 {
+            append(log, 4, index..index + 1, "busy");
+            if index % 10 == 0 {
+                durably(|done| log.purge(4, index - 5, Vec::new(), done));
+            }
+            most = most.max(simulated.files().len());
+        }
+    });
+    // Four segments of one length, one that is being made or dropped, the reserve.
+    assert!(most <= 7, "{most} files at once");
+    assert!(simulated.files()[0].0 > *Path::new("/log/0000000010.segment"));
+    let log = SegmentLog::open(simulated.process(), "/log", small()).expect("opens");
+    assert_eq!(all(&log, 1), (1..4).map(|index| entry(index, "idle")).collect::<Vec<_>>());
+    assert_eq!(log.vote(2).expect("readable"), Some(b"voted".to_vec()));
+    assert_eq!(log.purged(3).expect("readable"), Some((7, b"mark".to_vec())));
+    assert_eq!(all(&log, 4).len(), 1999 - 1985);
+}
+
+#[test]
+fn nothing_blocks_for_room_when_nobody_pumps() {
+    let options = SegmentLogOptions {
+        queue_bytes_max: 1000,
+        drive: Drive::Manual(Arc::new(|| {})),
+        ..small()
+    };
+    let log = SegmentLog::open(SimulatedDisk::new(1).process(), "/log", options).expect("opens");
+    let (sender, receiver) = channel();
+    for index in 0..100 {
+        let sender = sender.clone();
+        let done: Done = Box::new(move |result| sender.send(result).expect("waited for"));
+        log.append(1, vec![LogEntry { index, bytes: Arc::from([7; 100]) }], done);
+        assert!(log.shared.lock().queue_bytes <= 1000 + 121);
+    }
+    assert!(receiver.try_iter().count() >= 90);
+    log.flush().expect("flushes");
+    assert!(!log.pump(), "nothing is left to do");
+}
+
+#[test]
+fn what_nobody_has_reason_to_write_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = open(dir.path(), small());
+    let (sender, receiver) = channel();
+    let done = || -> Done {
+        let sender = sender.clone();
+        Box::new(move |result| sender.send(result).expect("waited for"))
+    };
+    log.save_vote(1, vec![0; VALUE_BYTES_MAX + 1], done());
+    log.purge(1, 1, vec![0; VALUE_BYTES_MAX + 1], done());
+    for _ in 0..2 {
+        let refused = receiver.recv().expect("called").expect_err("too long");
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+    log.save_lazily(1, "long", vec![0; VALUE_BYTES_MAX + 1]);
+    assert_eq!(log.saved(1, "long").expect("readable"), None);
+    assert_eq!((log.vote(1).ok(), log.purged(1).ok()), (Some(None), Some(None)));
 }

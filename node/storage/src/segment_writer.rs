@@ -14,8 +14,8 @@ use crate::fatal::EXIT_STORAGE;
 use crate::log_store::{Group, Space};
 use crate::segment_format::{BATCH_HEADER_BYTES, Batch, Record};
 use crate::segment_head::Head;
-use crate::segment_log::{Operation, Queued, Shared, State};
 use crate::segment_reader::{Piece, read_pieces};
+use crate::segment_state::{Operation, Queued, Shared, State};
 
 /// Bytes written between two looks at the free space.
 const SPACE_CHECK_BYTES: u64 = 1024 * 1024;

@@ -34,6 +34,7 @@ struct Process {
     boot: u64,
 }
 
+#[derive(Clone)]
 struct Inner {
     dice: Dice,
     boot: u64,
@@ -52,6 +53,7 @@ struct Inner {
     dead: bool,
 }
 
+#[derive(Clone)]
 struct NameChange {
     directory: PathBuf,
     path: PathBuf,
@@ -100,6 +102,12 @@ impl SimulatedDisk {
             syncs: 0,
             dead: false,
         };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Another disk with the same content, on which a process that starts finds what it would here.
+    pub fn duplicate(&self, seed: u64) -> Self {
+        let inner = Inner { dice: Dice::new(seed), ..self.lock().clone() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
