@@ -5,7 +5,8 @@
 //! `SIGKILL`. On the way out the load's ledger is judged against what every node tells.
 //!
 //! The same parts run without eyes: `--script kill-leader` for continuous integration, and
-//! `--script bank-day` for a whole day with kills spread over it.
+//! `--script bank-day` for a whole day with kills spread over it, `--script latency` for the time
+//! from an arrival to its offer.
 //!
 //! Deliberately absent: the demo starts no server inside its own process, ends no process that it
 //! did not start, and asks the cluster nothing but what the public API tells.
@@ -16,6 +17,7 @@ mod cluster;
 mod interactive;
 mod keys;
 mod kills;
+mod latency;
 mod script;
 mod view;
 
@@ -51,11 +53,17 @@ async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
     let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
     cluster.start_all().await?;
     let took = cluster.wait_ready(START).await?;
+    if args.script == Some(Script::Latency) {
+        let measured = latency::run(args, &cluster).await;
+        cluster.stop().await;
+        return measured;
+    }
     let traffic = prepare(args, folder, &cluster).await?;
     banner::print(&cluster, args, took);
     let ran = match args.script {
         None => interactive::run(args, &mut cluster, traffic).await,
         Some(Script::KillLeader) => script::kill_leader(args, &mut cluster, traffic).await,
+        Some(Script::Latency) => unreachable!("it has no traffic, and ended above"),
         Some(Script::BankDay) => script::bank_day(args, &mut cluster, traffic).await,
     };
     cluster.stop().await;

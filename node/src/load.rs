@@ -21,8 +21,10 @@ mod agent;
 mod args;
 mod conduct;
 mod customer;
+mod day;
 mod desk;
 mod floor;
+mod latency;
 pub(crate) mod ledger;
 mod pace;
 mod plan;
@@ -35,6 +37,7 @@ mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
+pub(crate) use latency::{Arrivals, Figures, Latency};
 pub(crate) use run::{Finished, Load};
 pub(crate) use tally::Tally;
 pub(crate) use verify::{Verifier, verify};

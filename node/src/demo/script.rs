@@ -107,7 +107,7 @@ pub(super) async fn bank_day(
     cluster: &mut Cluster,
     load: Load,
 ) -> anyhow::Result<(Finished, Vec<Kill>)> {
-    let day = load.duration()?;
+    let day = load.duration();
     let traffic = Traffic::begin(load, false);
     let begun = Instant::now();
     let mut kills: Vec<Kill> = Vec::new();

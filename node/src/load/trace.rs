@@ -1,12 +1,16 @@
 //! The two data files, read: counts per five minutes of a day, and handle times.
 
-use anyhow::{Context as _, bail, ensure};
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
 
 /// The arrivals that come with the binary; `node/data/README.md` names their source.
 const ARRIVALS: &str = include_str!("../../data/bank-arrivals-2003.csv");
 /// The handle times that come with the binary.
 const HANDLE_TIMES: &str = include_str!("../../data/bank-handle-times.csv");
 
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The length of a counted interval.
 pub(super) const INTERVAL_S: f64 = 300.0;
 
@@ -20,15 +24,22 @@ pub(super) struct Interval {
 }
 
 /// The text of a file, or what comes with the binary.
-fn text(path: Option<&std::path::Path>, own: &'static str) -> anyhow::Result<String> {
-    match path {
-        Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string()),
-        None => Ok(own.to_owned()),
-    }
+fn text(path: Option<&Path>, own: &'static str) -> anyhow::Result<String> {
+    let Some(path) = path else { return Ok(own.to_owned()) };
+    let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
+    let name = path.display();
+    ensure!(bytes <= FILE_BYTES_MAX, "{name}: {bytes} bytes, more than {FILE_BYTES_MAX}");
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+/// Where a line is, for people.
+fn place(path: Option<&Path>, number: usize) -> String {
+    let file = path.map_or_else(|| "own data".to_owned(), |path| path.display().to_string());
+    format!("{file}, line {}", number + 1)
 }
 
 /// The intervals of `day` (`2003-03-03`), in their order.
-pub(super) fn arrivals(path: Option<&std::path::Path>, day: &str) -> anyhow::Result<Vec<Interval>> {
+pub(super) fn arrivals(path: Option<&Path>, day: &str) -> anyhow::Result<Vec<Interval>> {
     let text = text(path, ARRIVALS)?;
     let mut intervals = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1) {
@@ -37,24 +48,31 @@ pub(super) fn arrivals(path: Option<&std::path::Path>, day: &str) -> anyhow::Res
             let (time, count) = rest.split_once(',')?;
             Some(Interval { start_s: time_of_day(time)?, count: count.trim().parse().ok()? })
         });
-        let interval = parsed.with_context(|| format!("line {}: {line:?}", number + 1))?;
+        let interval = parsed.with_context(|| {
+            let place = place(path, number);
+            format!("{place}: {line:?} is not of the form {day}T07:05:00,111")
+        })?;
         intervals.push(interval);
     }
-    ensure!(!intervals.is_empty(), "there is no {day} among the arrivals; name a day of the file");
+    ensure!(
+        !intervals.is_empty(),
+        "there is no {day} among the arrivals; name a day of the file, whose lines are of the form \
+        2003-03-03T07:05:00,111 (its first: {:?})",
+        text.lines().nth(1).unwrap_or_default()
+    );
     intervals.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
     Ok(intervals)
 }
 
 /// The handle times, in seconds.
-pub(super) fn handle_times(path: Option<&std::path::Path>) -> anyhow::Result<Vec<f64>> {
+pub(super) fn handle_times(path: Option<&Path>) -> anyhow::Result<Vec<f64>> {
     let text = text(path, HANDLE_TIMES)?;
     let mut times = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1) {
-        let seconds: f64 = line.trim().parse().with_context(|| format!("line {}", number + 1))?;
-        if !(seconds.is_finite() && seconds >= 0.0) {
-            bail!("line {}: {line:?} is not a duration", number + 1);
-        }
-        times.push(seconds);
+        let seconds = line.trim().parse().ok().filter(|s: &f64| s.is_finite() && *s >= 0.0);
+        times.push(seconds.with_context(|| {
+            format!("{}: {line:?} is not a number of seconds", place(path, number))
+        })?);
     }
     ensure!(!times.is_empty(), "there are no handle times");
     Ok(times)
@@ -88,6 +106,20 @@ mod tests {
     fn a_day_that_is_not_there_is_named() {
         let error = arrivals(None, "2003-03-01").expect_err("a Saturday");
         assert!(error.to_string().contains("2003-03-01"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_with_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("mine.csv");
+        std::fs::write(&path, "interval_start,calls\n2003-03-03T07:00,x\n").expect("written");
+        let error = arrivals(Some(&path), "2003-03-03").expect_err("no count").to_string();
+        assert!(error.contains("mine.csv, line 2: \"2003-03-03T07:00,x\""), "{error}");
+        for wrong in ["abc", "-1", "inf"] {
+            std::fs::write(&path, format!("seconds\n5\n{wrong}\n")).expect("written");
+            let error = handle_times(Some(&path)).expect_err("no duration").to_string();
+            assert!(error.contains("mine.csv, line 3"), "{error}");
+        }
     }
 
     #[test]
