@@ -12,6 +12,11 @@ const ARRIVALS: &str = include_str!("../data/bank-arrivals-2003.csv");
 /// The handle times that come with the binary.
 const HANDLE_TIMES: &str = include_str!("../data/bank-handle-times.csv");
 
+/// What a line of each file looks like.
+const ARRIVALS_FORM: &str = "2003-03-03T07:05:00,111";
+const HANDLE_TIMES_FORM: &str = "211, seconds from 0 up";
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The length of a counted interval, in seconds.
 pub(crate) const INTERVAL_S: f64 = 300.0;
 
@@ -36,14 +41,16 @@ pub(crate) enum DataError {
         source: std::io::Error,
     },
     /// A line does not say what its file's header promises.
-    #[error("{what}, line {line}: {text:?} cannot be read")]
+    #[error("{what}, line {line}: {text:?} is not of the form {form}")]
     Line {
         /// Which file.
-        what: &'static str,
+        what: String,
         /// Which line, from 1.
         line: usize,
         /// The line.
         text: String,
+        /// What it should look like.
+        form: &'static str,
     },
     /// The file says nothing of that day.
     #[error("no arrivals on {day}; the file has {first} to {last}, weekdays only")]
@@ -64,8 +71,15 @@ pub(crate) enum DataError {
 fn text(path: Option<&Path>, own: &str) -> Result<String, DataError> {
     match path {
         None => Ok(own.to_owned()),
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| DataError::Io { path: path.to_owned(), source }),
+        Some(path) => {
+            let failed = |source| DataError::Io { path: path.to_owned(), source };
+            let bytes = std::fs::metadata(path).map_err(failed)?.len();
+            if bytes > FILE_BYTES_MAX {
+                let reason = format!("{bytes} bytes, more than {FILE_BYTES_MAX}");
+                return Err(failed(std::io::Error::other(reason)));
+            }
+            std::fs::read_to_string(path).map_err(failed)
+        }
     }
 }
 
@@ -75,15 +89,15 @@ fn text(path: Option<&Path>, own: &str) -> Result<String, DataError> {
 /// # Errors
 /// [`DataError`], for a line of another day too.
 pub(crate) fn arrivals(path: Option<&Path>, day: &str) -> Result<Vec<Interval>, DataError> {
-    read_arrivals(&text(path, ARRIVALS)?, day)
+    read_arrivals(&text(path, ARRIVALS)?, day, &name(path))
 }
 
-fn read_arrivals(csv: &str, day: &str) -> Result<Vec<Interval>, DataError> {
+fn read_arrivals(csv: &str, day: &str, name: &str) -> Result<Vec<Interval>, DataError> {
     let (mut first, mut last) = (None, "");
     let mut intervals = Vec::new();
     for (number, text) in csv.lines().enumerate().skip(1) {
         let (date, interval) =
-            arrivals_line(text).ok_or_else(|| wrong("arrivals", number, text))?;
+            arrivals_line(text).ok_or_else(|| wrong(name, number, text, ARRIVALS_FORM))?;
         last = date;
         first.get_or_insert(date);
         if date == day {
@@ -105,8 +119,13 @@ fn arrivals_line(text: &str) -> Option<(&str, Interval)> {
     Some((date, interval))
 }
 
-fn wrong(what: &'static str, number: usize, text: &str) -> DataError {
-    DataError::Line { what, line: number + 1, text: text.to_owned() }
+fn wrong(what: &str, number: usize, text: &str, form: &'static str) -> DataError {
+    DataError::Line { what: what.to_owned(), line: number + 1, text: text.to_owned(), form }
+}
+
+/// The file's name, for people.
+fn name(path: Option<&Path>) -> String {
+    path.map_or_else(|| "own data".to_owned(), |path| path.display().to_string())
 }
 
 /// The handle times of a file, or of the one that comes with the binary, in seconds.
@@ -114,14 +133,14 @@ fn wrong(what: &'static str, number: usize, text: &str) -> DataError {
 /// # Errors
 /// [`DataError`].
 pub(crate) fn handle_times(path: Option<&Path>) -> Result<Vec<f64>, DataError> {
-    read_handle_times(&text(path, HANDLE_TIMES)?)
+    read_handle_times(&text(path, HANDLE_TIMES)?, &name(path))
 }
 
-fn read_handle_times(csv: &str) -> Result<Vec<f64>, DataError> {
+fn read_handle_times(csv: &str, name: &str) -> Result<Vec<f64>, DataError> {
     let seconds = csv.lines().enumerate().skip(1).map(|(number, text)| {
         let read = text.trim().parse::<f64>().ok();
         let read = read.filter(|time| time.is_finite() && *time >= 0.0);
-        read.ok_or_else(|| wrong("handle times", number, text))
+        read.ok_or_else(|| wrong(name, number, text, HANDLE_TIMES_FORM))
     });
     let seconds: Vec<f64> = seconds.collect::<Result<_, _>>()?;
     if seconds.is_empty() { Err(DataError::Empty) } else { Ok(seconds) }
@@ -187,22 +206,28 @@ mod tests {
 
     #[test]
     fn a_day_is_read_in_order_of_time() {
-        let day = read_arrivals(CSV, "2003-03-03").expect("present");
+        let day = read_arrivals(CSV, "2003-03-03", "mine.csv").expect("present");
         let expected = [(25_200, 10), (25_500, 400)];
         assert_eq!(day, expected.map(|(start_s, count)| Interval { start_s, count }));
     }
 
     #[test]
     fn what_a_file_does_not_say_is_named() {
-        let error = read_arrivals(CSV, "2003-03-02").expect_err("not there").to_string();
+        let error =
+            read_arrivals(CSV, "2003-03-02", "mine.csv").expect_err("not there").to_string();
         let days = "the file has 2003-03-03 to 2003-03-04, weekdays only";
         assert_eq!(error, format!("no arrivals on 2003-03-02; {days}"));
-        let broken = read_arrivals("interval_start,calls\n2003-03-03,10\n", "2003-03-03");
+        let broken =
+            read_arrivals("interval_start,calls\n2003-03-03,10\n", "2003-03-03", "mine.csv");
         let broken = broken.expect_err("no time").to_string();
-        assert_eq!(broken, "arrivals, line 2: \"2003-03-03,10\" cannot be read");
-        assert!(matches!(read_handle_times("seconds\n"), Err(DataError::Empty)));
-        let negative = read_handle_times("seconds\n12\n-1\n").expect_err("no time").to_string();
-        assert_eq!(negative, "handle times, line 3: \"-1\" cannot be read");
+        assert_eq!(
+            broken,
+            "mine.csv, line 2: \"2003-03-03,10\" is not of the form 2003-03-03T07:05:00,111"
+        );
+        assert!(matches!(read_handle_times("seconds\n", "mine.csv"), Err(DataError::Empty)));
+        let negative =
+            read_handle_times("seconds\n12\n-1\n", "mine.csv").expect_err("no time").to_string();
+        assert_eq!(negative, "mine.csv, line 3: \"-1\" is not of the form 211, seconds from 0 up");
         let nowhere = handle_times(Some(Path::new("/nowhere.csv"))).expect_err("no file");
         assert!(nowhere.to_string().starts_with("/nowhere.csv: "), "{nowhere}");
     }

@@ -8,7 +8,7 @@ mod client;
 mod cluster;
 pub(crate) mod exit;
 mod inspect;
-mod output;
+pub(crate) mod output;
 mod token;
 
 use std::path::PathBuf;

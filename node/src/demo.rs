@@ -5,7 +5,8 @@
 //! `SIGKILL`. On the way out the load's ledger is judged against what every node tells.
 //!
 //! The same parts run without eyes: `--script kill-leader` for continuous integration, and
-//! `--script bank-day` for a whole day with kills spread over it.
+//! `--script bank-day` for a whole day with kills spread over it, `--script latency` for the time
+//! from an arrival to its offer.
 //!
 //! Deliberately absent: the demo starts no server inside its own process, ends no process that it
 //! did not start, and asks the cluster nothing but what the public API tells.
@@ -17,6 +18,7 @@ mod interactive;
 mod interrupt;
 mod keys;
 mod kills;
+mod latency;
 mod ports;
 mod script;
 mod unverified;
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::load::{self, Finished, Load, Tally};
+use args::Script;
 use banner::Took;
 use cluster::{Cluster, NODES};
 use interrupt::interrupted;
@@ -56,6 +59,9 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
 
 /// Runs in a folder of its own.
 async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
+    if args.script == Some(Script::Latency) {
+        return latency(args, folder).await;
+    }
     let (mut cluster, traffic) = tokio::select! {
         begun = begin(args, folder) => begun?,
         () = interrupted() => return Err(Unverified::of("the start", &Tally::default()).into()),
@@ -71,6 +77,16 @@ async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
     cluster.stop().await;
     let (finished, kills) = ran?;
     Ok(conclude(args, &finished, &kills))
+}
+
+/// Measures from arrival to offer; there is no traffic to judge.
+async fn latency(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
+    let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
+    cluster.start_all().await?;
+    cluster.wait_ready(START).await?;
+    let measured = latency::run(args, &cluster).await;
+    cluster.stop().await;
+    measured
 }
 
 /// Everything up to the banner.

@@ -21,8 +21,10 @@ mod agent;
 mod args;
 mod conduct;
 mod customer;
+mod day;
 mod desk;
 mod floor;
+mod latency;
 pub(crate) mod ledger;
 mod pace;
 mod plan;
@@ -34,6 +36,7 @@ mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
+pub(crate) use latency::{Arrivals, Figures, Latency};
 pub(crate) use ledger::Verdict;
 pub(crate) use run::{Finished, Load};
 pub(crate) use tally::{Tally, WatchNumber};

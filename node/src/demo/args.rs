@@ -13,6 +13,8 @@ pub(crate) enum Script {
     KillLeader,
     /// Replay a whole day with kills spread over it.
     BankDay,
+    /// Measure the time from arrival to offer, beside that of a lone durable write.
+    Latency,
 }
 
 /// `rotary demo`.
@@ -33,6 +35,10 @@ pub(crate) struct DemoArgs {
     /// Kills of `bank-day`.
     #[arg(long, default_value_t = 10)]
     pub kills: usize,
+    /// Arrivals a second of `latency`, each measured for `--seconds`, 20 if not said; half of the
+    /// most that the cluster can do follows by itself.
+    #[arg(long, value_delimiter = ',', default_value = "1,25,100")]
+    pub rates: Vec<f64>,
     /// Keep the folder.
     #[arg(long)]
     pub keep: bool,
@@ -86,7 +92,7 @@ impl DemoArgs {
     /// Kills that must count for an asserted run to pass.
     pub(super) fn least_kills(&self) -> usize {
         match self.script {
-            None => 0,
+            None | Some(Script::Latency) => 0,
             Some(Script::KillLeader) => 1,
             Some(Script::BankDay) => self.kills,
         }

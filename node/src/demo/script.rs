@@ -96,6 +96,7 @@ pub(super) async fn run(
     match which {
         Script::KillLeader => kill_leader(args, cluster, load).await,
         Script::BankDay => bank_day(args, cluster, load).await,
+        Script::Latency => bail!("latency has no traffic"),
     }
 }
 
@@ -120,7 +121,7 @@ async fn bank_day(
     cluster: &mut Cluster,
     load: Load,
 ) -> anyhow::Result<(Finished, Vec<Kill>)> {
-    let day = load.duration()?;
+    let day = load.duration();
     let traffic = Traffic::begin(load, false);
     let begun = Instant::now();
     let mut kills: Vec<Kill> = Vec::new();

@@ -8,20 +8,43 @@ use rotary_client::Gateway;
 
 use crate::bank::{Mix, time_of_day};
 
+/// What a run does, and an example.
+const TRACE_HELP: &str = "\
+A tenant with sites, queues and agents is made for the run and stays. Agents sign in over \
+sessions; customers come over HTTP and sessions. Interrupt it once to let everybody finish what \
+they began. At the end every named gateway is read back and compared with the ledger. The exit \
+code is 0 if every promise was kept, 10 if not, 1 if it could not run.
+
+Half an hour of the morning in half a minute, against the cluster that `rotary cluster init` made:
+  export ROTARY_TOKEN=$(cat DIR/admin.token)
+  rotary load trace --from 10:00 --to 10:30 --ledger /tmp/ledger \\
+    --gateway http://127.0.0.1:7080,http://127.0.0.1:7090,http://127.0.0.1:7100
+  rotary verify /tmp/ledger       # judges it again
+
+The 360 agents suit a whole day of the bank; --share 0.1 needs some more than a tenth of them.";
+
 /// Puts load on a cluster, and proves what it kept.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LoadCommand {
-    /// Replays a day of a real contact centre.
+    /// Replays a day of a real contact centre, and judges what the cluster kept of it.
+    #[command(after_help = TRACE_HELP)]
     Trace(Box<TraceArgs>),
 }
 
 /// `rotary load trace`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TraceArgs {
-    /// A gateway, e.g. http://127.0.0.1:7080; give each one.
-    #[arg(long = "gateway", required = true)]
+    /// A gateway, e.g. http://127.0.0.1:7080; give each node's: people are spread over them, and
+    /// only the ones named are read back and compared.
+    #[arg(
+        long = "gateway",
+        value_name = "URL",
+        env = "ROTARY_URL",
+        value_delimiter = ',',
+        required = true
+    )]
     pub gateways: Vec<Gateway>,
-    /// An administrator's token.
+    /// An administrator's token of the whole cluster.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     pub token: String,
     /// Print the verdict as JSON on standard output.
@@ -35,20 +58,21 @@ pub(crate) struct TraceArgs {
 /// What to replay, and how.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Counts per five minutes (`interval_start,calls`); a bank's, if absent.
-    #[arg(long)]
+    /// Counts per five minutes, a heading and lines like 2003-03-03T07:05:00,111; a bank's, if
+    /// absent.
+    #[arg(long, value_name = "FILE")]
     pub arrivals: Option<PathBuf>,
-    /// Handle times in seconds; another bank's, if absent.
-    #[arg(long)]
+    /// Handle times, a heading and a number of seconds a line; another bank's, if absent.
+    #[arg(long, value_name = "FILE")]
     pub handle_times: Option<PathBuf>,
     /// The day of the file.
     #[arg(long, default_value = "2003-03-03")]
     pub day: String,
     /// From this time of day.
-    #[arg(long, default_value = "00:00")]
+    #[arg(long, default_value = "00:00", value_name = "HH:MM")]
     pub from: String,
     /// Until this time of day.
-    #[arg(long, default_value = "24:00")]
+    #[arg(long, default_value = "24:00", value_name = "HH:MM")]
     pub to: String,
     /// How many times faster than life people are.
     #[arg(long, default_value_t = 60.0)]
@@ -56,7 +80,7 @@ pub(crate) struct Options {
     /// The share of the day's contacts to replay.
     #[arg(long, default_value_t = 1.0)]
     pub share: f64,
-    /// Agents, over all sites.
+    /// Agents, over all sites; at least two a site.
     #[arg(long, default_value_t = 360)]
     pub agents: usize,
     /// Weights of channels.
@@ -83,8 +107,8 @@ pub(crate) struct Options {
     /// An answer within this many seconds of the day counts for the service level.
     #[arg(long, default_value_t = 20.0)]
     pub service_level: f64,
-    /// Where to keep the evidence; a folder that does not exist yet.
-    #[arg(long)]
+    /// Where to keep the evidence, a folder without any; one in the temporary folder, if absent.
+    #[arg(long, value_name = "FOLDER")]
     pub ledger: Option<PathBuf>,
 }
 
@@ -94,7 +118,7 @@ pub(crate) struct VerifyArgs {
     /// The folder that `rotary load --ledger` wrote.
     pub ledger: PathBuf,
     /// Read the nodes again, instead of what was read back at the end of the load; give each one.
-    #[arg(long = "gateway", requires = "token")]
+    #[arg(long = "gateway", value_name = "URL", value_delimiter = ',', requires = "token")]
     pub gateways: Vec<Gateway>,
     /// An administrator's token, for reading again.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
@@ -125,7 +149,12 @@ impl Options {
         ensure!(self.share > 0.0 && within(self.share, 1e3), "--share is above 0 and up to 1000");
         ensure!(self.patience > 0.0 && within(self.patience, 1e6), "--patience is above 0");
         ensure!((1..=1_024).contains(&self.sites), "--sites is 1 to 1024");
-        ensure!(self.agents >= 2 * self.sites, "--agents is at least two per site");
+        ensure!(
+            self.agents >= 2 * self.sites,
+            "--agents {} is too few for --sites {}: two per site",
+            self.agents,
+            self.sites
+        );
         for (name, value) in [("web", self.web), ("decline", self.decline), ("lapse", self.lapse)] {
             ensure!(within(value, 1.0), "--{name} is 0 to 1");
         }

@@ -34,10 +34,10 @@ struct Doubt {
 
 /// A command in the form of HTTP.
 #[derive(Debug, Clone, PartialEq)]
-struct Request {
-    method: Method,
-    path: String,
-    body: Value,
+pub(super) struct Request {
+    pub method: Method,
+    pub path: String,
+    pub body: Value,
 }
 
 /// Sends commands, with evidence.
@@ -188,7 +188,7 @@ impl Desk {
 }
 
 /// A command as an HTTP request, where it has a route.
-fn request(site: SiteId, command: &Command) -> Option<Request> {
+pub(super) fn request(site: SiteId, command: &Command) -> Option<Request> {
     let post = |path: String, body: Value| Some(Request { method: Method::POST, path, body });
     match command {
         Command::Open { .. } => {

@@ -77,6 +77,15 @@ impl Ledger {
         Ok(Self { file: Mutex::new(file), ops, streams })
     }
 
+    /// Takes a ledger away in which nothing was written, with its folder if that is empty then.
+    pub(crate) fn discard(folder: &Path) {
+        let path = folder.join(LINES);
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+
     /// A number for a command.
     pub(crate) fn op(&self) -> u64 {
         self.ops.fetch_add(1, Ordering::Relaxed)
@@ -136,5 +145,11 @@ mod tests {
             ]
         );
         assert!(Ledger::create(folder.path()).is_err(), "an old ledger is not written over");
+        Ledger::discard(folder.path());
+        assert!(path.exists(), "nor taken away");
+        let fresh = folder.path().join("fresh");
+        Ledger::create(&fresh).expect("a new ledger");
+        Ledger::discard(&fresh);
+        assert!(!fresh.exists(), "an empty one is");
     }
 }

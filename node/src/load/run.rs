@@ -16,18 +16,19 @@ use super::agent::Agent;
 use super::args::{Options, TraceArgs};
 use super::conduct::Conduct;
 use super::customer::Customer;
+use super::day::Day;
 use super::desk::Desk;
 use super::floor::Floor;
 use super::ledger::{Effects, History, LINES, Ledger, OpEnd, Readings, Record, Run, Verdict};
 use super::ledger::{check, settle};
 use super::pace::{Pace, raised};
-use super::plan::{self, Arrival, Shape};
+use super::plan::Arrival;
 use super::readback::{self, Wanted};
 use super::tally::Tally;
 use super::verify;
 use super::verify::Verifier;
 use super::world::{self, World};
-use crate::{bank, report};
+use crate::report;
 
 /// How long agents may take to sign in.
 const SIGN_IN: Duration = Duration::from_secs(60);
@@ -38,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(60);
 pub(crate) struct Load {
     options: Options,
     folder: PathBuf,
-    window: (f64, f64),
+    day: Day,
     conduct: Arc<Conduct>,
     desk: Arc<Desk>,
     world: Arc<World>,
@@ -74,15 +75,19 @@ impl Load {
         gateways: Vec<Gateway>,
         token: &str,
     ) -> anyhow::Result<Self> {
-        let window = options.check()?;
-        let ledger = Arc::new(Ledger::create(folder).context("the ledger")?);
+        // What is wrong on this side is said before anything is made on the other.
+        let day = Day::read(&options)?;
+        let ledger = Ledger::create(folder).with_context(|| {
+            format!("a ledger in {} (name a folder without one)", folder.display())
+        })?;
         let tally = Arc::new(Tally::default());
-        let desk = Arc::new(Desk::new(ledger, Arc::clone(&tally)));
+        let desk = Arc::new(Desk::new(Arc::new(ledger), Arc::clone(&tally)));
         let (hurry, hurries) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let pace = Pace::new(options.speed, hurries);
         let api = Api::new(gateways.clone(), token, Patience::default())?;
-        let world = Arc::new(World::build(api, &options, &pace).await?);
+        let built = World::build(api, &options, &pace).await;
+        let world = Arc::new(built.inspect_err(|_| Ledger::discard(folder))?);
         let conduct = Arc::new(Conduct {
             desk: Arc::clone(&desk),
             floor: Floor::default(),
@@ -94,18 +99,8 @@ impl Load {
             closing: closes,
         });
         let (folder, agents, customers) = (folder.to_owned(), JoinSet::new(), JoinSet::new());
-        let mut load = Self {
-            options,
-            folder,
-            window,
-            conduct,
-            desk,
-            world,
-            agents,
-            customers,
-            hurry,
-            closing,
-        };
+        let mut load =
+            Self { options, folder, day, conduct, desk, world, agents, customers, hurry, closing };
         load.sign_in().await?;
         Ok(load)
     }
@@ -148,37 +143,19 @@ impl Load {
     }
 
     /// How long the window takes.
-    ///
-    /// # Errors
-    /// Data that cannot be read.
-    pub(crate) fn duration(&self) -> anyhow::Result<Duration> {
-        let (from_s, to_s) = self.window(&self.day()?);
-        Ok(self.conduct.pace.real(to_s - from_s))
-    }
-
-    fn day(&self) -> anyhow::Result<Vec<bank::Interval>> {
-        Ok(bank::arrivals(self.options.arrivals.as_deref(), &self.options.day)?)
-    }
-
-    /// The part of the asked window in which the day has counts.
-    fn window(&self, day: &[bank::Interval]) -> (f64, f64) {
-        let first = day.first().map_or(0.0, |first| f64::from(first.start_s));
-        let last = day.last().map_or(0.0, |last| f64::from(last.start_s) + bank::INTERVAL_S);
-        (self.window.0.max(first), self.window.1.min(last))
+    pub(crate) fn duration(&self) -> Duration {
+        self.conduct.pace.real(self.day.to_s - self.day.from_s)
     }
 
     /// Replays the window once, or again and again until stopped.
     ///
     /// # Errors
-    /// Data that cannot be read, or a ledger that cannot be written.
+    /// A ledger that cannot be written.
     pub(crate) async fn play(&mut self, repeat: bool) -> anyhow::Result<()> {
-        let day = self.day()?;
-        let handle_times = bank::handle_times(self.options.handle_times.as_deref())?;
-        self.window = self.window(&day);
         self.note_begin();
         let mut seed = self.options.seed;
         loop {
-            let arrivals = plan::arrivals(&day, &handle_times, &self.shape(seed));
+            let arrivals = self.day.arrivals(&self.options, seed);
             self.admit(arrivals).await?;
             seed += 1;
             if !repeat || *self.hurry.borrow() {
@@ -195,15 +172,9 @@ impl Load {
             seed: options.seed,
             sites: self.sites(),
             wall_ms: wall_ms(),
-            from_s: self.window.0,
+            from_s: self.day.from_s,
             service_level_s: options.service_level,
         }));
-    }
-
-    fn shape(&self, seed: u64) -> Shape {
-        let (from_s, to_s) = self.window;
-        let Options { share, sites, mix, patience: patience_s, web: web_share, .. } = self.options;
-        Shape { seed, from_s, to_s, share, sites, mix, patience_s, web_share }
     }
 
     /// Lets customers arrive, each at their time.
@@ -316,6 +287,7 @@ pub(super) async fn trace(args: TraceArgs) -> anyhow::Result<bool> {
         None => std::env::temp_dir().join(format!("rotary-ledger-{}", wall_ms())),
     };
     let options = args.options.clone();
+    eprintln!("{}", Day::read(&options)?.told(&options, args.gateways.len()));
     let mut load = Load::prepare(options, &folder, args.gateways.clone(), &args.token).await?;
     eprintln!("{} agents signed in; ledger in {}", args.options.agents, folder.display());
     let progress = tokio::spawn(progress(load.tally()));

@@ -12,14 +12,18 @@ use super::readback::{self, Wanted};
 
 /// The evidence of a saved run.
 fn evidence(folder: &Path) -> anyhow::Result<(History, Readings)> {
-    let history = History::read(&folder.join(LINES)).context("the ledger's lines")?;
+    let history = History::read(&folder.join(LINES)).with_context(|| lines_of(folder))?;
     let readings = Readings::load(folder).context("what was read back")?;
     Ok((history, readings))
 }
 
+fn lines_of(folder: &Path) -> String {
+    format!("{}: no ledger of `rotary load` can be read there", folder.join(LINES).display())
+}
+
 /// Reads the nodes again, and replaces what was read back before.
 async fn read_again(folder: &Path, gateways: &[Gateway], token: &str) -> anyhow::Result<()> {
-    let history = History::read(&folder.join(LINES)).context("the ledger's lines")?;
+    let history = History::read(&folder.join(LINES)).with_context(|| lines_of(folder))?;
     let sites = history.run.as_ref().map(|run| run.sites.clone());
     let wanted = Wanted::by(&history, sites.context("the ledger has no run")?);
     let api = Api::new(gateways.to_vec(), token, Patience::default())?;
