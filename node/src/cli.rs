@@ -8,6 +8,7 @@ mod client;
 mod cluster;
 pub(crate) mod exit;
 mod inspect;
+mod node;
 pub(crate) mod output;
 mod token;
 
@@ -38,6 +39,9 @@ enum Command {
     /// Makes a cluster, or shows how one is doing.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Mends one stopped node.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Looks at queues.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -84,6 +88,14 @@ enum ClusterCommand {
     Init(cluster::InitArgs),
     /// Shows nodes and shards.
     Status(Remote),
+}
+
+/// `rotary node`.
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Sets a damaged log, its snapshots and its journal aside; the node takes them from the others
+    /// when it starts.
+    Rebuild(node::RebuildArgs),
 }
 
 /// `rotary queue`.
@@ -155,6 +167,7 @@ async fn execute(command: Command) -> u8 {
         Command::Server(args) => return serve(args).await,
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
+        Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
         Command::Conversation(ConversationCommand::Show { id, remote }) => {
             inspect::conversation(id, &remote).await
