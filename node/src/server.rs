@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rotary_proto::{GatewayId, NodeId};
-use rotary_storage::{DataDir, Fatal, FjallLog, FjallLogOptions, Journal, JournalOptions};
+use rotary_storage::{
+    DataDir, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions,
+};
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
@@ -97,7 +99,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let store = FjallLog::open(&data.log_path(), store)
         .map_err(|source| StartError::Store { path: data.log_path(), source })?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
-    let journal = Journal::open(&data.journal_path(), journal)?;
+    let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
     Ok(Ground {
         node,
         listener,
