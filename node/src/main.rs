@@ -24,6 +24,7 @@ mod demo;
 mod feed;
 mod gateway;
 mod hint;
+mod history;
 mod load;
 mod machine;
 mod replica;

@@ -82,6 +82,11 @@ impl Replica {
         self.shards.get(&id)
     }
 
+    /// Whether the journal of a shard has everything before its snapshot.
+    pub(crate) fn is_whole(&self, shard: ShardId) -> bool {
+        self.journal.missing(shard.0).is_none()
+    }
+
     /// Every data shard, in order of their ids.
     pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<ShardReplica>> {
         self.shards.values()

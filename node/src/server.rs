@@ -107,7 +107,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let fatal = Fatal::exit();
     let stores = stores(config, &data, fatal.clone())?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
-    let journal = Journal::open(&data.journal_path(), journal)?;
+    let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
     Ok(Ground {
         node,
         listener,

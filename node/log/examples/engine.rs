@@ -1,7 +1,8 @@
 //! What the engine can distribute: three processes, QUIC, fsync, the real distributor and journal,
 //! and no client protocol.
 //!
-//! Run it with `scripts/bench engine [seconds] [shards] [writers] [batch]`. Each process leads its
+//! Run it with `scripts/bench engine [seconds] [shards] [writers] [batch]
+//! [segments|fjall|memory]`. Each process leads its
 //! share of the shards and makes the load for them, so that nothing is forwarded. A writer has a
 //! site of its own with `batch` agents; a round opens as many conversations, accepts their offers
 //! and closes them, each as one batch of proposals. A distribution is the three together.
@@ -273,11 +274,15 @@ async fn node(number: u64, load: Load, path: PathBuf) -> Result<(), Failure> {
     let transport = Arc::new(Transport::start(config, door.clone())?);
     let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let stores = LogStores {
-        log: rotary_storage_store(&load.store, &own)?,
+        log: store_named(&load.store, &own)?,
         snapshots: Snapshots::open(disk.clone(), &own.join("snapshots"))?,
         notes: Notes::open(disk, &own.join("notes"))?,
     };
-    let journal = Arc::new(Journal::open(&own.join("journal"), JournalOptions::default())?);
+    let journal = Arc::new(Journal::open(
+        Arc::new(FileDisk),
+        &own.join("journal"),
+        JournalOptions::default(),
+    )?);
     let offers = Offers::default();
     let mut machines: Vec<(ShardId, Box<dyn Machine>)> = Vec::new();
     for shard in (0..load.shards).map(ShardId) {
@@ -298,12 +303,13 @@ async fn node(number: u64, load: Load, path: PathBuf) -> Result<(), Failure> {
 }
 
 /// The log store of that name.
-fn rotary_storage_store(
-    name: &str,
-    path: &Path,
-) -> Result<Arc<dyn rotary_storage::LogStore>, Failure> {
-    use rotary_storage::{FjallLog, FjallLogOptions, MemoryLog};
+fn store_named(name: &str, path: &Path) -> Result<Arc<dyn rotary_storage::LogStore>, Failure> {
+    use rotary_storage::{FjallLog, FjallLogOptions, MemoryLog, SegmentLog, SegmentLogOptions};
     Ok(match name {
+        "segments" => {
+            let disk = Arc::new(FileDisk);
+            Arc::new(SegmentLog::open(disk, path.join("log"), SegmentLogOptions::default())?)
+        }
         "fjall" => Arc::new(FjallLog::open(&path.join("log"), FjallLogOptions::default())?),
         "memory" => Arc::new(MemoryLog::new()),
         other => return Err(format!("there is no store named {other}").into()),
@@ -484,7 +490,7 @@ fn main() -> Result<(), Failure> {
         shards: number(1, 3).max(1) as u32,
         writers: number(2, 16).max(1) as u32,
         batch: number(3, 64).clamp(1, 256) as u32,
-        store: arguments.get(4).cloned().unwrap_or_else(|| "fjall".to_owned()),
+        store: arguments.get(4).cloned().unwrap_or_else(|| "segments".to_owned()),
     };
     if !child {
         return parent(&load);

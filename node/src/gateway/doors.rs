@@ -219,11 +219,11 @@ impl Doors {
 
     /// Whether this node's replica of a shard may serve feeds.
     pub(crate) fn is_fresh(&self, shard: ShardId) -> bool {
-        self.spine.status(shard).is_some_and(|status| status.fresh)
+        self.replica.is_whole(shard) && self.spine.status(shard).is_some_and(|status| status.fresh)
     }
 
     /// Whether sessions that read that shard would be better off on another node.
     pub(crate) fn is_behind(&self, shard: ShardId) -> bool {
-        self.spine.status(shard).is_none_or(|status| status.behind)
+        !self.replica.is_whole(shard) || self.spine.status(shard).is_none_or(|status| status.behind)
     }
 }

@@ -13,6 +13,7 @@ use rotary_proto::{EventRecord, ShardCommand, ShardId, Stamp, Wall};
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalRecord};
 
 use crate::feed::FeedEntry;
+use crate::history::Base;
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::names;
 
@@ -115,28 +116,38 @@ impl Machine for SiteMachine {
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
-        Box::new(FrozenShard(self.shard.write().freeze()))
+        let base = self.replica.journal().tip(self.shard.id.0);
+        let base = codec::encode(&Base::from(base), Limit::Wire).expect("a base fits a frame");
+        Box::new(FrozenShard { base, shard: self.shard.write().freeze() })
     }
 
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
+        let base = chunks.next().ok_or_else(|| "it has no chunks".to_owned())?;
+        let base = base.map_err(|error| error.to_string())?;
+        let base: Base = codec::decode(&base, Limit::Wire).map_err(|error| error.to_string())?;
         let mut restore = Restore::new(self.shard.id);
         for chunk in chunks {
             let chunk = chunk.map_err(|error| error.to_string())?;
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
         let shard = restore.finish().map_err(|error| error.to_string())?;
+        let journal = self.replica.journal();
+        journal.rebase(self.shard.id.0, base.into()).map_err(|error| error.to_string())?;
         *self.shard.write() = shard;
         self.applied(index);
         Ok(())
     }
 }
 
-/// A shard's state on its way into a snapshot.
-struct FrozenShard(rotary_distributor::Frozen);
+/// A shard's state on its way into a snapshot, behind where its journal stands.
+struct FrozenShard {
+    base: Vec<u8>,
+    shard: rotary_distributor::Frozen,
+}
 
 impl Frozen for FrozenShard {
     fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
-        Box::new(self.0.chunks())
+        Box::new(std::iter::once(self.base.clone()).chain(self.shard.chunks()))
     }
 }
 

@@ -10,10 +10,12 @@ use rotary_log::{
 use rotary_proto::NodeId;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::wire::Lane;
+use rotary_storage::Journal;
 use rotary_transport::Handler;
 
 use crate::actor::Registry;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::history::{self, SERVICE_HISTORY};
 
 /// Answers requests of other nodes. What they are for is started after the transport that brings
 /// them, so it is put in later; until then they are refused.
@@ -22,6 +24,7 @@ pub(crate) struct NodeHandler {
     log: OnceLock<Arc<Log>>,
     freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
+    journal: OnceLock<Arc<Journal>>,
 }
 
 impl NodeHandler {
@@ -33,6 +36,11 @@ impl NodeHandler {
     /// Signs of life are being collected.
     pub(crate) fn set_freshness(&self, freshness: Arc<Freshness>) {
         assert!(self.freshness.set(freshness).is_ok(), "a node collects signs of life once");
+    }
+
+    /// The journal is open.
+    pub(crate) fn set_journal(&self, journal: Arc<Journal>) {
+        assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
     }
 
     /// The actors have started.
@@ -76,6 +84,16 @@ impl Handler for NodeHandler {
                     _ => starting(),
                 };
                 async move { beat }.boxed()
+            }
+            SERVICE_HISTORY => {
+                let journal = self.journal.get().cloned();
+                async move {
+                    let journal = journal.ok_or("this node is starting")?;
+                    let read = move || history::answer(&journal, &payload);
+                    let read = tokio::task::spawn_blocking(read).await;
+                    read.unwrap_or_else(|error| Err(error.to_string()))
+                }
+                .boxed()
             }
             SERVICE_SIGNAL => {
                 let signalled = self.signal(&payload);

@@ -19,6 +19,7 @@ use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::router::router;
 use crate::gateway::session::{Sessions, start_leases};
 use crate::hint::{Freshness, Hints, start_beats};
+use crate::history;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::replica::{DIRECTORY, Replica};
@@ -50,6 +51,7 @@ pub(crate) async fn start(
     let replica = Arc::new(Replica::new(config.cluster.shards, ground.journal.clone()));
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_registry(registry.clone());
+    ground.handler.set_journal(ground.journal.clone());
     let machines = machines(&replica, &registry);
     let members: Vec<NodeId> = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
     let mut log = LogConfig::new(ground.node, members.iter().copied());
@@ -77,11 +79,13 @@ pub(crate) async fn start(
         spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
         registry: registry.clone(),
         sessions: Sessions::new(),
-        hints: Hints::new(ground.transport.clone(), members),
+        hints: Hints::new(ground.transport.clone(), members.clone()),
         tokens: ground.tokens,
         metrics,
     });
     start_leases(doors.clone());
+    let whole = history::keep_whole(doors.replica.clone(), ground.transport.clone(), members);
+    tokio::spawn(whole);
     tokio::spawn(found(doors.clone(), config.cluster.shards));
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));

@@ -7,30 +7,48 @@
 //! is applied again. A caller that applies the log from its start hands in every record again; the
 //! journal skips what it holds.
 //!
-//! [`Journal::durable_index`] is the mark up to which the log could be forgotten.
+//! [`Journal::durable_index`] is the mark up to which the log could be forgotten: a reopening finds
+//! at least that. [`Journal::head`] is one hash over everything recorded. [`Journal::retain`] drops
+//! whole segments from the front; what a replica never had comes from a peer
+//! ([`Journal::import`]).
+//!
+//! Memory does not grow with history: the newest records, the table of the segment that grows, and
+//! a few words for each closed one.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::disk::Disk;
+use crate::drive::Drive;
 use crate::fatal::{EXIT_STORAGE, Fatal};
-use crate::journal_frame::JournalRecord;
-use crate::journal_group::{GroupJournal, JournalError, Pending};
-use crate::journal_recovery::open_group;
+use crate::journal_chain::JournalHead;
+use crate::journal_error::JournalError;
+use crate::journal_frame::{self, JournalRecord};
+use crate::journal_group::{GroupJournal, Pending};
+use crate::journal_read::{Budget, JournalPage, Tables};
+use crate::journal_recovery::{self, open_group};
+use crate::journal_segment::{self, SegmentFile};
 
-/// How a [`Journal`] is sized and how it ends the process.
+/// How a [`Journal`] is sized, driven, and how it ends the process.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
-    /// A segment that would exceed this many bytes is closed and another begun; below 4 GiB.
+    /// A segment that would exceed this many bytes is closed and another begun; below 2 GiB.
     pub segment_bytes_max: u64,
     /// The newest records of one group that stay in memory, in bytes.
     pub recent_bytes_max: usize,
+    /// Bytes of one group that wait for the writer before an append waits for it, too.
+    pub pending_bytes_max: usize,
     /// How long the writer rests between rounds, so that journal syncs leave the disk to the log.
     pub sync_interval: Duration,
+    /// Indexes without records that pass before one is written down. Smaller makes a restart know
+    /// better where it was, larger spares syncs of an idle group.
+    pub mark_interval: u64,
+    /// Who writes.
+    pub drive: Drive,
     /// What happens when a write or a sync fails.
     pub fatal: Fatal,
 }
@@ -40,23 +58,43 @@ impl Default for JournalOptions {
         Self {
             segment_bytes_max: 64 * 1024 * 1024,
             recent_bytes_max: 8 * 1024 * 1024,
+            pending_bytes_max: 64 * 1024 * 1024,
             sync_interval: Duration::from_millis(50),
+            mark_interval: 4_096,
+            drive: Drive::Thread,
             fatal: Fatal::exit(),
         }
     }
 }
 
+/// A part of a group's journal that retention drops as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalSegment {
+    /// Its records are of higher indexes than this.
+    pub after: u64,
+    /// The highest index it covers.
+    pub through: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// The journals of all groups of a node.
-#[derive(Debug)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct Shared {
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
     directory: PathBuf,
-    options: JournalOptions,
+    pub(crate) options: JournalOptions,
+    pub(crate) tables: Tables,
     state: Mutex<State>,
     filled: Condvar,
     drained: Condvar,
@@ -73,68 +111,84 @@ struct State {
 }
 
 impl Journal {
-    /// Opens the journals in that directory, or makes an empty one there. Reads and checks every
-    /// segment.
+    /// Opens the journals in that directory, or makes an empty one there. Reads the ends of closed
+    /// segments, and all of the open ones.
     ///
     /// # Errors
     /// `Io`, and `Damaged` for anything wrong but a torn tail.
-    pub fn open(directory: &Path, options: JournalOptions) -> Result<Self, JournalError> {
-        let io = |source| JournalError::Io { path: directory.to_owned(), source };
-        assert!(options.segment_bytes_max < u64::from(u32::MAX), "offsets are 32 bits");
-        std::fs::create_dir_all(directory).map_err(io)?;
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        options: JournalOptions,
+    ) -> Result<Self, JournalError> {
+        let io = |source| JournalError::io(directory, source);
+        assert!(options.segment_bytes_max < 1 << 31, "offsets are 32 bits");
+        disk.make_directory(directory).map_err(io)?;
         let mut state = State::default();
-        for found in std::fs::read_dir(directory).map_err(io)? {
-            let found = found.map_err(io)?;
-            let name = found.file_name();
-            let group = name.to_str().and_then(|name| name.strip_prefix("group-"));
-            if let Some(group) = group.and_then(|group| group.parse::<u32>().ok()) {
-                state.groups.insert(group, open_group(group, &found.path())?);
+        for name in disk.list(directory).map_err(io)? {
+            let group = name.strip_prefix("group-").and_then(|group| group.parse::<u32>().ok());
+            if let Some(group) = group {
+                let path = directory.join(&name);
+                let journal = open_group(&*disk, group, &path, options.segment_bytes_max)?;
+                state.groups.insert(group, journal);
             }
         }
         let shared = Arc::new(Shared {
+            disk,
             directory: directory.to_owned(),
             options,
+            tables: Tables::default(),
             state: Mutex::new(state),
             filled: Condvar::new(),
             drained: Condvar::new(),
         });
-        let for_writer = shared.clone();
-        let writer = std::thread::Builder::new()
-            .name("journal-writer".to_owned())
-            .spawn(move || for_writer.run())
-            .map_err(io)?;
-        Ok(Self { shared, writer: Some(writer) })
+        let writer = match shared.options.drive {
+            Drive::Manual(_) => None,
+            Drive::Thread => {
+                let for_writer = shared.clone();
+                let name = "journal-writer".to_owned();
+                let thread = std::thread::Builder::new().name(name);
+                Some(thread.spawn(move || for_writer.run()).map_err(io)?)
+            }
+        };
+        Ok(Self { shared, writer })
     }
 
     /// Takes records in; readers see them at once. Records of one index must come in one call.
-    /// Records at or below the index that was on disk at opening are checked and skipped.
+    /// Records at or below the index that was on disk at opening are checked and skipped. Waits
+    /// for the writer where too much is pending.
     ///
     /// # Errors
-    /// `OutOfSequence` where they do not continue their streams, and then none of that index is
-    /// taken in; `Failed` after the writer has failed.
+    /// `OutOfSequence` or `NotRising` where they do not continue what is there, and then none of
+    /// that index is taken in; `Failed` after the writer has failed.
     pub fn append(&self, group: u32, records: Vec<JournalRecord>) -> Result<(), JournalError> {
-        {
-            let mut state = self.shared.lock();
-            if let Some(reason) = &state.failed {
-                return Err(JournalError::Failed(reason.clone()));
-            }
-            let journal = self.shared.group(&mut state, group)?;
+        let pending = self.shared.change(group, |journal| {
             journal.append(records, self.shared.options.segment_bytes_max)?;
+            Ok(journal.pending_bytes)
+        })?;
+        if pending > self.shared.options.pending_bytes_max {
+            return self.shared.make_room(group);
         }
-        self.shared.filled.notify_one();
         Ok(())
     }
 
-    /// Notes that everything up to `index` was applied, whether it made records or not. Nothing is
-    /// written.
+    /// Notes that everything up to `index` was applied, whether it made records or not. It is
+    /// written down with the next records, with a flush, or after
+    /// [`JournalOptions::mark_interval`] of them.
     ///
     /// # Errors
-    /// `Io` if the group is new and its directory cannot be made.
+    /// `Io` if the group is new and its directory cannot be made; `Failed` after the writer has
+    /// failed.
     pub fn advance(&self, group: u32, index: u64) -> Result<(), JournalError> {
-        let mut state = self.shared.lock();
-        let journal = self.shared.group(&mut state, group)?;
-        journal.last_index = journal.last_index.max(index);
-        Ok(())
+        self.shared.change(group, |journal| {
+            journal.last_index = journal.last_index.max(index);
+            if !journal.pending.is_empty()
+                || journal.unmarked() >= self.shared.options.mark_interval
+            {
+                journal.mark();
+            }
+            Ok(())
+        })
     }
 
     /// The records of a stream from `from_sequence` on, durable or not: at most `records_max`, and
@@ -142,7 +196,7 @@ impl Journal {
     /// disk, so this may block.
     ///
     /// # Errors
-    /// `Io`, and `Damaged` where a checksum does not match.
+    /// `Forgotten` if they are not here; `Io`, and `Damaged` where a checksum does not match.
     pub fn read(
         &self,
         group: u32,
@@ -151,27 +205,180 @@ impl Journal {
         records_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<JournalRecord>, JournalError> {
-        let plan = match self.shared.lock().groups.get(&group) {
-            Some(journal) => journal.plan(stream, from_sequence, records_max),
-            None => return Ok(Vec::new()),
-        };
-        plan.run(stream, from_sequence, records_max, bytes_max)
+        let budget = Budget { records_max, bytes_max };
+        self.shared.reading(
+            group,
+            |shared, journal| {
+                let Some(journal) = journal else { return Ok(None) };
+                let plan = journal.plan_stream(stream, from_sequence, budget)?;
+                Ok(plan.map(|plan| (plan, shared.files(group, journal.directory.clone()))))
+            },
+            |plan| plan.map_or(Ok(Vec::new()), |(plan, files)| plan.run(&files)),
+        )
     }
 
-    /// The highest index appended or passed over; after opening, the highest one whose records
-    /// are on disk. 0 if there is none.
+    /// What a group recorded after an index, all streams in the order of the log: at most
+    /// `records_max`, and at most `bytes_max` bytes, but at least one index if there is one. Older
+    /// records are read from disk, so this may block.
+    ///
+    /// # Errors
+    /// `IndexForgotten` if they are not here; `Io`, and `Damaged`.
+    pub fn read_index(
+        &self,
+        group: u32,
+        after: u64,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<JournalPage, JournalError> {
+        let budget = Budget { records_max, bytes_max };
+        self.shared.read_index(group, after, u64::MAX, budget)
+    }
+
+    /// The highest index appended or passed over; after opening, the highest one that was written
+    /// down, which is at least what was durable. 0 if there is none.
     pub fn last_index(&self, group: u32) -> u64 {
-        self.read_group(group, |journal| journal.last_index)
+        self.shared.read_group(group, |journal| journal.last_index).unwrap_or(0)
     }
 
     /// The last sequence of a stream, 0 if it has none.
     pub fn last_sequence(&self, group: u32, stream: u64) -> u64 {
-        self.read_group(group, |journal| journal.last_sequence(stream))
+        self.shared.read_group(group, |journal| journal.last_sequence(stream)).unwrap_or(0)
     }
 
-    /// The index up to which every record is durable.
+    /// The first sequence of a stream that can be read, 1 if nothing is missing.
+    pub fn first_sequence(&self, group: u32, stream: u64) -> u64 {
+        self.shared.read_group(group, |journal| journal.first_sequence(stream)).unwrap_or(1)
+    }
+
+    /// The index up to which every record is durable, as a reopening is sure to find.
     pub fn durable_index(&self, group: u32) -> u64 {
-        self.read_group(group, GroupJournal::durable_index)
+        self.durable_head(group).index
+    }
+
+    /// The chain's head at [`Journal::durable_index`].
+    pub fn durable_head(&self, group: u32) -> JournalHead {
+        self.shared.read_group(group, |journal| journal.synced).unwrap_or_default()
+    }
+
+    /// The chain's head at [`Journal::last_index`].
+    pub fn head(&self, group: u32) -> JournalHead {
+        let head = self
+            .shared
+            .read_group(group, |journal| JournalHead { index: journal.last_index, ..journal.head });
+        head.unwrap_or_default()
+    }
+
+    /// The chain's head at an index that was passed. May read the disk, and so blocks.
+    ///
+    /// # Errors
+    /// `IndexForgotten` if it lies before what is here; `Io`, `Damaged`.
+    pub fn head_at(&self, group: u32, index: u64) -> Result<JournalHead, JournalError> {
+        let mut head = self.shared.reading(
+            group,
+            |shared, journal| {
+                let Some(journal) = journal else { return Ok(Ok(JournalHead::default())) };
+                let first = journal.base.head.index;
+                match journal.checkpoint(index) {
+                    Ok(head) => Ok(Ok(head)),
+                    Err(None) => Err(JournalError::IndexForgotten { group, first }),
+                    Err(Some(closed)) => {
+                        Ok(Err((closed, shared.files(group, journal.directory.clone()))))
+                    }
+                }
+            },
+            |found| match found {
+                Ok(head) => Ok(head),
+                Err((closed, files)) => {
+                    let table = files.table(closed.number)?;
+                    Ok(table.checkpoint(index).map_or(closed.begin, |point| point.head))
+                }
+            },
+        )?;
+        let budget = Budget { records_max: 1_024, bytes_max: 1 << 20 };
+        while head.index < index {
+            let page = self.shared.read_index(group, head.index, index, budget)?;
+            for records in page.records.chunk_by(|a, b| a.index == b.index) {
+                head = head.after(records[0].index, &journal_frame::chained(group, records));
+            }
+            head.index = head.index.max(page.through);
+            if page.records.is_empty() {
+                break;
+            }
+        }
+        Ok(JournalHead { index, ..head })
+    }
+
+    /// The groups that have a journal.
+    pub fn groups(&self) -> Vec<u32> {
+        self.shared.lock().groups.keys().copied().collect()
+    }
+
+    /// What retention could drop of a group, oldest first; the segment that grows is not among it.
+    pub fn segments(&self, group: u32) -> Vec<JournalSegment> {
+        let segments = self.shared.read_group(group, |journal| {
+            let closed = journal.closed.iter();
+            let segment = |closed: &journal_segment::Closed| JournalSegment {
+                after: closed.begin.index,
+                through: closed.end.index,
+                bytes: closed.bytes,
+            };
+            closed.map(segment).collect()
+        });
+        segments.unwrap_or_default()
+    }
+
+    /// Drops whole segments that hold nothing at or above an index; returns how many. Readers of
+    /// what was dropped get `Forgotten`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`: what was not dropped then can be dropped again.
+    pub fn retain(&self, group: u32, before_index: u64) -> Result<usize, JournalError> {
+        let shared = &self.shared;
+        let plan = shared.read_group(group, |journal| {
+            (journal.droppable(before_index), journal.closed.clone(), journal.directory.clone())
+        });
+        let Some((count @ 1.., closed, directory)) = plan else { return Ok(0) };
+        let base = match closed.get(count) {
+            Some(next) => {
+                let file = SegmentFile::open(&*shared.disk, group, &directory, next.number)?;
+                Some(file.begin()?.0)
+            }
+            None => None,
+        };
+        let dropped = shared.change(group, |journal| {
+            // Without a next segment, one may have closed meanwhile: then the next call does it.
+            let same = base.is_some() || journal.closed.len() == count;
+            Ok(if same { journal.drop_front(count, base) } else { Vec::new() })
+        })?;
+        shared.tables.forget(group);
+        shared.remove(&directory, dropped.iter().map(|closed| closed.number))?;
+        Ok(dropped.len())
+    }
+
+    /// Reads and checks every closed segment of a group: all its frames, its table, its chain.
+    /// Blocks on the disk for as long as that takes.
+    ///
+    /// # Errors
+    /// `Damaged` with the first damage, `Io`.
+    pub fn scrub(&self, group: u32) -> Result<(), JournalError> {
+        let plan = self
+            .shared
+            .read_group(group, |journal| (journal.closed.clone(), journal.directory.clone()));
+        let Some((closed, directory)) = plan else { return Ok(()) };
+        for segment in closed.iter() {
+            let checked = journal_recovery::scrub(&*self.shared.disk, group, &directory, *segment);
+            match checked {
+                // Retention may have dropped it meanwhile.
+                Err(error) if error.is_not_found() && !self.holds(group, segment.number) => {}
+                checked => checked?,
+            }
+        }
+        Ok(())
+    }
+
+    fn holds(&self, group: u32, number: u32) -> bool {
+        let holds = |journal: &GroupJournal| journal.closed.iter().any(|c| c.number == number);
+        self.shared.read_group(group, holds).unwrap_or(false)
     }
 
     /// Calls of `fdatasync` since the journal was opened.
@@ -179,12 +386,29 @@ impl Journal {
         self.shared.lock().syncs
     }
 
-    /// Waits until everything appended so far is durable.
+    /// Writes what is pending, without a thread of the journal's own; says whether there was
+    /// anything.
+    ///
+    /// # Errors
+    /// `Failed` if the disk failed, now or before.
+    pub fn pump(&self) -> Result<bool, JournalError> {
+        let work = self.shared.take_work(&mut self.shared.lock());
+        let some = !work.is_empty();
+        self.shared.write(work);
+        match &self.shared.lock().failed {
+            Some(reason) => Err(JournalError::Failed(reason.clone())),
+            None => Ok(some),
+        }
+    }
+
+    /// Waits until everything appended or passed over so far is durable; with a manual drive,
+    /// makes it so.
     ///
     /// # Errors
     /// `Failed` if the writer has failed.
     pub fn flush(&self) -> Result<(), JournalError> {
         let mut state = self.shared.lock();
+        state.groups.values_mut().for_each(GroupJournal::mark);
         let wanted: Vec<(u32, u64)> =
             state.groups.values().map(|journal| (journal.group, journal.last_index)).collect();
         loop {
@@ -192,19 +416,22 @@ impl Journal {
                 return Err(JournalError::Failed(reason.clone()));
             }
             let durable = |(group, index): &(u32, u64)| {
-                state.groups.get(group).is_none_or(|journal| journal.durable_index() >= *index)
+                let journal = state.groups.get(group);
+                journal.is_none_or(|j| j.synced.index >= *index && j.pending_bytes == 0)
             };
             if wanted.iter().all(durable) {
                 return Ok(());
+            }
+            if self.writer.is_none() {
+                drop(state);
+                self.pump()?;
+                state = self.shared.lock();
+                continue;
             }
             state.flush = true;
             self.shared.filled.notify_one();
             state = self.shared.wait(&self.shared.drained, state);
         }
-    }
-
-    fn read_group(&self, group: u32, read: impl FnOnce(&GroupJournal) -> u64) -> u64 {
-        self.shared.lock().groups.get(&group).map_or(0, read)
     }
 }
 
@@ -229,18 +456,105 @@ impl Shared {
         on.wait(state).expect("no code panics while it holds this lock")
     }
 
-    fn group<'a>(
+    pub(crate) fn read_group<T>(
         &self,
-        state: &'a mut State,
         group: u32,
-    ) -> Result<&'a mut GroupJournal, JournalError> {
+        read: impl FnOnce(&GroupJournal) -> T,
+    ) -> Option<T> {
+        self.lock().groups.get(&group).map(read)
+    }
+
+    /// Changes a group, which may have to be made first, and wakes the writer if that gives it
+    /// work.
+    pub(crate) fn change<T>(
+        &self,
+        group: u32,
+        change: impl FnOnce(&mut GroupJournal) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
         use std::collections::btree_map::Entry;
-        match state.groups.entry(group) {
-            Entry::Occupied(found) => Ok(found.into_mut()),
+        let mut state = self.lock();
+        if let Some(reason) = &state.failed {
+            return Err(JournalError::Failed(reason.clone()));
+        }
+        let journal = match state.groups.entry(group) {
+            Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(free) => {
                 let directory = self.directory.join(format!("group-{group}"));
-                Ok(free.insert(open_group(group, &directory)?))
+                let bytes_max = self.options.segment_bytes_max;
+                free.insert(open_group(&*self.disk, group, &directory, bytes_max)?)
             }
+        };
+        let before = journal.pending_bytes;
+        let changed = change(journal);
+        if journal.pending_bytes > before {
+            match &self.options.drive {
+                Drive::Thread => self.filled.notify_one(),
+                Drive::Manual(wake) => wake(),
+            }
+        }
+        changed
+    }
+
+    /// Plans a read under the lock and does it without; once more if segments went meanwhile.
+    fn reading<'a, P, T>(
+        &'a self,
+        group: u32,
+        plan: impl Fn(&'a Self, Option<&GroupJournal>) -> Result<P, JournalError>,
+        run: impl Fn(P) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let planned = |state: &State| plan(self, state.groups.get(&group));
+        let first = planned(&self.lock())?;
+        match run(first) {
+            Err(error) if error.is_not_found() => {
+                let second = planned(&self.lock())?;
+                run(second)
+            }
+            done => done,
+        }
+    }
+
+    pub(crate) fn read_index(
+        &self,
+        group: u32,
+        after: u64,
+        through: u64,
+        budget: Budget,
+    ) -> Result<JournalPage, JournalError> {
+        self.reading(
+            group,
+            |shared, journal| {
+                let Some(journal) = journal else { return Ok(None) };
+                let plan = journal.plan_index(after, through, budget)?;
+                Ok(Some((plan, shared.files(group, journal.directory.clone()))))
+            },
+            |plan| match plan {
+                Some((plan, files)) => plan.run(&files),
+                None => Ok(JournalPage { records: Vec::new(), through: after }),
+            },
+        )
+    }
+
+    /// Waits until little of a group is pending.
+    fn make_room(&self, group: u32) -> Result<(), JournalError> {
+        let mut state = self.lock();
+        loop {
+            if let Some(reason) = &state.failed {
+                return Err(JournalError::Failed(reason.clone()));
+            }
+            let pending = state.groups.get(&group).map_or(0, |journal| journal.pending_bytes);
+            if pending <= self.options.pending_bytes_max {
+                return Ok(());
+            }
+            if matches!(self.options.drive, Drive::Manual(_)) {
+                let work = self.take_work(&mut state);
+                drop(state);
+                self.write(work);
+                state = self.lock();
+                continue;
+            }
+            state.flush = true;
+            self.filled.notify_one();
+            state = self.wait(&self.drained, state);
         }
     }
 
@@ -248,21 +562,15 @@ impl Shared {
     fn run(&self) {
         let _guard = self.options.fatal.on_panic("the journal writer");
         while let Some(work) = self.next() {
-            for (group, pending) in work {
-                if let Err((path, error)) = self.write_group(group, pending) {
-                    let reason = format!("journal {}: {error}", path.display());
-                    self.lock().failed = Some(reason.clone());
-                    self.drained.notify_all();
-                    self.options.fatal.end(EXIT_STORAGE, &reason);
-                    return;
-                }
+            self.write(work);
+            if self.lock().failed.is_some() {
+                return;
             }
-            self.drained.notify_all();
         }
     }
 
     /// Waits for work, then rests to let more of it gather; `None` when the journal closes.
-    fn next(&self) -> Option<Vec<(u32, Vec<Pending>)>> {
+    fn next(&self) -> Option<Vec<(u32, Pending)>> {
         let mut state = self.lock();
         let has_work = |state: &State| state.groups.values().any(|group| !group.pending.is_empty());
         while !has_work(&state) {
@@ -283,62 +591,79 @@ impl Shared {
             state = waited.expect("no code panics while it holds this lock").0;
         }
         state.flush = false;
-        let mut work = Vec::new();
-        for journal in state.groups.values_mut() {
-            if !journal.pending.is_empty() {
-                journal.dirty = true;
-                work.push((journal.group, std::mem::take(&mut journal.pending)));
-            }
-        }
-        Some(work)
+        Some(self.take_work(&mut state))
     }
 
-    fn write_group(&self, group: u32, work: Vec<Pending>) -> Result<(), (PathBuf, io::Error)> {
-        for pending in work {
-            let (path, known) = {
+    /// Takes what is pending, with a mark for what was passed over since.
+    fn take_work(&self, state: &mut State) -> Vec<(u32, Pending)> {
+        let mut work = Vec::new();
+        for journal in state.groups.values_mut().filter(|journal| !journal.pending.is_empty()) {
+            journal.mark();
+            let pending = std::mem::take(&mut journal.pending);
+            work.extend(pending.into_iter().map(|pending| (journal.group, pending)));
+        }
+        work
+    }
+
+    fn write(&self, work: Vec<(u32, Pending)>) {
+        for (group, pending) in work {
+            let (directory, known) = {
                 let state = self.lock();
                 let journal = &state.groups[&group];
-                (
-                    journal.segment_path(pending.segment),
-                    journal.files.get(&pending.segment).cloned(),
-                )
+                let known = journal.file.clone().filter(|(number, _)| *number == pending.segment);
+                (journal.directory.clone(), known.map(|(_, file)| file))
             };
-            let written = write_segment(&path, known, &pending.bytes);
-            let file = written.map_err(|error| (path, error))?;
+            let Ok(file) = self.write_pending(&directory, &pending, known) else { return };
             let mut state = self.lock();
             state.syncs += 1;
             let journal = state.groups.get_mut(&group).expect("groups are never removed");
-            journal.files.insert(pending.segment, file);
-            journal.synced = journal.synced.max(pending.index);
-            journal.written(pending.records, self.options.recent_bytes_max);
+            journal.file = (!pending.closes).then_some((pending.segment, file));
+            journal.written(&pending, self.options.recent_bytes_max);
         }
-        let mut state = self.lock();
-        state.groups.get_mut(&group).expect("groups are never removed").dirty = false;
-        Ok(())
+        self.drained.notify_all();
     }
-}
 
-/// Appends to a segment, making it first if it is new, and syncs it.
-fn write_segment(path: &Path, known: Option<Arc<File>>, bytes: &[u8]) -> io::Result<Arc<File>> {
-    use std::io::Seek;
-    let new = known.is_none();
-    let file = match known {
-        Some(file) => file,
-        None => {
-            let mut options = OpenOptions::new();
-            Arc::new(options.read(true).write(true).create(true).truncate(false).open(path)?)
-        }
-    };
-    let mut writer = &*file;
-    writer.seek(io::SeekFrom::End(0))?;
-    writer.write_all(bytes)?;
-    file.sync_data()?;
-    if new && let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
+    /// Writes and syncs frames that are not the writer's.
+    pub(crate) fn write_now(&self, directory: &Path, work: &Pending) -> Result<(), JournalError> {
+        self.write_pending(directory, work, None).map(|_| ())
     }
-    Ok(file)
+
+    /// Adds frames to a segment, making it first if it is new, and syncs it. A failure ends the
+    /// process.
+    fn write_pending(
+        &self,
+        directory: &Path,
+        work: &Pending,
+        known: Option<Arc<dyn crate::disk::DiskFile>>,
+    ) -> Result<Arc<dyn crate::disk::DiskFile>, JournalError> {
+        let path = journal_segment::path(directory, work.segment);
+        let write = || -> io::Result<_> {
+            let file = match known {
+                Some(file) => file,
+                None if work.offset == 0 => self.disk.create(&path)?,
+                None => self.disk.open(&path)?,
+            };
+            file.write_at(work.offset, &work.bytes)?;
+            file.sync()?;
+            if work.offset == 0 {
+                self.disk.sync_directory(directory)?;
+            }
+            Ok(file)
+        };
+        write().map_err(|source| {
+            let reason = JournalError::io(&path, source).to_string();
+            self.lock().failed = Some(reason.clone());
+            self.drained.notify_all();
+            self.options.fatal.end(EXIT_STORAGE, &reason);
+            JournalError::Failed(reason)
+        })
+    }
 }
 
 #[cfg(test)]
 #[path = "journal_tests.rs"]
-mod tests;
+pub(crate) mod tests;
+
+#[cfg(test)]
+#[path = "journal_fault_tests.rs"]
+mod fault_tests;

@@ -1,158 +1,188 @@
-//! The journal of one group in memory: where each record is, and the newest records themselves.
+//! The journal of one group in memory: its newest records, and where the next ones go.
 //!
 //! An append becomes a frame whose place in the files is decided at once; the bytes wait in
 //! `pending` until the writer puts them there. Until then, and while they are among the newest, the
-//! records are also in `recent`, so a reader that keeps up never touches the disk.
+//! records are also in `recent`, so a reader that keeps up never touches the disk. What is older is
+//! found through the tables of the segments: that of the open one is here, those of closed ones are
+//! on disk.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::journal_frame::{self, FRAME_HEADER_BYTES, JournalRecord};
+use crate::disk::DiskFile;
+use crate::journal_chain::JournalHead;
+use crate::journal_error::JournalError;
+use crate::journal_frame::{self, JournalRecord, Kind};
+use crate::journal_segment::{Begin, Closed, Origin, Streams, Table};
+use crate::journal_transfer::Lower;
 
-/// Why a journal refuses an append or cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The disk failed.
-    #[error("journal {path}: {source}")]
-    Io {
-        /// The file or directory concerned.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Bytes that were durable are damaged. The replica must be rebuilt from its peers: stop the
-    /// node, move the group's directory away and start it again.
-    #[error(
-        "journal {path} is damaged at byte {offset}: {what}; move the group's directory away \
-         and restart, the log rebuilds it"
-    )]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// Where the damaged frame starts.
-        offset: u64,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// An append does not continue its stream: the caller computed other records than before.
-    #[error(
-        "stream {stream} of group {group} has {found} next, {expected} was expected (log index \
-         {index}); the replica's state differs from what wrote the journal"
-    )]
-    OutOfSequence {
-        /// The group.
-        group: u32,
-        /// The stream.
-        stream: u64,
-        /// The sequence that would continue it.
-        expected: u64,
-        /// The sequence given.
-        found: u64,
-        /// The log index of the refused record.
-        index: u64,
-    },
-    /// The writer has failed before; nothing is accepted any more.
-    #[error("the journal has failed: {0}")]
-    Failed(String),
-}
-
-/// Where a frame is: a segment's number and an offset within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-}
-
-/// Frames on their way to one segment.
+/// Frames on their way to one segment: written and synced in one go.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) segment: u32,
+    pub(crate) offset: u64,
     pub(crate) bytes: Vec<u8>,
-    /// The index of the last frame.
-    pub(crate) index: u64,
+    /// The chain's head after them, at the highest index that they name.
+    pub(crate) head: JournalHead,
     /// Records of `recent` that these frames hold.
     pub(crate) records: usize,
+    /// Whether the segment ends with them.
+    pub(crate) closes: bool,
+}
+
+/// A segment that grows.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) number: u32,
+    pub(crate) origin: Origin,
+    pub(crate) begin: JournalHead,
+    /// How long it is with all that is pending; 0 before its beginning is written.
+    pub(crate) bytes: u64,
+    pub(crate) table: Table,
+}
+
+impl Open {
+    pub(crate) fn new(number: u32, origin: Origin, begin: JournalHead) -> Self {
+        Self { number, origin, begin, bytes: 0, table: Table::default() }
+    }
+
+    /// Whether a frame of that size belongs into the next segment.
+    pub(crate) fn is_full(&self, frame: usize, segment_bytes_max: u64) -> bool {
+        !self.table.checkpoints.is_empty() && self.bytes + frame as u64 > segment_bytes_max
+    }
+
+    /// Adds a frame to the table and to bytes that begin at `since` in the segment.
+    pub(crate) fn add(
+        &mut self,
+        records: &[JournalRecord],
+        chained: &[u8],
+        head: JournalHead,
+        segment_bytes_max: u64,
+        (since, out): (u64, &mut Vec<u8>),
+    ) {
+        let stride = (segment_bytes_max / 256).max(1);
+        self.table.add(records, self.bytes as u32, head, stride);
+        self.push(Kind::Records, chained, (since, out));
+    }
+
+    /// Adds any frame to the bytes.
+    pub(crate) fn push(&mut self, kind: Kind, chained: &[u8], (since, out): (u64, &mut Vec<u8>)) {
+        assert_eq!(since + out.len() as u64, self.bytes, "frames are put one after another");
+        journal_frame::append(kind, since as u32, chained, out);
+        self.bytes = since + out.len() as u64;
+    }
+
+    /// What is kept of it once it is closed with that head.
+    pub(crate) fn closed(&self, end: JournalHead) -> Closed {
+        let Self { number, origin, begin, bytes, .. } = *self;
+        Closed { number, origin, begin, end, bytes }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// Where record `n + 1` is.
-    places: Vec<Place>,
+    last: u64,
     /// The newest records, the last one being the stream's last.
     recent: VecDeque<Arc<JournalRecord>>,
 }
 
 /// One group's journal.
-#[derive(Debug)]
 pub(crate) struct GroupJournal {
     pub(crate) group: u32,
     pub(crate) directory: PathBuf,
-    /// Segments that exist as files, for reading.
-    pub(crate) files: BTreeMap<u32, Arc<File>>,
-    /// The segment that the next frame goes to, and how long it is with all that is pending.
-    pub(crate) segment: u32,
-    pub(crate) segment_bytes: u64,
+    /// How the oldest segment that can be read begins.
+    pub(crate) base: Begin,
+    /// History below a gap that is still being filled.
+    pub(crate) lower: Option<Lower>,
+    pub(crate) closed: Arc<Vec<Closed>>,
+    /// Segments whose last frames are pending.
+    pub(crate) closing: Vec<(Open, JournalHead)>,
+    /// The segment that the next frame goes to.
+    pub(crate) open: Open,
+    /// The file that the writer wrote to last.
+    pub(crate) file: Option<(u32, Arc<dyn DiskFile>)>,
     pub(crate) pending: Vec<Pending>,
+    pub(crate) pending_bytes: usize,
     streams: BTreeMap<u64, Stream>,
-    /// Which streams `recent` records belong to, oldest first.
-    recent_order: VecDeque<u64>,
+    /// The newest records, oldest first.
+    pub(crate) recent: VecDeque<Arc<JournalRecord>>,
     recent_bytes: usize,
-    /// How many of the oldest of `recent_order` are in the files.
+    /// How many of the oldest of `recent` are in the files.
     recent_written: usize,
-    /// The highest index whose records were on disk when the journal was opened.
+    /// Every record of a higher index is in `recent`.
+    pub(crate) recent_from: u64,
+    /// The highest index on disk when the journal was opened.
     pub(crate) recovered: u64,
     /// The highest index appended or passed over.
     pub(crate) last_index: u64,
-    /// The highest index up to which everything is durable, as far as frames tell.
-    pub(crate) synced: u64,
-    /// Bytes written to a file and not synced.
-    pub(crate) dirty: bool,
+    /// After the last record, at the highest index that a frame names.
+    pub(crate) head: JournalHead,
+    /// The same of what is synced: what a reopening is sure to find.
+    pub(crate) synced: JournalHead,
+}
+
+impl std::fmt::Debug for GroupJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupJournal")
+            .field("group", &self.group)
+            .field("last_index", &self.last_index)
+            .field("segments", &self.closed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a journal goes on: what recovery found, or what a snapshot says.
+pub(crate) struct Resumed {
+    pub(crate) base: Begin,
+    pub(crate) lower: Option<Lower>,
+    pub(crate) closed: Vec<Closed>,
+    pub(crate) open: Open,
+    pub(crate) streams: Streams,
+    pub(crate) head: JournalHead,
 }
 
 impl GroupJournal {
-    pub(crate) fn new(group: u32, directory: PathBuf) -> Self {
+    pub(crate) fn resume(group: u32, directory: PathBuf, resumed: Resumed) -> Self {
+        let Resumed { base, lower, closed, open, streams, head } = resumed;
+        let streams = streams.into_iter();
+        let recent = VecDeque::new;
+        let streams = streams.map(|(id, last)| (id, Stream { last, recent: recent() })).collect();
         Self {
             group,
             directory,
-            files: BTreeMap::new(),
-            segment: 1,
-            segment_bytes: 0,
+            base,
+            lower,
+            closed: Arc::new(closed),
+            closing: Vec::new(),
+            open,
+            file: None,
             pending: Vec::new(),
-            streams: BTreeMap::new(),
-            recent_order: VecDeque::new(),
+            pending_bytes: 0,
+            streams,
+            recent: VecDeque::new(),
             recent_bytes: 0,
             recent_written: 0,
-            recovered: 0,
-            last_index: 0,
-            synced: 0,
-            dirty: false,
+            recent_from: head.index,
+            recovered: head.index,
+            last_index: head.index,
+            head,
+            synced: head,
         }
-    }
-
-    pub(crate) fn segment_path(&self, segment: u32) -> PathBuf {
-        self.directory.join(format!("{segment:08}.journal"))
     }
 
     pub(crate) fn last_sequence(&self, stream: u64) -> u64 {
-        self.streams.get(&stream).map_or(0, |stream| stream.places.len() as u64)
+        self.streams.get(&stream).map_or(0, |stream| stream.last)
     }
 
-    /// Notes a frame that recovery found at `place`.
-    pub(crate) fn recover(
-        &mut self,
-        records: &[JournalRecord],
-        place: Place,
-    ) -> Result<(), JournalError> {
-        for record in records {
-            self.expect_sequence(record, self.last_sequence(record.stream) + 1)?;
-            self.streams.entry(record.stream).or_default().places.push(place);
-            self.last_index = self.last_index.max(record.index);
-        }
-        Ok(())
+    /// The first sequence that can be read.
+    pub(crate) fn first_sequence(&self, stream: u64) -> u64 {
+        self.base.streams.get(&stream).map_or(1, |before| before + 1)
+    }
+
+    /// Every stream's last sequence.
+    pub(crate) fn last_sequences(&self) -> Streams {
+        self.streams.iter().map(|(id, stream)| (*id, stream.last)).collect()
     }
 
     fn expect_sequence(&self, record: &JournalRecord, expected: u64) -> Result<(), JournalError> {
@@ -204,6 +234,14 @@ impl GroupJournal {
         records: &[JournalRecord],
         segment_bytes_max: u64,
     ) -> Result<(), JournalError> {
+        let index = records.first().map_or(0, |record| record.index);
+        if index <= self.last_index {
+            return Err(JournalError::NotRising {
+                group: self.group,
+                last: self.last_index,
+                index,
+            });
+        }
         let mut next: BTreeMap<u64, u64> = BTreeMap::new();
         for record in records {
             let last = next.entry(record.stream).or_insert(self.last_sequence(record.stream));
@@ -211,139 +249,163 @@ impl GroupJournal {
             let expected = *last;
             self.expect_sequence(record, expected)?;
         }
-        let bytes = journal_frame::frame_bytes(records) as u64;
-        if self.segment_bytes > 0 && self.segment_bytes + bytes > segment_bytes_max {
-            self.segment += 1;
-            self.segment_bytes = 0;
+        let chained = journal_frame::chained(self.group, records);
+        if self.open.is_full(journal_frame::frame_bytes(chained.len()), segment_bytes_max) {
+            self.close_segment();
         }
-        let place = Place { segment: self.segment, offset: self.segment_bytes as u32 };
-        self.segment_bytes += bytes;
-        self.queue(records);
+        let (head, after) = (self.head, self.head.after(index, &chained));
+        self.put(|open, out| open.add(records, &chained, head, segment_bytes_max, out));
+        self.note(after, records.len());
         for record in records {
+            let kept = Arc::new(record.clone());
             let stream = self.streams.entry(record.stream).or_default();
-            stream.places.push(place);
-            stream.recent.push_back(Arc::new(record.clone()));
-            self.recent_order.push_back(record.stream);
+            stream.last = record.sequence;
+            stream.recent.push_back(kept.clone());
             self.recent_bytes += record.bytes.len();
-            self.last_index = self.last_index.max(record.index);
+            self.recent.push_back(kept);
         }
+        self.last_index = index;
         Ok(())
     }
 
-    fn queue(&mut self, records: &[JournalRecord]) {
-        if self.pending.last().is_none_or(|pending| pending.segment != self.segment) {
-            let segment = self.segment;
-            self.pending.push(Pending { segment, bytes: Vec::new(), index: 0, records: 0 });
+    /// Has the index of everything passed over written down with what is pending.
+    pub(crate) fn mark(&mut self) {
+        if self.unmarked() == 0 {
+            return;
+        }
+        let mut chained = Vec::new();
+        journal_frame::fixed(self.group, self.last_index, 0, &mut chained);
+        self.put(|open, out| open.push(Kind::Mark, &chained, out));
+        self.note(JournalHead { index: self.last_index, ..self.head }, 0);
+    }
+
+    /// How far the last frame is behind what was passed over.
+    pub(crate) fn unmarked(&self) -> u64 {
+        self.last_index - self.head.index
+    }
+
+    fn note(&mut self, head: JournalHead, records: usize) {
+        self.head = head;
+        let pending = self.pending.last_mut().expect("a frame was just put there");
+        pending.head = head;
+        pending.records += records;
+    }
+
+    /// Goes on from where a snapshot ended, in a segment of that number. Nothing may be pending.
+    pub(crate) fn rebase(&mut self, number: u32, base: Begin) {
+        assert!(self.pending.is_empty(), "the caller has flushed");
+        let (head, origin) = (base.head, Origin::Rebased);
+        let streams = base.streams.iter();
+        self.streams =
+            streams.map(|(id, last)| (*id, Stream { last: *last, ..Stream::default() })).collect();
+        (self.recent, self.recent_bytes, self.recent_written) = (VecDeque::new(), 0, 0);
+        (self.recent_from, self.recovered, self.last_index) = (head.index, head.index, head.index);
+        (self.head, self.base) = (head, base);
+        self.closed = Arc::default();
+        self.open = Open::new(number, origin, head);
+        self.put(|_, _| ());
+    }
+
+    /// Ends the open segment and begins another.
+    pub(crate) fn close_segment(&mut self) {
+        let (group, head) = (self.group, self.head);
+        let end = self.open.table.encode(group, head, self.open.bytes as u32);
+        self.put(|open, out| open.push(Kind::End, &end, out));
+        self.pending.last_mut().expect("the end was just put there").closes = true;
+        let next = Open::new(self.open.number + 1, Origin::Grown, self.head);
+        let closing = std::mem::replace(&mut self.open, next);
+        self.closing.push((closing, head));
+    }
+
+    /// Puts a frame into what is pending for the open segment, which may have to begin first.
+    fn put(&mut self, put: impl FnOnce(&mut Open, (u64, &mut Vec<u8>))) {
+        let begin = (self.open.bytes == 0).then(|| Begin {
+            origin: self.open.origin,
+            head: self.open.begin,
+            streams: self.last_sequences(),
+        });
+        let here = |last: &Pending| last.segment == self.open.number && !last.closes;
+        if !self.pending.last().is_some_and(here) {
+            self.pending.push(Pending {
+                segment: self.open.number,
+                offset: self.open.bytes,
+                bytes: Vec::new(),
+                head: self.head,
+                records: 0,
+                closes: false,
+            });
         }
         let pending = self.pending.last_mut().expect("one was just pushed if there was none");
-        journal_frame::append(records, &mut pending.bytes);
-        pending.index = records.first().map_or(pending.index, |record| record.index);
-        pending.records += records.len();
+        let before = pending.bytes.len();
+        if let Some(begin) = begin {
+            let begin = begin.encode(self.group);
+            self.open.push(Kind::Begin, &begin, (pending.offset, &mut pending.bytes));
+        }
+        put(&mut self.open, (pending.offset, &mut pending.bytes));
+        self.pending_bytes += pending.bytes.len() - before;
     }
 
-    /// Notes that records are in the files, and lets the oldest leave memory.
-    pub(crate) fn written(&mut self, records: usize, recent_bytes_max: usize) {
-        self.recent_written += records;
+    /// Notes that frames are durable, and lets the oldest records leave memory.
+    pub(crate) fn written(&mut self, pending: &Pending, recent_bytes_max: usize) {
+        self.synced = pending.head;
+        self.pending_bytes -= pending.bytes.len();
+        if pending.closes {
+            let (closing, head) = self.closing.remove(0);
+            assert_eq!(closing.number, pending.segment, "segments close in order");
+            Arc::make_mut(&mut self.closed).push(closing.closed(head));
+        }
+        self.recent_written += pending.records;
         while self.recent_bytes > recent_bytes_max && self.recent_written > 0 {
-            let oldest = self.recent_order.pop_front().and_then(|key| self.streams.get_mut(&key));
-            let Some(record) = oldest.and_then(|stream| stream.recent.pop_front()) else { return };
-            self.recent_bytes -= record.bytes.len();
+            let Some(oldest) = self.recent.pop_front() else { return };
+            let stream = self.streams.get_mut(&oldest.stream);
+            stream.expect("it has records").recent.pop_front();
+            self.recent_bytes -= oldest.bytes.len();
             self.recent_written -= 1;
+            self.recent_from = oldest.index;
         }
     }
 
-    /// The highest index up to which everything is durable.
-    pub(crate) fn durable_index(&self) -> u64 {
-        let clean = self.pending.is_empty() && !self.dirty;
-        if clean { self.last_index } else { self.synced }
+    /// The newest records of a stream, and the sequence of the first of them.
+    pub(crate) fn recent_of(&self, stream: u64) -> (u64, Option<&VecDeque<Arc<JournalRecord>>>) {
+        match self.streams.get(&stream) {
+            Some(stream) => (stream.last + 1 - stream.recent.len() as u64, Some(&stream.recent)),
+            None => (1, None),
+        }
     }
 
-    /// What a read must do: the places of records that are only on disk, then records in memory.
-    pub(crate) fn plan(&self, stream: u64, from: u64, records_max: usize) -> ReadPlan {
-        let mut plan = ReadPlan::default();
-        let Some(stream) = self.streams.get(&stream) else { return plan };
-        let last = stream.places.len() as u64;
-        let (from, end) = (from.max(1), last + 1);
-        let end = end.min(from.saturating_add(records_max as u64));
-        let recent_first = last + 1 - stream.recent.len() as u64;
-        for sequence in from..end {
-            if sequence >= recent_first {
-                let record = &stream.recent[(sequence - recent_first) as usize];
-                plan.recent.push(record.clone());
-            } else {
-                let place = stream.places[(sequence - 1) as usize];
-                if plan.places.last() != Some(&place) {
-                    plan.places.push(place);
-                }
-            }
-        }
-        plan.recent_first = recent_first;
-        plan.files = self.files.clone();
-        plan.directory = self.directory.clone();
-        plan
-    }
-}
-
-/// See [`GroupJournal::plan`]. It is carried out without the journal's lock.
-#[derive(Debug, Default)]
-pub(crate) struct ReadPlan {
-    directory: PathBuf,
-    files: BTreeMap<u32, Arc<File>>,
-    places: Vec<Place>,
-    /// Records from here on come from memory, even if a frame on disk holds them too.
-    recent_first: u64,
-    recent: Vec<Arc<JournalRecord>>,
-}
-
-impl ReadPlan {
-    /// Reads the records of `stream` from `from` on, at least one if there is one.
-    pub(crate) fn run(
-        self,
-        stream: u64,
-        from: u64,
-        records_max: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<JournalRecord>, JournalError> {
-        let mut records: Vec<JournalRecord> = Vec::new();
-        let mut bytes = 0;
-        let mut take = |record: JournalRecord| {
-            bytes += record.bytes.len();
-            let room = records.is_empty() || (bytes <= bytes_max && records.len() < records_max);
-            if room {
-                records.push(record);
-            }
-            room
-        };
-        for place in &self.places {
-            for record in self.read_frame(*place)? {
-                let wanted = from..self.recent_first;
-                let wanted = record.stream == stream && wanted.contains(&record.sequence);
-                if wanted && !take(record) {
-                    return Ok(records);
-                }
-            }
-        }
-        for record in self.recent {
-            if !take(JournalRecord::clone(&record)) {
-                break;
-            }
-        }
-        Ok(records)
+    /// The segments whose tables are in memory, oldest first.
+    pub(crate) fn growing(&self) -> impl DoubleEndedIterator<Item = &Open> {
+        self.closing.iter().map(|(open, _)| open).chain([&self.open])
     }
 
-    fn read_frame(&self, place: Place) -> Result<Vec<JournalRecord>, JournalError> {
-        let path = self.directory.join(format!("{:08}.journal", place.segment));
-        let offset = u64::from(place.offset);
-        let damaged = |what: String| JournalError::Damaged { path: path.clone(), offset, what };
-        let io = |source| JournalError::Io { path: path.clone(), source };
-        let missing = || damaged("the segment is missing".to_owned());
-        let file = self.files.get(&place.segment).ok_or_else(missing)?;
-        let mut head = [0; FRAME_HEADER_BYTES];
-        file.read_exact_at(&mut head, offset).map_err(io)?;
-        let (length, sum) = journal_frame::header(head)
-            .ok_or_else(|| damaged("its length is impossible".to_owned()))?;
-        let mut body = vec![0; length];
-        file.read_exact_at(&mut body, offset + FRAME_HEADER_BYTES as u64).map_err(io)?;
-        journal_frame::parse(&body, sum).map_err(damaged)
+    /// How many of the oldest segments hold nothing at or above an index. What is left does not
+    /// begin where a snapshot was installed: that would look like a gap below it.
+    pub(crate) fn droppable(&self, before_index: u64) -> usize {
+        if self.lower.is_some() {
+            return 0;
+        }
+        let mut count = self.closed.partition_point(|closed| closed.end.index < before_index);
+        let origin = |at: usize| self.closed.get(at).map_or(self.open.origin, |c| c.origin);
+        while count > 0 && origin(count) == Origin::Rebased {
+            count -= 1;
+        }
+        count
+    }
+
+    /// Forgets the oldest segments; `base` is how the next closed one begins, if there is one.
+    pub(crate) fn drop_front(&mut self, count: usize, base: Option<Begin>) -> Vec<Closed> {
+        let next = |open: &Open| open.begin;
+        let first = self.growing().map(next).next().expect("one segment always grows");
+        self.base = base.unwrap_or_else(|| {
+            let streams = self.streams.keys().map(|id| (*id, self.last_before_growing(*id)));
+            Begin { origin: Origin::Grown, head: first, streams: streams.collect() }
+        });
+        Arc::make_mut(&mut self.closed).drain(..count).collect()
+    }
+
+    /// The last sequence of a stream before the segments whose tables are in memory.
+    fn last_before_growing(&self, stream: u64) -> u64 {
+        let places = self.growing().find_map(|open| open.table.streams.get(&stream));
+        places.map_or(self.last_sequence(stream), |places| places.first - 1)
     }
 }

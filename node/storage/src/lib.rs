@@ -1,6 +1,6 @@
 //! Bytes on disk survive.
 //!
-//! Six things live here, and none of them knows what its bytes mean:
+//! Seven things live here, and none of them knows what its bytes mean:
 //!
 //! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
 //!   memory, where a power cut can be had at any write.
@@ -9,9 +9,10 @@
 //!   memory; all pass the same contract suite ([`contract`]).
 //! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
 //!   derived from the log, so it is synced off the hot path and may lose its tail, never its
-//!   middle.
+//!   middle. A hash chain says in one number what all of it says.
 //! * [`Snapshots`]: the state of a group at one index, whole or not at all.
 //! * [`Notes`]: small facts for the next start.
+//! * [`Lookup`]: where in the journal what is about what is, derived and made again at will.
 //! * [`DataDir`]: the directory they live in, which one process of one node of one cluster owns.
 //!
 //! The rules:
@@ -31,14 +32,21 @@ pub mod contract;
 mod data_dir;
 mod dice;
 mod disk;
+mod drive;
 mod fatal;
 mod fjall_log;
 mod fjall_writer;
 mod journal;
+mod journal_chain;
+mod journal_error;
 mod journal_frame;
 mod journal_group;
+mod journal_read;
 mod journal_recovery;
+mod journal_segment;
+mod journal_transfer;
 mod log_store;
+mod lookup;
 mod memory_log;
 mod notes;
 mod reserve;
@@ -59,17 +67,25 @@ mod tail;
 
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
+pub use drive::Drive;
 pub use fatal::{EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
-pub use journal::{Journal, JournalOptions};
+pub use journal::{Journal, JournalOptions, JournalSegment};
+pub use journal_chain::{ChainHash, JournalHead};
+pub use journal_error::JournalError;
 pub use journal_frame::JournalRecord;
-pub use journal_group::JournalError;
+pub use journal_read::JournalPage;
+pub use journal_transfer::{CHUNK_BYTES_MAX, JournalBase, JournalChunk, Missing};
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
+pub use lookup::{
+    Earlier, Found, KeyList, Keys, LOOKUP_KEY_BYTES_MAX, Lookup, LookupError, LookupPosition,
+    Progress, read_records,
+};
 pub use memory_log::MemoryLog;
 pub use notes::{NOTE_BYTES_MAX, Notes};
 pub use segment_error::SegmentLogError;
 pub use segment_log::SegmentLog;
-pub use segment_options::{Drive, SegmentLogOptions};
+pub use segment_options::SegmentLogOptions;
 pub use simulated_disk::SimulatedDisk;
 pub use snapshots::{
     FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,

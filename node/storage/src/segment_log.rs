@@ -25,11 +25,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crate::disk::Disk;
+use crate::drive::Drive;
 use crate::log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 use crate::segment_error::SegmentLogError;
 use crate::segment_format::{ENTRY_HEADER_BYTES, RECORD_HEADER_BYTES};
 use crate::segment_head::Home;
-use crate::segment_options::{Drive, SegmentLogOptions, check};
+use crate::segment_options::{SegmentLogOptions, check};
 use crate::segment_reader::{Piece, read_pieces};
 use crate::segment_recovery::recover;
 use crate::segment_state::{GroupState, Operation, Queued, Shared, State};

@@ -1,8 +1,6 @@
 //! How a segment log is sized, who drives it, and how it ends the process.
 
-use std::fmt;
-use std::sync::Arc;
-
+use crate::drive::Drive;
 use crate::fatal::Fatal;
 use crate::segment_error::SegmentLogError;
 use crate::segment_log::CALL_BYTES_MAX;
@@ -50,27 +48,6 @@ impl Default for SegmentLogOptions {
             fatal: Fatal::exit(),
             drive: Drive::Thread,
         }
-    }
-}
-
-/// Who does the writer's work.
-#[derive(Clone, Default)]
-pub enum Drive {
-    /// A thread of the log's own.
-    #[default]
-    Thread,
-    /// Whoever calls [`crate::SegmentLog::pump`]. The callback says that there is something to do; it is
-    /// called with no lock held, and must not pump by itself. Nothing blocks: a call that finds
-    /// the queue full pumps.
-    Manual(Arc<dyn Fn() + Send + Sync>),
-}
-
-impl fmt::Debug for Drive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Thread => "Thread",
-            Self::Manual(_) => "Manual",
-        })
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::disk::DiskFile;
+use crate::drive::Drive;
 use crate::log_store::{Done, Group, LogEntry, LogStats, Space};
 use crate::segment_format::ENTRY_HEADER_BYTES;
 use crate::segment_head::{Head, Home};
 use crate::segment_index::{Cut, Index, Values};
-use crate::segment_options::{Drive, SegmentLogOptions};
+use crate::segment_options::SegmentLogOptions;
 use crate::segment_recovery::Recovered;
 use crate::tail::Tail;
 

@@ -110,7 +110,8 @@ impl House {
     async fn open() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
-        let journal = Journal::open(dir.path(), options).expect("an empty one");
+        let journal = Journal::open(Arc::new(rotary_storage::FileDisk), dir.path(), options)
+            .expect("an empty one");
         let replica = Arc::new(Replica::new(1, Arc::new(journal)));
         found(&replica);
         let (asked, seen) = mpsc::unbounded_channel();
