@@ -59,9 +59,9 @@ pub enum Drive {
     /// A thread of the log's own.
     #[default]
     Thread,
-    /// Whoever calls [`crate::SegmentLog::pump`]. The callback says that there is something to do; it is
-    /// called with no lock held, and must not pump by itself. Nothing blocks: a call that finds
-    /// the queue full pumps.
+    /// Whoever calls [`crate::SegmentLog::pump`]. The callback says that there is something to do;
+    /// it is called with no lock held, and must not pump by itself. Nothing blocks: a call that
+    /// finds the queue full pumps.
     Manual(Arc<dyn Fn() + Send + Sync>),
 }
 
