@@ -98,7 +98,8 @@ impl LogConfig {
         Duration::from_millis(self.election_max_ms)
     }
 
-    /// The Raft configuration, of a replica that stands for election or does not; openraft refuses one whose times do not fit together.
+    /// The Raft configuration, of a replica that stands for election or does not; openraft refuses
+    /// one whose times do not fit together.
     pub(crate) fn raft(&self, stands: bool) -> Result<Arc<Config>, LogError> {
         if !self.members.contains(&self.node) {
             return Err(LogError::Config(format!("{} is not one of the members", self.node)));

@@ -74,6 +74,9 @@ pub struct ShardStatus {
     pub last_index: u64,
     /// The index of the last entry it applied, 0 if there is none.
     pub applied_index: u64,
+    /// The index up to which its log is forgotten, because a snapshot stands for it; 0 if nothing
+    /// is.
+    pub forgotten_index: u64,
     /// Shard time as it reads it.
     pub time: Stamp,
     /// Whether it lost the tail of its log and does not vote until it has caught up.
@@ -250,6 +253,7 @@ impl Shard {
             },
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |id| id.index),
+            forgotten_index: metrics.purged.map_or(0, |id| id.index),
             time,
             cut: self.tail.is_cut(),
         }

@@ -8,6 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -73,10 +74,16 @@ struct Store {
 impl Candidate for Store {
     fn write(&mut self, records: u64) -> io::Result<()> {
         let (sender, receiver) = channel();
+        let left = Arc::new(AtomicU64::new(records));
         for index in self.next..self.next + records {
             let bytes = Arc::from([7_u8; RECORD_BYTES]);
-            let sender = sender.clone();
-            let done = Box::new(move |result| drop(sender.send(result)));
+            let (sender, left) = (sender.clone(), left.clone());
+            let done = Box::new(move |result: io::Result<()>| {
+                // The last one tells, and so does one that fails.
+                if result.is_err() || left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    drop(sender.send(result));
+                }
+            });
             self.log.append(0, vec![LogEntry { index, bytes }], done);
         }
         drop(sender);

@@ -9,9 +9,9 @@ pub enum Drive {
     /// A thread of its own.
     #[default]
     Thread,
-    /// Whoever calls [`crate::SegmentLog::pump`] or [`crate::Journal::pump`]. The callback says that
-    /// there is something to do; it may be called under a lock, and must call nothing back. Nothing
-    /// blocks: a call that finds the queue full pumps.
+    /// Whoever calls [`crate::SegmentLog::pump`] or [`crate::Journal::pump`]. The callback says
+    /// that there is something to do; it may be called under a lock, and must call nothing back.
+    /// Nothing blocks: a call that finds the queue full pumps.
     Manual(Arc<dyn Fn() + Send + Sync>),
 }
 
