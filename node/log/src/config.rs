@@ -121,6 +121,9 @@ impl LogConfig {
             max_in_snapshot_log_to_keep: self.snapshot_entries_kept,
             purge_batch_size: 256,
             replication_lag_threshold: u64::MAX,
+            // A follower whose log lost its tail is sent it again. That it is safe is this crate's
+            // affair (`tail`): until then it has no vote.
+            allow_log_reversion: Some(true),
             // The machine is in memory, so a restarted leader must be elected again.
             enable_leader_restore: Some(false),
             backoff: "20ms 50ms 100ms ...500ms".to_owned(),

@@ -193,13 +193,12 @@ impl Shard {
         let proposer = proposer::run(shard.clone(), waiting, config.batches_in_flight_max);
         let ttl = config.propose_timeout;
         let forwarder = forward::run(shard.clone(), transport.clone(), to_forward, ttl);
-        let wanted = shard.applied.snapshot_wanted.clone();
         *shard.lock_tasks() = vec![
             tokio::spawn(watch_leader(shard.clone())),
             tokio::spawn(proposer),
             tokio::spawn(forwarder),
             tokio::spawn(ticker::run(shard.clone())),
-            tokio::spawn(snapshot::trigger(shard.raft.clone(), wanted)),
+            tokio::spawn(snapshot::trigger(shard.raft.clone(), shard.applied.clone())),
             tokio::spawn(keep_whole(shard.clone(), &config, transport)),
         ];
         Ok(shard)

@@ -18,7 +18,6 @@ use std::time::Duration;
 use openraft::storage::RaftSnapshotBuilder;
 use rotary_storage::{FinishedSnapshot, SnapshotError, SnapshotReader, SnapshotWriter, Snapshots};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use crate::config::Blocking;
 use crate::machine::Frozen;
@@ -28,6 +27,9 @@ use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, decode, enco
 
 /// How often it is asked whether the machine's records have caught up.
 const RECORDED_POLL: Duration = Duration::from_millis(20);
+
+/// The pause before a snapshot that is due is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The content of a snapshot, as Raft passes it around.
 #[derive(Debug)]
@@ -152,12 +154,16 @@ impl RaftSnapshotBuilder<crate::types::Types> for Builder {
     }
 }
 
-/// Asks Raft for a snapshot whenever enough has been applied.
-pub(crate) async fn trigger(raft: Raft, wanted: Arc<Notify>) {
+/// Asks Raft for a snapshot whenever enough has been applied, until one is begun: what is asked for
+/// while another is being written is not remembered.
+pub(crate) async fn trigger(raft: Raft, applied: Arc<Applied>) {
     loop {
-        wanted.notified().await;
-        if raft.trigger().snapshot().await.is_err() {
-            return;
+        applied.snapshot_wanted.notified().await;
+        while applied.snapshot_due() {
+            if raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 }

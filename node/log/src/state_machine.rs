@@ -43,7 +43,7 @@ pub(crate) struct Applied {
     /// A snapshot is being written.
     pub(crate) building: AtomicBool,
     /// Enough has been applied for a snapshot.
-    pub(crate) snapshot_wanted: Arc<Notify>,
+    pub(crate) snapshot_wanted: Notify,
     bytes_since_snapshot: AtomicU64,
     /// Bytes that make the next snapshot due.
     snapshot_due_bytes: AtomicU64,
@@ -71,7 +71,7 @@ impl Applied {
             clock,
             counters: Counters::default(),
             building: AtomicBool::new(false),
-            snapshot_wanted: Arc::default(),
+            snapshot_wanted: Notify::new(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_due_bytes: AtomicU64::new(snapshot_bytes_min),
             snapshot_bytes_min,
@@ -139,11 +139,16 @@ impl Applied {
 
     /// Counts applied bytes, and asks for a snapshot when they are enough.
     fn count_bytes(&self, bytes: u64) {
-        let since = self.bytes_since_snapshot.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let due = self.snapshot_due_bytes.load(Ordering::Relaxed);
-        if since >= due && !self.building.load(Ordering::Acquire) {
+        self.bytes_since_snapshot.fetch_add(bytes, Ordering::Relaxed);
+        if self.snapshot_due() {
             self.snapshot_wanted.notify_one();
         }
+    }
+
+    /// Whether enough has been applied since the last snapshot was begun.
+    pub(crate) fn snapshot_due(&self) -> bool {
+        let since = self.bytes_since_snapshot.load(Ordering::Relaxed);
+        since >= self.snapshot_due_bytes.load(Ordering::Relaxed)
     }
 
     /// The machine's deadline and stamp after its state was replaced.
