@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rotary_proto::{GatewayId, NodeId};
 use rotary_storage::{
-    DataDir, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions,
+    DataDir, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions, Lookup,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
@@ -50,6 +50,7 @@ struct Ground {
     handler: Arc<NodeHandler>,
     store: Arc<FjallLog>,
     journal: Arc<Journal>,
+    lookup: Lookup,
     tokens: Tokens,
     _data: DataDir,
 }
@@ -100,6 +101,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         .map_err(|source| StartError::Store { path: data.log_path(), source })?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
+    let lookup = Lookup::open(&data.lookup_path(), &journal)?;
     Ok(Ground {
         node,
         listener,
@@ -107,6 +109,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         handler,
         store: Arc::new(store),
         journal: Arc::new(journal),
+        lookup,
         tokens: Tokens::new(secret.trim_ascii()),
         _data: data,
     })

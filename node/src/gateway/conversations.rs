@@ -148,7 +148,7 @@ pub(crate) async fn find(
 }
 
 /// A conversation that is over, as its story tells it.
-fn over(id: ConversationId, story: &[EventRecord]) -> Option<ConversationView> {
+pub(crate) fn over(id: ConversationId, story: &[EventRecord]) -> Option<ConversationView> {
     let customer = story.iter().find_map(|record| match &record.event {
         Event::Opened { customer, .. } => Some(*customer),
         _ => None,

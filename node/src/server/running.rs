@@ -13,6 +13,7 @@ use rotary_transport::Transport;
 use tokio::sync::watch;
 
 use crate::actor::Registry;
+use crate::archive::Indexer;
 use crate::config::Config;
 use crate::feed;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -35,6 +36,7 @@ pub(crate) struct Running {
     transport: Arc<Transport>,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
+    indexer: Indexer,
     _data: rotary_storage::DataDir,
 }
 
@@ -45,7 +47,9 @@ pub(crate) async fn start(
     gateway: GatewayId,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
-    let replica = Arc::new(Replica::new(config.cluster.shards, ground.journal.clone()));
+    let (journal, lookup) = (ground.journal.clone(), ground.lookup);
+    let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
+    let indexer = Indexer::start(replica.clone(), Fatal::exit()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_registry(registry.clone());
     let machines = machines(&replica, &registry);
@@ -80,7 +84,7 @@ pub(crate) async fn start(
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
     let (transport, _data) = (ground.transport, ground._data);
-    Ok(Running { doors, log, transport, registry, closing, _data })
+    Ok(Running { doors, log, transport, registry, closing, indexer, _data })
 }
 
 fn peers(config: &Config) -> Vec<Peer> {
@@ -146,8 +150,12 @@ impl Running {
             tracing::warn!(%error, "the log did not stop as it should");
         }
         self.registry.stop();
-        let journal = self.doors.replica.journal().clone();
-        let flushed = tokio::task::spawn_blocking(move || journal.flush()).await;
+        let (journal, indexer) = (self.doors.replica.journal().clone(), self.indexer);
+        let flush = move || {
+            drop(indexer);
+            journal.flush()
+        };
+        let flushed = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = flushed {
             tracing::warn!(%error, "the journal was not flushed; it is made again from the log");
         }
