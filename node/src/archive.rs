@@ -9,7 +9,7 @@ mod closed;
 mod indexer;
 mod keys;
 
-pub(crate) use closed::{ClosedCursor, ClosedFilter, ClosedRow};
+pub(crate) use closed::{ClosedCursor, ClosedFilter, ClosedRow, over};
 pub(crate) use indexer::Indexer;
 pub(crate) use keys::EventKeys;
 

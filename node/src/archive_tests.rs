@@ -115,7 +115,7 @@ fn listed(replica: &Replica, filter: &ClosedFilter, limit: usize) -> Vec<u128> {
     loop {
         let page = replica.closed(SHARD, SITE, filter, after, limit).expect("readable");
         assert!(page.rows.len() <= limit);
-        listed.extend(page.rows.iter().map(|row| row.conversation.unique));
+        listed.extend(page.rows.iter().map(|row| row.view.conversation.unique));
         let Some(next) = page.next else { return listed };
         after = Some(next.to_string().parse().expect("its own text"));
     }

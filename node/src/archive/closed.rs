@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::{
-    AgentId, ConversationId, CustomerId, EventRecord, QueueId, ShardId, SiteId, Wall,
+    AgentId, ConversationId, CustomerId, Event, EventRecord, QueueId, ShardId, SiteId, Wall,
 };
 use rotary_storage::{Found, LookupPosition};
 
@@ -71,10 +72,9 @@ impl FromStr for ClosedCursor {
 /// A conversation that is over.
 #[derive(Debug)]
 pub(crate) struct ClosedRow {
-    pub(crate) conversation: ConversationId,
     /// When it closed.
     pub(crate) closed: Wall,
-    pub(crate) story: Vec<EventRecord>,
+    pub(crate) view: ConversationView,
 }
 
 /// Some of them, oldest first.
@@ -130,9 +130,14 @@ impl Replica {
                 ClosedCursor { wall: end.wall, index: found.at.index, ordinal: found.at.ordinal };
             page.next = Some(cursor);
             let Some(conversation) = end.event.conversation() else { continue };
+            let key = keys::parts(conversation);
+            let parts = self.lookup().find(shard.0, &key, &key, None, usize::MAX)?;
+            if !filter.admits(&Parts::of(&self.found(shard, site, &parts)?)) {
+                continue;
+            }
             let story = self.story(shard, conversation, usize::MAX)?;
-            if filter.admits(&Parts::of(&story)) {
-                page.rows.push(ClosedRow { conversation, closed: end.wall, story });
+            if let Some(view) = over(conversation, &story) {
+                page.rows.push(ClosedRow { closed: end.wall, view });
             }
         }
         if all {
@@ -140,4 +145,41 @@ impl Replica {
         }
         Ok(page)
     }
+}
+
+/// A conversation that is over, as its story tells it.
+pub(crate) fn over(id: ConversationId, story: &[EventRecord]) -> Option<ConversationView> {
+    let customer = story.iter().find_map(|record| match &record.event {
+        Event::Opened { customer, .. } => Some(*customer),
+        _ => None,
+    })?;
+    let mut view = ConversationView {
+        conversation: id,
+        stage: Stage::Closed,
+        queue: None,
+        channel: None,
+        priority: None,
+        customer,
+        items: 0,
+        legs: 0,
+        waited_ms: 0,
+    };
+    let mut waits_since = None;
+    for record in story {
+        match &record.event {
+            Event::Queued { .. } => waits_since = Some(record.stamp),
+            Event::Assigned { leg, .. } => {
+                view.legs = *leg;
+                let since = waits_since.take().unwrap_or(record.stamp);
+                view.waited_ms += record.stamp.ms_since(since);
+            }
+            Event::Ended { .. } => {
+                let since = waits_since.take().unwrap_or(record.stamp);
+                view.waited_ms += record.stamp.ms_since(since);
+            }
+            Event::Posted { ordinal, .. } => view.items = *ordinal,
+            _ => {}
+        }
+    }
+    Some(view)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! c site(8) conversation(16)      every event of a conversation
+//! p site(8) conversation(16)      those of them that say who and what took part
 //! v site(8) 0 agent(4)            every event that an agent may see
 //! v site(8) 1 customer(16)        every event that a customer may see
 //! t site(8) wall(8)               the last event of a conversation
@@ -30,12 +31,13 @@ impl Keys for EventKeys {
         };
         let site = event.site;
         let mut keys: KeyList = event.event.conversation().map(story).into_iter().collect();
+        keys.extend(Parts::told_by(&event.event).map(parts));
         let agents: BTreeSet<AgentId> = event.audience.agents.iter().copied().collect();
         keys.extend(agents.into_iter().filter_map(|agent| viewer(site, Viewer::Agent(agent))));
         let customer = event.audience.customer.map(Viewer::Customer);
         keys.extend(customer.and_then(|customer| viewer(site, customer)));
         if let Event::Closed { conversation, .. } = &event.event {
-            let story = earlier(&story(*conversation))?;
+            let story = earlier(&parts(*conversation))?;
             let story = story.iter().filter_map(|r| codec::decode(&r.bytes, Limit::Entry).ok());
             let story: Vec<EventRecord> = story.collect();
             keys.extend(closed_keys(site, &Parts::of(&story), event.wall));
@@ -53,6 +55,16 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// The conversation that an event says something of this about.
+    fn told_by(event: &Event) -> Option<ConversationId> {
+        match event {
+            Event::Opened { conversation, .. }
+            | Event::Queued { conversation, .. }
+            | Event::Assigned { conversation, .. } => Some(*conversation),
+            _ => None,
+        }
+    }
+
     /// Those of a story.
     pub(crate) fn of(story: &[EventRecord]) -> Self {
         let mut parts = Self::default();
@@ -102,6 +114,11 @@ fn key(kind: u8, site: SiteId, more: &[u8], wall: Option<Wall>) -> Vec<u8> {
 /// The key of a conversation's events.
 pub(crate) fn story(conversation: ConversationId) -> Vec<u8> {
     key(b'c', conversation.site, &conversation.unique.to_be_bytes(), None)
+}
+
+/// The key of those that say who and what took part: few, however much was written.
+pub(crate) fn parts(conversation: ConversationId) -> Vec<u8> {
+    key(b'p', conversation.site, &conversation.unique.to_be_bytes(), None)
 }
 
 /// The key of what a viewer may see; none for those who see everything.

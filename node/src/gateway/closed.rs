@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{ClosedCursor, ClosedFilter, ClosedRow};
 use crate::gateway::authority::{Action, permit};
-use crate::gateway::conversations::over;
 use crate::gateway::doors::Doors;
 use crate::gateway::events::blocking;
 use crate::gateway::extract::{Caller, Query};
@@ -52,11 +51,8 @@ pub(crate) async fn list(
     let filter = allowed(&claims, site, &query)?;
     let (replica, shard) = (doors.replica.clone(), doors.shard_of(site).await?.id);
     let page = blocking(move || replica.closed(shard, site, &filter, after, limit)).await?;
-    let row = |row: ClosedRow| {
-        let view = over(row.conversation, &row.story)?;
-        Some(ClosedJson { view, closed: row.closed })
-    };
-    let data = page.rows.into_iter().filter_map(row).collect();
+    let row = |ClosedRow { view, closed }: ClosedRow| ClosedJson { view, closed };
+    let data = page.rows.into_iter().map(row).collect();
     Ok(AxumJson(Page { data, next: page.next.map(|next| next.to_string()) }))
 }
 

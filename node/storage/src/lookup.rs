@@ -117,22 +117,33 @@ impl std::fmt::Debug for Lookup {
 /// How far a group has come, and a head that the journal must have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Mark {
+    /// Everything after this index and not after `through` was indexed.
+    from: u64,
     through: u64,
     anchor: JournalHead,
 }
 
 impl Mark {
     fn encode(self) -> Vec<u8> {
-        let (through, index) = (self.through.to_be_bytes(), self.anchor.index.to_be_bytes());
-        [through.as_slice(), &index, &self.anchor.hash.0].concat()
+        let numbers = [self.from, self.through, self.anchor.index].map(u64::to_be_bytes);
+        [numbers.concat().as_slice(), &self.anchor.hash.0].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (through, rest) = bytes.split_first_chunk::<8>()?;
+        let (from, rest) = bytes.split_first_chunk::<8>()?;
+        let (through, rest) = rest.split_first_chunk::<8>()?;
         let (index, hash) = rest.split_first_chunk::<8>()?;
-        let head = |hash| JournalHead { index: u64::from_be_bytes(*index), hash: ChainHash(hash) };
-        let anchor = head(hash.try_into().ok()?);
-        Some(Self { through: u64::from_be_bytes(*through), anchor })
+        let index = u64::from_be_bytes(*index);
+        let anchor = JournalHead { index, hash: ChainHash(hash.try_into().ok()?) };
+        let (from, through) = (u64::from_be_bytes(*from), u64::from_be_bytes(*through));
+        Some(Self { from, through, anchor })
+    }
+
+    /// Begins where a journal begins: later if it has forgotten, again if it got its past back.
+    fn begin(&mut self, first: u64) {
+        if first < self.from || self.through < first {
+            (self.from, self.through) = (first, first);
+        }
     }
 }
 
@@ -240,8 +251,9 @@ impl Lookup {
         let mut mark = mark.lock().expect(UNPANICKED);
         let last = journal.last_index(group);
         let mut left = records_max;
+        mark.begin(journal.first_index(group));
         while mark.through < last && left > 0 {
-            let after = mark.through.max(journal.base(group).head.index);
+            let after = mark.through;
             let page = journal.read_index(group, after, BATCH_RECORDS.min(left), BATCH_BYTES)?;
             let mut batch = Rows::new();
             for record in &page.records {
@@ -249,7 +261,7 @@ impl Lookup {
             }
             let durable = journal.durable_head(group);
             let anchor = if durable.index <= page.through { durable } else { mark.anchor };
-            let next = Mark { through: page.through.max(after), anchor };
+            let next = Mark { through: page.through.max(after), anchor, ..*mark };
             if !page.records.is_empty() {
                 self.write(group, batch, next)?;
             }
