@@ -8,6 +8,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod authority;
+pub(crate) mod closed;
 pub(crate) mod cluster;
 pub(crate) mod conversations;
 pub(crate) mod doors;

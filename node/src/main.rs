@@ -7,7 +7,7 @@
 //! This crate is the shell: it joins the parts that each keep one promise. [`gateway`] is the door
 //! for clients, [`spine`] the way from a door to the log, [`machine`] what the log runs,
 //! [`replica`] what this node knows, [`feed`] and [`actor`] bring what became true to whom it
-//! concerns.
+//! concerns, [`archive`] finds it again.
 //! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
 //! the command line. Beside them, and through the public doors only, [`load`] and [`demo`] put a
 //! cluster to work and judge it; [`bank`] is the day that they replay.
@@ -16,6 +16,7 @@
 //! upstream. A new intention enters as a command.
 
 mod actor;
+mod archive;
 mod bank;
 mod cli;
 mod cluster;

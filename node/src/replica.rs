@@ -10,8 +10,8 @@ use std::time::Duration;
 use rotary_directory::Directory;
 use rotary_distributor::Shard;
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{ConversationId, EventRecord, ShardId, SiteId};
-use rotary_storage::{Journal, JournalError, JournalRecord};
+use rotary_proto::{EventRecord, ShardId, SiteId};
+use rotary_storage::{Journal, JournalError, JournalRecord, Lookup, LookupError};
 use tokio::sync::watch;
 
 /// The shard of the directory.
@@ -25,19 +25,15 @@ pub(crate) struct Replica {
     directory_applied: watch::Sender<u64>,
     shards: BTreeMap<ShardId, Arc<ShardReplica>>,
     journal: Arc<Journal>,
+    lookup: Lookup,
 }
 
 /// This node's replica of one data shard.
 pub(crate) struct ShardReplica {
     pub(crate) id: ShardId,
     shard: RwLock<Shard>,
-    stories: RwLock<Stories>,
     applied: watch::Sender<u64>,
 }
-
-/// Where each conversation's events are in its site's stream: derived from the journal's records,
-/// and made again whenever the log is applied again.
-type Stories = BTreeMap<ConversationId, Vec<u64>>;
 
 /// Why events cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,26 +41,54 @@ pub(crate) enum ReadError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The lookup cannot be read.
+    #[error(transparent)]
+    Lookup(LookupError),
+    /// The lookup is being made and has not come far enough.
+    #[error("the archive is being indexed: {through} of {last} log entries")]
+    Indexing { through: u64, last: u64 },
     /// A record is not an event of this build.
     #[error("record {sequence} of {site} cannot be read: {why}")]
     Record { site: SiteId, sequence: u64, why: String },
 }
 
+impl From<LookupError> for ReadError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Journal(error) => Self::Journal(error),
+            error => Self::Lookup(error),
+        }
+    }
+}
+
+impl ReadError {
+    /// Whether what was asked for was there and has been dropped by retention.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Journal(JournalError::Forgotten { .. }))
+    }
+}
+
 impl Replica {
     /// Empty replicas of the directory and of data shards 1 to `shards`.
-    pub(crate) fn new(shards: u32, journal: Arc<Journal>) -> Self {
+    pub(crate) fn new(shards: u32, journal: Arc<Journal>, lookup: Lookup) -> Self {
         let shards = (1..=shards).map(ShardId);
         Self {
             directory: RwLock::new(Directory::new()),
             directory_applied: watch::Sender::new(0),
             shards: shards.map(|id| (id, Arc::new(ShardReplica::new(id)))).collect(),
             journal,
+            lookup,
         }
     }
 
     /// The journal of this node.
     pub(crate) fn journal(&self) -> &Arc<Journal> {
         &self.journal
+    }
+
+    /// Where in the journal what is.
+    pub(crate) fn lookup(&self) -> &Lookup {
+        &self.lookup
     }
 
     /// The directory, for as long as the guard is held.
@@ -152,31 +176,10 @@ impl Replica {
         let records = self.journal.read(shard.0, site.key(), from, limit, PAGE_BYTES_MAX)?;
         records.iter().map(|record| decode(site, record)).collect()
     }
-
-    /// The events of a conversation that this node knows, after a site sequence, in order.
-    /// May read the disk, and so blocks.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub(crate) fn story(
-        &self,
-        shard: &ShardReplica,
-        conversation: ConversationId,
-        limit: usize,
-    ) -> Result<Vec<EventRecord>, ReadError> {
-        let site = conversation.site;
-        let mut events = Vec::new();
-        for sequence in shard.story(conversation).into_iter().take(limit) {
-            let record = self.journal.read(shard.id.0, site.key(), sequence, 1, PAGE_BYTES_MAX)?;
-            for record in record.iter().filter(|record| record.sequence == sequence) {
-                events.push(decode(site, record)?);
-            }
-        }
-        Ok(events)
-    }
 }
 
-fn decode(site: SiteId, record: &JournalRecord) -> Result<EventRecord, ReadError> {
+/// The event in a record.
+pub(crate) fn decode(site: SiteId, record: &JournalRecord) -> Result<EventRecord, ReadError> {
     codec::decode(&record.bytes, Limit::Entry).map_err(|error| ReadError::Record {
         site,
         sequence: record.sequence,
@@ -186,12 +189,7 @@ fn decode(site: SiteId, record: &JournalRecord) -> Result<EventRecord, ReadError
 
 impl ShardReplica {
     fn new(id: ShardId) -> Self {
-        Self {
-            id,
-            shard: RwLock::new(Shard::new(id)),
-            stories: RwLock::default(),
-            applied: watch::Sender::new(0),
-        }
+        Self { id, shard: RwLock::new(Shard::new(id)), applied: watch::Sender::new(0) }
     }
 
     /// The state, for as long as the guard is held.
@@ -202,21 +200,5 @@ impl ShardReplica {
     /// The state, to be changed by its machine.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Shard> {
         self.shard.write().expect("apply does not panic and go on")
-    }
-
-    /// Notes which conversation an event belongs to.
-    pub(crate) fn tell(&self, events: &[EventRecord]) {
-        let mut stories = self.stories.write().expect("nothing panics under this lock");
-        for record in events {
-            if let Some(conversation) = record.event.conversation() {
-                stories.entry(conversation).or_default().push(record.sequence);
-            }
-        }
-    }
-
-    /// The site sequences of a conversation's events.
-    pub(crate) fn story(&self, conversation: ConversationId) -> Vec<u64> {
-        let stories = self.stories.read().expect("nothing panics under this lock");
-        stories.get(&conversation).cloned().unwrap_or_default()
     }
 }

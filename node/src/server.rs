@@ -23,7 +23,7 @@ use rotary_log::LogStores;
 use rotary_proto::{GatewayId, NodeId};
 use rotary_storage::{
     DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions, LogStore,
-    Notes, SegmentLog, SegmentLogOptions, Snapshots,
+    Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
@@ -55,6 +55,7 @@ struct Ground {
     stores: LogStores,
     threads: SpineThreads,
     journal: Arc<Journal>,
+    lookup: Lookup,
     tokens: Tokens,
     _data: DataDir,
 }
@@ -108,6 +109,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let stores = stores(config, &data, fatal.clone())?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
+    let lookup = Lookup::open(&data.lookup_path(), &journal)?;
     Ok(Ground {
         node,
         listener,
@@ -116,6 +118,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         stores,
         threads,
         journal: Arc::new(journal),
+        lookup,
         tokens: Tokens::new(secret.trim_ascii()),
         _data: data,
     })

@@ -194,7 +194,57 @@ async fn a_chat_lives_through_the_death_of_its_leader_and_of_every_node() {
     }
     assert_stories_agree(&nodes, conversation).await;
     for node in 1..=3 {
+        assert_archived(&nodes, node, site, conversation).await;
+    }
+    assert_only_their_own(&nodes, site, [&agent_token, &customer_token]).await;
+    for node in 1..=3 {
         assert!(nodes.stop(node).success(), "node {node}");
+    }
+    // Another life, and one without its lookup, find it as well.
+    std::fs::remove_dir_all(nodes.dir.path().join("node-2/data/lookup")).expect("it was there");
+    nodes.start_all().await;
+    for node in 1..=3 {
+        assert_archived(&nodes, node, site, conversation).await;
+        assert!(nodes.stop(node).success(), "node {node}");
+    }
+}
+
+/// A node finds a conversation that is over by everything that it can be found by.
+async fn assert_archived(nodes: &Nodes, node: usize, site: SiteId, conversation: ConversationId) {
+    let api = nodes.admin(node);
+    let customer = rotary_proto::CustomerId(7);
+    let by_customer = format!("customer={customer}");
+    for by in ["", "queue=qu_1", "agent=ag_1", &by_customer, "queue=qu_1&agent=ag_1&from=1"] {
+        let path = format!("/v1/conversations?site={site}&{by}");
+        eventually("it is listed", async || {
+            let page: Value = api.read(&path).await.ok()?;
+            let row = page["data"].as_array()?.first()?.clone();
+            assert_eq!(row["conversation"], json!(conversation), "{path}");
+            assert_eq!((&row["stage"], &row["items"]), (&json!("closed"), &json!(4)), "{path}");
+            row["closed"].as_u64()
+        })
+        .await;
+    }
+    for by in ["queue=qu_2", "agent=ag_2", "from=9999999999999", "to=1"] {
+        let path = format!("/v1/conversations?site={site}&{by}");
+        let page: Value = api.read(&path).await.expect("readable");
+        assert_eq!(page, json!({"data": []}), "{path}");
+    }
+    let view: Value = api.read(&format!("/v1/conversations/{conversation}")).await.expect("there");
+    assert_eq!(view["stage"], "closed");
+    assert_eq!(words(nodes, node, conversation).await.len(), 4);
+}
+
+/// Agents and customers list their own conversations, and nobody else's.
+async fn assert_only_their_own(nodes: &Nodes, site: SiteId, [agent, customer]: [&str; 2]) {
+    let other = rotary_proto::CustomerId(8);
+    let others = [(agent, "agent=ag_2".to_owned()), (customer, format!("customer={other}"))];
+    for (token, other) in others {
+        let api = nodes.api(token);
+        let page: Value = api.read("/v1/conversations").await.expect("the token says where");
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+        let refused = api.read::<Value>(&format!("/v1/conversations?site={site}&{other}")).await;
+        assert!(format!("{refused:?}").contains("not-allowed"), "{refused:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use rotary_proto::limits::SESSION_BACKLOG_EVENTS_MAX;
 use rotary_proto::{
     AgentId, Audience, Event, GatewayId, Name, NodeId, SkillId, Stamp, Wall, command::Subject,
 };
-use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions};
+use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions, Lookup};
 
 use super::*;
 use crate::actor::link::{Delivery, Inbox, Why};
@@ -18,7 +18,7 @@ async fn registry(dir: &tempfile::TempDir) -> Arc<Registry> {
     // The journal's writer may outlive the directory.
     let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), dir.path(), options).expect("an empty one");
-    let replica = Arc::new(Replica::new(1, Arc::new(journal)));
+    let replica = Arc::new(Replica::new(1, Arc::new(journal), Lookup::in_memory()));
     Registry::start(replica).await.expect("it starts")
 }
 

@@ -4,7 +4,7 @@ use rotary_proto::codec::{self, Limit};
 use rotary_proto::{
     AgentId, Audience, CustomerId, Event, GatewayId, Name, SessionId, SkillId, Stamp, Wall,
 };
-use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions, JournalRecord};
+use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions, JournalRecord, Lookup};
 
 use super::*;
 use crate::actor::link::{Delivery, Inbox};
@@ -40,7 +40,7 @@ async fn what_was_not_handed_over_is_read_from_the_journal_in_order() {
     // The journal's writer may outlive the directory.
     let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), dir.path(), options).expect("an empty one");
-    let replica = Arc::new(Replica::new(1, Arc::new(journal)));
+    let replica = Arc::new(Replica::new(1, Arc::new(journal), Lookup::in_memory()));
     let registry = Registry::start(replica.clone()).await.expect("it starts");
     let shard = replica.shards().next().expect("one shard").clone();
     let (entry, source) = entry();

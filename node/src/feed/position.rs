@@ -32,6 +32,11 @@ impl Position {
         record.audience.admits(self.viewer)
     }
 
+    /// Passes everything up to a sequence: nothing of it was for this reader.
+    pub(crate) fn reach(&mut self, sequence: u64) {
+        self.cursor.sequence = self.cursor.sequence.max(sequence);
+    }
+
     /// Takes back the passing of an event that could not be shown after all.
     pub(crate) fn step_back(&mut self, record: &EventRecord) {
         assert_eq!(record.sequence, self.cursor.sequence, "only the last passing is taken back");

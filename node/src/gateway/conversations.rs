@@ -8,12 +8,13 @@ use rotary_proto::plan::RequiredSkill;
 use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
-    Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, Event,
-    EventRecord, Priority, QueueId, Refusal, Sealed, SiteId,
+    Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, Priority,
+    QueueId, Refusal, Sealed, SiteId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::archive::over;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::events::read_story;
@@ -145,43 +146,6 @@ pub(crate) async fn find(
     };
     permit(claims, Action::SeeConversation(id.site, Some(&view)))?;
     Ok(view)
-}
-
-/// A conversation that is over, as its story tells it.
-fn over(id: ConversationId, story: &[EventRecord]) -> Option<ConversationView> {
-    let customer = story.iter().find_map(|record| match &record.event {
-        Event::Opened { customer, .. } => Some(*customer),
-        _ => None,
-    })?;
-    let mut view = ConversationView {
-        conversation: id,
-        stage: Stage::Closed,
-        queue: None,
-        channel: None,
-        priority: None,
-        customer,
-        items: 0,
-        legs: 0,
-        waited_ms: 0,
-    };
-    let mut waits_since = None;
-    for record in story {
-        match &record.event {
-            Event::Queued { .. } => waits_since = Some(record.stamp),
-            Event::Assigned { leg, .. } => {
-                view.legs = *leg;
-                let since = waits_since.take().unwrap_or(record.stamp);
-                view.waited_ms += record.stamp.ms_since(since);
-            }
-            Event::Ended { .. } => {
-                let since = waits_since.take().unwrap_or(record.stamp);
-                view.waited_ms += record.stamp.ms_since(since);
-            }
-            Event::Posted { ordinal, .. } => view.items = *ordinal,
-            _ => {}
-        }
-    }
-    Some(view)
 }
 
 /// `GET /v1/conversations/{id}`

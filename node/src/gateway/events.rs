@@ -2,7 +2,7 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rotary_proto::event::{Author, Viewer};
 use rotary_proto::{Body, ConversationId, Cursor, Event, EventRecord, ItemId, SiteId, Stamp, Wall};
@@ -101,15 +101,18 @@ pub(crate) async fn list(
         let mut position = Position::after(viewer, site, query.after);
         let (mut data, mut looked) = (Vec::new(), 0);
         while data.len() < limit && looked < LOOK_MAX {
-            let page = replica.events(shard, site, position.sequence(), limit)?;
-            if page.is_empty() {
+            let page = replica.page(viewer, shard, site, position.sequence(), limit)?;
+            if page.through == position.sequence() {
                 break;
             }
-            looked += page.len();
-            for record in page {
+            looked += page.events.len();
+            for record in page.events {
                 if data.len() < limit && position.pass(&record) {
                     data.push(EventJson::from(record));
                 }
+            }
+            if data.len() < limit {
+                position.reach(page.through);
             }
         }
         Ok::<_, ReadError>(EventsPage { data, through: position.sequence() })
@@ -122,14 +125,25 @@ pub(crate) async fn list(
 }
 
 /// Reads from the journal, which may mean the disk.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, Problem> {
     let read = tokio::task::spawn_blocking(read).await;
     let read = read.map_err(|error| Problem::unavailable(error.to_string()))?;
-    read.map_err(|error| {
-        tracing::error!(%error, "the journal cannot be read");
-        Problem::unavailable("this node cannot read its journal; ask another node")
+    read.map_err(|error| match &error {
+        ReadError::Indexing { .. } => {
+            Problem::unavailable(format!("{error}; ask another node, or this one later"))
+                .after(1_000)
+        }
+        error if error.is_forgotten() => Problem::new(
+            StatusCode::GONE,
+            "forgotten",
+            format!("{error}; begin there or from the present state"),
+        ),
+        error => {
+            tracing::error!(%error, "the journal cannot be read");
+            Problem::unavailable("this node cannot read its journal; ask another node")
+        }
     })
 }
 
@@ -139,8 +153,8 @@ pub(crate) async fn read_story(
     id: ConversationId,
     limit: usize,
 ) -> Result<Vec<EventRecord>, Problem> {
-    let (replica, shard) = (doors.replica.clone(), doors.shard_of(id.site).await?.clone());
-    blocking(move || replica.story(&shard, id, limit)).await
+    let (replica, shard) = (doors.replica.clone(), doors.shard_of(id.site).await?.id);
+    blocking(move || replica.story(shard, id, limit)).await
 }
 
 /// `GET /v1/conversations/{id}/trace`

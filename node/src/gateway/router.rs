@@ -15,7 +15,8 @@ use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, cluster, conversations, events, health, offers, queues, session, sites, tenants, tokens,
+    agents, closed, cluster, conversations, events, health, offers, queues, session, sites,
+    tenants, tokens,
 };
 use crate::telemetry::names;
 
@@ -75,7 +76,7 @@ fn conversation_routes() -> Router<Doors> {
         .route("/abandon", post(perform::<Abandon>))
         .route("/requeue", post(conversations::requeue))
         .route("/wrap-up", post(conversations::wrap_up));
-    Router::new().nest("/conversations/{id}", routes)
+    Router::new().route("/conversations", get(closed::list)).nest("/conversations/{id}", routes)
 }
 
 /// The status page: files of `ui/status`, carried in the binary.

@@ -74,7 +74,6 @@ impl Machine for SiteMachine {
         let Applied { answer, events } = self.decide(index, stamp, wall, payload);
         if !events.is_empty() {
             self.record(&events);
-            self.shard.tell(&events);
             self.feed.hand_over(events);
         }
         codec::encode(&answer, Limit::Entry).expect("an answer fits an entry")

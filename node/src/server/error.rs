@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rotary_log::LogError;
-use rotary_storage::{DataDirError, JournalError, SegmentLogError, SnapshotError};
+use rotary_storage::{DataDirError, JournalError, LookupError, SegmentLogError, SnapshotError};
 use rotary_transport::{BindError, CertificateError};
 
 use crate::cli::exit;
@@ -62,6 +62,9 @@ pub(crate) enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The journal's lookup cannot be opened.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// The log cannot be started.
     #[error(transparent)]
     Log(#[from] LogError),

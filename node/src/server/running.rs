@@ -13,6 +13,7 @@ use rotary_transport::Transport;
 use tokio::sync::watch;
 
 use crate::actor::Registry;
+use crate::archive::Indexer;
 use crate::config::Config;
 use crate::feed;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -37,6 +38,7 @@ pub(crate) struct Running {
     transport: Arc<Transport>,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
+    indexer: Indexer,
     _threads: SpineThreads,
     _data: rotary_storage::DataDir,
 }
@@ -48,7 +50,9 @@ pub(crate) async fn start(
     gateway: GatewayId,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
-    let replica = Arc::new(Replica::new(config.cluster.shards, ground.journal.clone()));
+    let (journal, lookup) = (ground.journal.clone(), ground.lookup);
+    let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
+    let indexer = Indexer::start(replica.clone(), Fatal::exit()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_registry(registry.clone());
     ground.handler.set_journal(ground.journal.clone());
@@ -90,7 +94,7 @@ pub(crate) async fn start(
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
-    Ok(Running { doors, log, transport, registry, closing, _threads, _data })
+    Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
 }
 
 fn peers(config: &Config) -> Vec<Peer> {
@@ -156,8 +160,12 @@ impl Running {
             tracing::warn!(%error, "the log did not stop as it should");
         }
         self.registry.stop();
-        let journal = self.doors.replica.journal().clone();
-        let flushed = tokio::task::spawn_blocking(move || journal.flush()).await;
+        let (journal, indexer) = (self.doors.replica.journal().clone(), self.indexer);
+        let flush = move || {
+            drop(indexer);
+            journal.flush()
+        };
+        let flushed = tokio::task::spawn_blocking(flush).await;
         if let Ok(Err(error)) = flushed {
             tracing::warn!(%error, "the journal was not flushed; it is made again from the log");
         }

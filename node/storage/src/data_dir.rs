@@ -201,6 +201,11 @@ impl DataDir {
     pub fn journal_path(&self) -> PathBuf {
         self.path.join("journal")
     }
+
+    /// Where the lookup index of the journals is; it is made again if it is removed.
+    pub fn lookup_path(&self) -> PathBuf {
+        self.path.join("lookup")
+    }
 }
 
 /// A number that nobody else has.

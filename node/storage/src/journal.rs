@@ -16,7 +16,6 @@
 //! a few words for each closed one.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -24,11 +23,11 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::drive::Drive;
-use crate::fatal::{EXIT_STORAGE, Fatal};
+use crate::fatal::Fatal;
 use crate::journal_chain::JournalHead;
 use crate::journal_error::JournalError;
 use crate::journal_frame::{self, JournalRecord};
-use crate::journal_group::{GroupJournal, Pending};
+use crate::journal_group::GroupJournal;
 use crate::journal_read::{Budget, JournalPage, Tables};
 use crate::journal_recovery::{self, open_group};
 use crate::journal_segment::{self, SegmentFile};
@@ -96,18 +95,18 @@ pub(crate) struct Shared {
     pub(crate) options: JournalOptions,
     pub(crate) tables: Tables,
     state: Mutex<State>,
-    filled: Condvar,
-    drained: Condvar,
+    pub(crate) filled: Condvar,
+    pub(crate) drained: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    groups: BTreeMap<u32, GroupJournal>,
-    failed: Option<String>,
-    closing: bool,
+pub(crate) struct State {
+    pub(crate) groups: BTreeMap<u32, GroupJournal>,
+    pub(crate) failed: Option<String>,
+    pub(crate) closing: bool,
     /// Somebody waits for a flush: the writer does not rest.
-    flush: bool,
-    syncs: u64,
+    pub(crate) flush: bool,
+    pub(crate) syncs: u64,
 }
 
 impl Journal {
@@ -248,6 +247,11 @@ impl Journal {
     /// The first sequence of a stream that can be read, 1 if nothing is missing.
     pub fn first_sequence(&self, group: u32, stream: u64) -> u64 {
         self.shared.read_group(group, |journal| journal.first_sequence(stream)).unwrap_or(1)
+    }
+
+    /// The index after which records can be read, 0 if nothing is missing.
+    pub fn first_index(&self, group: u32) -> u64 {
+        self.shared.read_group(group, |journal| journal.base.head.index).unwrap_or(0)
     }
 
     /// The index up to which every record is durable, as a reopening is sure to find.
@@ -448,11 +452,15 @@ impl Drop for Journal {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds this lock")
     }
 
-    fn wait<'a>(&self, on: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    pub(crate) fn wait<'a>(
+        &self,
+        on: &Condvar,
+        state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
         on.wait(state).expect("no code panics while it holds this lock")
     }
 
@@ -532,131 +540,6 @@ impl Shared {
                 None => Ok(JournalPage { records: Vec::new(), through: after }),
             },
         )
-    }
-
-    /// Waits until little of a group is pending.
-    fn make_room(&self, group: u32) -> Result<(), JournalError> {
-        let mut state = self.lock();
-        loop {
-            if let Some(reason) = &state.failed {
-                return Err(JournalError::Failed(reason.clone()));
-            }
-            let pending = state.groups.get(&group).map_or(0, |journal| journal.pending_bytes);
-            if pending <= self.options.pending_bytes_max {
-                return Ok(());
-            }
-            if matches!(self.options.drive, Drive::Manual(_)) {
-                let work = self.take_work(&mut state);
-                drop(state);
-                self.write(work);
-                state = self.lock();
-                continue;
-            }
-            state.flush = true;
-            self.filled.notify_one();
-            state = self.wait(&self.drained, state);
-        }
-    }
-
-    /// The writer: rounds of write and sync until the journal closes.
-    fn run(&self) {
-        let _guard = self.options.fatal.on_panic("the journal writer");
-        while let Some(work) = self.next() {
-            self.write(work);
-            if self.lock().failed.is_some() {
-                return;
-            }
-        }
-    }
-
-    /// Waits for work, then rests to let more of it gather; `None` when the journal closes.
-    fn next(&self) -> Option<Vec<(u32, Pending)>> {
-        let mut state = self.lock();
-        let has_work = |state: &State| state.groups.values().any(|group| !group.pending.is_empty());
-        while !has_work(&state) {
-            if state.closing {
-                return None;
-            }
-            state.flush = false;
-            self.drained.notify_all();
-            state = self.wait(&self.filled, state);
-        }
-        let rest = std::time::Instant::now() + self.options.sync_interval;
-        while !state.flush && !state.closing {
-            let left = rest.saturating_duration_since(std::time::Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = self.filled.wait_timeout(state, left);
-            state = waited.expect("no code panics while it holds this lock").0;
-        }
-        state.flush = false;
-        Some(self.take_work(&mut state))
-    }
-
-    /// Takes what is pending, with a mark for what was passed over since.
-    fn take_work(&self, state: &mut State) -> Vec<(u32, Pending)> {
-        let mut work = Vec::new();
-        for journal in state.groups.values_mut().filter(|journal| !journal.pending.is_empty()) {
-            journal.mark();
-            let pending = std::mem::take(&mut journal.pending);
-            work.extend(pending.into_iter().map(|pending| (journal.group, pending)));
-        }
-        work
-    }
-
-    fn write(&self, work: Vec<(u32, Pending)>) {
-        for (group, pending) in work {
-            let (directory, known) = {
-                let state = self.lock();
-                let journal = &state.groups[&group];
-                let known = journal.file.clone().filter(|(number, _)| *number == pending.segment);
-                (journal.directory.clone(), known.map(|(_, file)| file))
-            };
-            let Ok(file) = self.write_pending(&directory, &pending, known) else { return };
-            let mut state = self.lock();
-            state.syncs += 1;
-            let journal = state.groups.get_mut(&group).expect("groups are never removed");
-            journal.file = (!pending.closes).then_some((pending.segment, file));
-            journal.written(&pending, self.options.recent_bytes_max);
-        }
-        self.drained.notify_all();
-    }
-
-    /// Writes and syncs frames that are not the writer's.
-    pub(crate) fn write_now(&self, directory: &Path, work: &Pending) -> Result<(), JournalError> {
-        self.write_pending(directory, work, None).map(|_| ())
-    }
-
-    /// Adds frames to a segment, making it first if it is new, and syncs it. A failure ends the
-    /// process.
-    fn write_pending(
-        &self,
-        directory: &Path,
-        work: &Pending,
-        known: Option<Arc<dyn crate::disk::DiskFile>>,
-    ) -> Result<Arc<dyn crate::disk::DiskFile>, JournalError> {
-        let path = journal_segment::path(directory, work.segment);
-        let write = || -> io::Result<_> {
-            let file = match known {
-                Some(file) => file,
-                None if work.offset == 0 => self.disk.create(&path)?,
-                None => self.disk.open(&path)?,
-            };
-            file.write_at(work.offset, &work.bytes)?;
-            file.sync()?;
-            if work.offset == 0 {
-                self.disk.sync_directory(directory)?;
-            }
-            Ok(file)
-        };
-        write().map_err(|source| {
-            let reason = JournalError::io(&path, source).to_string();
-            self.lock().failed = Some(reason.clone());
-            self.drained.notify_all();
-            self.options.fatal.end(EXIT_STORAGE, &reason);
-            JournalError::Failed(reason)
-        })
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::disk::FileDisk;
+use crate::fatal::EXIT_STORAGE;
 use crate::simulated_disk::SimulatedDisk;
 
 pub(crate) const GROUP: u32 = 3;

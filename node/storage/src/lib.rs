@@ -45,6 +45,7 @@ mod journal_read;
 mod journal_recovery;
 mod journal_segment;
 mod journal_transfer;
+mod journal_writer;
 mod log_store;
 mod lookup;
 mod memory_log;

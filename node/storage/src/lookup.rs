@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -31,6 +31,8 @@ pub const LOOKUP_KEY_BYTES_MAX: usize = 64;
 /// Records that go into one batch.
 const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
+/// Why a lock cannot be poisoned.
+const UNPANICKED: &str = "no code panics while it holds this lock";
 /// What fjall may keep in memory.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -102,8 +104,8 @@ impl Progress {
 /// A derived index of a node's journals.
 pub struct Lookup {
     store: Store,
-    /// How far each group has come. Held while a group is indexed: one does it at a time.
-    marks: Mutex<BTreeMap<u32, Mark>>,
+    /// How far each group has come. A group's is held while it is indexed: one does it at a time.
+    marks: Mutex<BTreeMap<u32, Arc<Mutex<Mark>>>>,
 }
 
 impl std::fmt::Debug for Lookup {
@@ -115,22 +117,33 @@ impl std::fmt::Debug for Lookup {
 /// How far a group has come, and a head that the journal must have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Mark {
+    /// Everything after this index and not after `through` was indexed.
+    from: u64,
     through: u64,
     anchor: JournalHead,
 }
 
 impl Mark {
     fn encode(self) -> Vec<u8> {
-        let (through, index) = (self.through.to_be_bytes(), self.anchor.index.to_be_bytes());
-        [through.as_slice(), &index, &self.anchor.hash.0].concat()
+        let numbers = [self.from, self.through, self.anchor.index].map(u64::to_be_bytes);
+        [numbers.concat().as_slice(), &self.anchor.hash.0].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (through, rest) = bytes.split_first_chunk::<8>()?;
+        let (from, rest) = bytes.split_first_chunk::<8>()?;
+        let (through, rest) = rest.split_first_chunk::<8>()?;
         let (index, hash) = rest.split_first_chunk::<8>()?;
-        let head = |hash| JournalHead { index: u64::from_be_bytes(*index), hash: ChainHash(hash) };
-        let anchor = head(hash.try_into().ok()?);
-        Some(Self { through: u64::from_be_bytes(*through), anchor })
+        let index = u64::from_be_bytes(*index);
+        let anchor = JournalHead { index, hash: ChainHash(hash.try_into().ok()?) };
+        let (from, through) = (u64::from_be_bytes(*from), u64::from_be_bytes(*through));
+        Some(Self { from, through, anchor })
+    }
+
+    /// Begins where a journal begins: later if it has forgotten, again if it got its past back.
+    fn begin(&mut self, first: u64) {
+        if first < self.from || self.through < first {
+            (self.from, self.through) = (first, first);
+        }
     }
 }
 
@@ -189,14 +202,15 @@ impl Lookup {
             let (Some(group), Some(mark)) = (group, Mark::decode(&value)) else {
                 return Err(io::Error::other("a mark of it is malformed").into());
             };
-            kept.insert(group, mark);
+            kept.insert(group, Arc::new(Mutex::new(mark)));
         }
         Ok(Self { store: Store::Fjall { database, rows, marks }, marks: Mutex::new(kept) })
     }
 
     /// Makes sure that each mark speaks of this journal, and takes back what the journal lost.
     fn fits(&self, journal: &Journal) -> Result<(), LookupError> {
-        for (group, mark) in self.lock().iter_mut() {
+        for (group, mark) in self.marks.lock().expect(UNPANICKED).iter() {
+            let mut mark = mark.lock().expect(UNPANICKED);
             let last = journal.last_index(*group);
             // The rows above come again, the same, when the log is applied again.
             mark.through = mark.through.min(last);
@@ -212,13 +226,13 @@ impl Lookup {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Mark>> {
-        self.marks.lock().expect("no code panics while it holds this lock")
+    fn mark(&self, group: u32) -> Arc<Mutex<Mark>> {
+        self.marks.lock().expect(UNPANICKED).entry(group).or_default().clone()
     }
 
     /// The index up to which a group's records are found.
     pub fn through(&self, group: u32) -> u64 {
-        self.lock().get(&group).map_or(0, |mark| mark.through)
+        self.mark(group).lock().expect(UNPANICKED).through
     }
 
     /// Indexes what the journal holds and the lookup does not, at most about `records_max`
@@ -233,12 +247,13 @@ impl Lookup {
         keys: &dyn Keys,
         records_max: usize,
     ) -> Result<Progress, LookupError> {
-        let mut marks = self.lock();
-        let mark = marks.entry(group).or_default();
+        let mark = self.mark(group);
+        let mut mark = mark.lock().expect(UNPANICKED);
         let last = journal.last_index(group);
         let mut left = records_max;
+        mark.begin(journal.first_index(group));
         while mark.through < last && left > 0 {
-            let after = mark.through.max(journal.base(group).head.index);
+            let after = mark.through;
             let page = journal.read_index(group, after, BATCH_RECORDS.min(left), BATCH_BYTES)?;
             let mut batch = Rows::new();
             for record in &page.records {
@@ -246,8 +261,10 @@ impl Lookup {
             }
             let durable = journal.durable_head(group);
             let anchor = if durable.index <= page.through { durable } else { mark.anchor };
-            let next = Mark { through: page.through.max(after), anchor };
-            self.write(group, batch, next)?;
+            let next = Mark { through: page.through.max(after), anchor, ..*mark };
+            if !page.records.is_empty() {
+                self.write(group, batch, next)?;
+            }
             *mark = next;
             left = left.saturating_sub(page.records.len().max(1));
         }
@@ -295,7 +312,7 @@ impl Lookup {
     fn write(&self, group: u32, batch: Rows, mark: Mark) -> Result<(), LookupError> {
         match &self.store {
             Store::Memory { rows } => {
-                rows.lock().expect("no code panics while it holds this lock").extend(batch);
+                rows.lock().expect(UNPANICKED).extend(batch);
             }
             Store::Fjall { database, rows, marks } => {
                 let mut write = database.batch();
@@ -355,7 +372,7 @@ impl Lookup {
         let bounds = (Bound::Included(from.to_vec()), Bound::Included(to.to_vec()));
         match &self.store {
             Store::Memory { rows } => {
-                let rows = rows.lock().expect("no code panics while it holds this lock");
+                let rows = rows.lock().expect(UNPANICKED);
                 let found = rows.range(bounds).take(limit);
                 Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
             }
@@ -394,7 +411,7 @@ impl Lookup {
     fn remove(&self, keys: Vec<Vec<u8>>) -> Result<(), LookupError> {
         match &self.store {
             Store::Memory { rows } => {
-                let mut rows = rows.lock().expect("no code panics while it holds this lock");
+                let mut rows = rows.lock().expect(UNPANICKED);
                 for key in keys {
                     rows.remove(&key);
                 }

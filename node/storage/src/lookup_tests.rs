@@ -170,6 +170,29 @@ fn what_retention_dropped_is_not_found_and_can_be_pruned() {
     assert_eq!(digits(&lookup), digits(&late));
 }
 
+#[test]
+fn a_past_that_was_imported_is_indexed_like_any_other() {
+    let source = grown(30);
+    for behind in [0, 10] {
+        let (target, lookup) = (grown(behind), Lookup::in_memory());
+        caught_up(&lookup, &target, usize::MAX);
+        target.rebase(GROUP, source.tip(GROUP)).expect("rebased");
+        target.append(GROUP, pair(31)).expect("in sequence");
+        caught_up(&lookup, &target, usize::MAX);
+        if behind == 0 {
+            target.import_base(GROUP, source.base(GROUP)).expect("begun");
+        }
+        while let Some(missing) = target.missing(GROUP) {
+            let after = missing.after.expect("there is a base").index;
+            let chunk = source.export(GROUP, after, missing.skip, missing.through.index, 500);
+            target.import(GROUP, &chunk.expect("exported")).expect("taken in");
+        }
+        caught_up(&lookup, &target, usize::MAX);
+        let found = lookup.find(GROUP, &[b'd', 3], &[b'd', 3], None, 99).expect("readable");
+        assert_eq!(sequences(&found), [3, 13, 23, 33, 43, 53], "{behind}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -10,6 +10,7 @@ use rotary_proto::{Cursor, EventRecord};
 use tokio::sync::watch;
 
 use crate::actor::link::{Delivery, Inbox, Why};
+use crate::archive::EventPage;
 use crate::feed::{Position, viewer_of};
 use crate::gateway::doors::Doors;
 use crate::gateway::session::End;
@@ -109,26 +110,33 @@ impl Feed<'_> {
             loop {
                 let (place, position) = self.positions[at];
                 let page = self.page(place, position.sequence()).await?;
-                if page.is_empty() {
+                if page.through == position.sequence() {
                     break;
                 }
-                for record in page {
+                for record in page.events {
                     self.show(at, &record, inbox).await?;
                 }
+                self.positions[at].1.reach(page.through);
             }
         }
         Ok(())
     }
 
-    async fn page(&self, place: Place, after: u64) -> Result<Vec<EventRecord>, End> {
-        let replica = self.doors.replica.clone();
-        let read = move || replica.events(place.shard, place.site, after, PAGE);
+    async fn page(&self, place: Place, after: u64) -> Result<EventPage, End> {
+        let (replica, viewer) = (self.doors.replica.clone(), viewer_of(self.attached.subject));
+        let read = move || replica.page(viewer, place.shard, place.site, after, PAGE);
         let behind = |error: String| {
             tracing::error!(site = %place.site, %error, "the journal cannot be read");
             End::resume("behind", "this node cannot read its journal")
         };
         let read = tokio::task::spawn_blocking(read).await;
-        read.map_err(|error| behind(error.to_string()))?.map_err(|error| behind(error.to_string()))
+        let read = read.map_err(|error| behind(error.to_string()))?;
+        read.map_err(|error| {
+            if error.is_forgotten() {
+                return End::resume("behind", "what was missed is forgotten; a snapshot follows");
+            }
+            behind(error.to_string())
+        })
     }
 
     /// Sends an event if it is for this subject and was not sent before.

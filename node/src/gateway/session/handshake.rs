@@ -140,10 +140,12 @@ fn finish(
     places: Vec<Place>,
 ) -> Attached {
     // After the attachment is applied here, everything that any node ever showed is here too: a
-    // cursor beyond that was never given.
+    // cursor beyond that was never given. One before what retention left is answered with state.
     let known = |place: &Place| {
-        let last = doors.replica.journal().last_sequence(place.shard.0, place.site.key());
-        place.after.is_some_and(|after| after <= last)
+        let (journal, stream) = (doors.replica.journal(), place.site.key());
+        let first = journal.first_sequence(place.shard.0, stream);
+        let last = journal.last_sequence(place.shard.0, stream);
+        place.after.is_some_and(|after| after <= last && after + 1 >= first)
     };
     let all_known = places.iter().all(known);
     let (mode, snapshot) = match (wish.resumes, all_known) {
