@@ -112,7 +112,8 @@ impl House {
         let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
         let journal = Journal::open(Arc::new(rotary_storage::FileDisk), dir.path(), options)
             .expect("an empty one");
-        let replica = Arc::new(Replica::new(1, Arc::new(journal)));
+        let replica =
+            Arc::new(Replica::new(1, Arc::new(journal), rotary_storage::Lookup::in_memory()));
         found(&replica);
         let (asked, seen) = mpsc::unbounded_channel();
         let tokens = Tokens::new(b"secret");
