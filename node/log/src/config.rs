@@ -9,6 +9,8 @@ use rotary_proto::limits::APPEND_ENTRIES_MAX;
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Fatal;
 
+use crate::wall::WallClock;
+
 /// How the shards of a node elect, propose and fail.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -29,6 +31,11 @@ pub struct LogConfig {
     pub batches_in_flight_max: usize,
     /// How the process ends when applying panics.
     pub fatal: Fatal,
+    /// What says the time of day, which is written beside each command for people.
+    pub wall: WallClock,
+    /// What Raft's random numbers come from in a simulation, which is a build with
+    /// `--cfg tokio_unstable`; any other build takes them from the operating system.
+    pub seed: Option<u64>,
 }
 
 impl LogConfig {
@@ -43,6 +50,8 @@ impl LogConfig {
             propose_timeout: Duration::from_secs(5),
             batches_in_flight_max: 4,
             fatal: Fatal::exit(),
+            wall: WallClock::system(),
+            seed: None,
         }
     }
 

@@ -44,6 +44,7 @@ mod state_machine;
 mod store;
 mod ticker;
 mod types;
+mod wall;
 
 pub use config::{LogConfig, LogError};
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
@@ -52,3 +53,4 @@ pub use machine::Machine;
 pub use propose::{ProposeError, Proposed};
 pub use rotary_storage::Fatal;
 pub use shard::{LeaderView, Role, ShardCounters, ShardStatus};
+pub use wall::WallClock;

@@ -19,6 +19,7 @@ use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
 use crate::machine::Machine;
 use crate::propose::{self, ProposeError, Proposed};
 use crate::shard::{LeaderView, Shard, ShardCounters, ShardStatus};
+use crate::types::seeded;
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -56,8 +57,9 @@ impl Log {
     ) -> Result<Self, LogError> {
         let mut shards = BTreeMap::new();
         for (id, machine) in machines {
+            let seed = config.seed.map(|seed| seed.wrapping_add(u64::from(id.0)));
             let started = Shard::start(id, machine, &config, store.clone(), transport.clone());
-            shards.insert(id, started.await?);
+            shards.insert(id, seeded(seed, started).await?);
         }
         Ok(Self { config, store, transport, shards })
     }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft::errors::ClientWriteError;
 use rotary_proto::limits::{APPEND_BYTES_MAX, PROPOSAL_BATCH_MAX};
-use rotary_proto::{NodeId, Wall};
+use rotary_proto::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::propose::{ProposeError, Proposed};
 use crate::shard::Shard;
 use crate::types::{Command, Octets};
+use crate::wall::WallClock;
 
 pub(crate) type Outcome = Result<Proposed, ProposeError>;
 
@@ -29,6 +29,7 @@ pub(crate) async fn run(
     shard: Arc<Shard>,
     mut waiting: mpsc::Receiver<Proposal>,
     batches_in_flight_max: usize,
+    wall: WallClock,
 ) {
     let permits = Arc::new(Semaphore::new(batches_in_flight_max));
     let mut held = None;
@@ -55,13 +56,18 @@ pub(crate) async fn run(
             }
             batch.push(next);
         }
-        propose(&shard, batch, permit).await;
+        propose(&shard, batch, &wall, permit).await;
     }
 }
 
 /// Stamps a batch and hands it to Raft; a task of its own waits for the outcome.
-async fn propose(shard: &Arc<Shard>, batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
-    let (stamp, wall) = (shard.time(Instant::now()), wall());
+async fn propose(
+    shard: &Arc<Shard>,
+    batch: Vec<Proposal>,
+    wall: &WallClock,
+    permit: OwnedSemaphorePermit,
+) {
+    let (stamp, wall) = (shard.time(Instant::now()), wall.now());
     let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
     for proposal in batch {
         commands.push(Command { stamp, wall, payload: Octets(proposal.payload) });
@@ -99,10 +105,4 @@ async fn propose(shard: &Arc<Shard>, batch: Vec<Proposal>, permit: OwnedSemaphor
         }
         drop(permit);
     });
-}
-
-/// The time of day, for people.
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -127,7 +127,8 @@ impl Shard {
         let view = watch::Sender::new(LeaderView::default());
         let tasks = Mutex::default();
         let shard = Arc::new(Self { id, node: config.node, raft, applied, view, queue, tasks });
-        let proposer = proposer::run(shard.clone(), waiting, config.batches_in_flight_max);
+        let (depth, wall) = (config.batches_in_flight_max, config.wall.clone());
+        let proposer = proposer::run(shard.clone(), waiting, depth, wall);
         *shard.lock_tasks() = vec![
             tokio::spawn(watch_leader(shard.clone())),
             tokio::spawn(proposer),
