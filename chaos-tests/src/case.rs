@@ -78,7 +78,8 @@ impl Case {
     /// What is wrong with the file.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-        serde_json::from_str(&text).map_err(|error| format!("{} is no case: {error}", path.display()))
+        serde_json::from_str(&text)
+            .map_err(|error| format!("{} is no case: {error}", path.display()))
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) use kind::Kind;
 
 /// How long a doomed process may live before its power is cut.
 const DOOM_MS: Ms = 60;
-/// Bytes at the end of a log that may be its last batch.
-const HOT_BYTES: u64 = 96 * 1024;
+/// Bytes that a bit is flipped in, at least.
+const COLD_BYTES_MIN: u64 = 1_000;
 /// Batches after which a process with a failing sync should have met it.
 const SYNCS_MAX: u64 = 2;
 
@@ -226,7 +226,7 @@ impl Faults {
         paused.for_each(|node| works[node.index] = false);
         match kind {
             Kind::PowerCutAll | Kind::ClockJump | Kind::SlowDisk => return true,
-            Kind::BitFlip if nodes[node].disk.cold_bits(HOT_BYTES).is_none() => return false,
+            Kind::BitFlip if nodes[node].disk.cold_bytes() < COLD_BYTES_MIN => return false,
             Kind::Crash
             | Kind::PowerCut
             | Kind::Pause
@@ -242,9 +242,7 @@ impl Faults {
         }
         let all = self.active.iter().map(|active| &active.edits).chain([edits]);
         let all: Vec<_> = all.flatten().filter(|(.., edit)| *edit == links::Edit::Cut).collect();
-        links::quorum_remains(&works, |a, b| {
-            all.iter().any(|(from, to, _)| (*from, *to) == (a, b))
-        })
+        links::quorum_remains(&works, |a, b| all.iter().any(|(from, to, _)| (*from, *to) == (a, b)))
     }
 
     fn doom(&mut self, victim: &mut Node) {
@@ -272,9 +270,8 @@ impl Faults {
     }
 
     fn flip(&mut self, now_ms: Ms, victim: &mut Node, cluster: &Cluster) {
-        let Some(bits) = victim.disk.cold_bits(HOT_BYTES) else { return };
         self.kill(now_ms, victim, cluster);
-        victim.disk.flip(self.random.below(bits));
+        victim.disk.flip(self.random.below(victim.disk.cold_bytes() * 8));
         self.troubled.insert(victim.index);
     }
 
@@ -287,13 +284,7 @@ impl Faults {
     }
 
     /// Ends what is due.
-    fn end_due(
-        &mut self,
-        now_ms: Ms,
-        cluster: &Cluster,
-        nodes: &mut [Node],
-        found: &mut Findings,
-    ) {
+    fn end_due(&mut self, now_ms: Ms, cluster: &Cluster, nodes: &mut [Node], found: &mut Findings) {
         let over = |active: &mut Active| {
             let met = active.kind == Kind::FailedSync
                 && nodes[active.node].pumps() > active.before.pumps + SYNCS_MAX;

@@ -190,8 +190,8 @@ impl Node {
         let groups: Vec<u32> = (0..cluster.shards as u32).collect();
         self.shadow.recover(&groups, &*store).map_err(|error| error.to_string())?;
         let store = Arc::new(Shadowed::new(self.shadow.clone(), store));
-        let seed = Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts))
-            .next();
+        let seed =
+            Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts)).next();
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -289,7 +289,10 @@ impl Node {
         if now_ms < running.paused_until {
             return None;
         }
-        running.pump(now_ms, || random.below(sync_ms_max + 1));
+        if running.pump_is_due(now_ms, || random.below(sync_ms_max + 1)) {
+            self.disk.note_cold();
+            running.pump();
+        }
         let target = running.base + Duration::from_millis(now_ms - running.started_ms);
         let late = std::mem::take(&mut running.paused_until) > 0;
         running.runtime.block_on(async {
@@ -346,16 +349,19 @@ impl Node {
 }
 
 impl Running {
-    fn pump(&mut self, now_ms: Ms, latency: impl FnOnce() -> Ms) {
-        let _entered = self.runtime.enter();
+    /// Whether a sync that was asked for is to be done by now.
+    fn pump_is_due(&mut self, now_ms: Ms, latency: impl FnOnce() -> Ms) -> bool {
         if self.pump_at.is_none() && self.plain.has_work() {
             self.pump_at = Some(now_ms + latency());
         }
-        if self.pump_at.is_some_and(|at| at <= now_ms) {
-            self.pump_at = None;
-            self.pumps += 1;
-            self.plain.pump();
-        }
+        self.pump_at.is_some_and(|at| at <= now_ms)
+    }
+
+    fn pump(&mut self) {
+        let _entered = self.runtime.enter();
+        self.pump_at = None;
+        self.pumps += 1;
+        self.plain.pump();
     }
 }
 

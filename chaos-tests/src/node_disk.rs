@@ -2,11 +2,12 @@
 //!
 //! [`PlainLog`] keeps everything in memory and every change in one file of checksummed batches.
 //! It writes nothing by itself: the node pumps it, which is one batch and one sync, so that the
-//! world decides when a disk is fast.
+//! world decides when a disk is fast. What a process finds when it opens the log may be in the page
+//! cache alone, which a failed sync leaves clean: the last batch is therefore written again.
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rotary_proto::codec::{self, Limit};
@@ -71,22 +72,21 @@ impl PlainLog {
         };
         let bytes = read_up_to(&*file, 0, usize::MAX)?;
         let memory = MemoryLog::new();
-        let (mut end, mut batches) = (0, 0);
+        let (mut end, mut batches, mut last) = (0, 0, 0);
         while let Some((payload, length)) = batch_at(&bytes[end..], batches) {
             let records: Vec<Record> = codec::decode(payload, Limit::Wire)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             records.into_iter().for_each(|record| replay(&memory, record));
-            (end, batches) = (end + length, batches + 1);
+            (last, end, batches) = (end, end + length, batches + 1);
         }
         let rest = &bytes[end..];
         if let Some(at) = (1..rest.len()).find(|at| any_batch_at(&rest[*at..], batches)) {
             let what = format!("damage at {end}: a whole batch follows at {}", end + at);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        if !rest.is_empty() {
-            file.set_len(end as u64)?;
-            file.sync()?;
-        }
+        file.set_len(end as u64)?;
+        file.write_at(last as u64, &bytes[last..end])?;
+        file.sync()?;
         let state = State { file, end: end as u64, batches, queue: Vec::new(), failed: false };
         Ok(Self { memory, state: Mutex::new(state), fatal })
     }
@@ -243,21 +243,20 @@ pub(crate) struct NodeDisk {
     pub(crate) disk: SimulatedDisk,
     bug: Option<Bug>,
     opened: bool,
+    /// Files and how long they were before the last batch.
+    cold: Vec<(PathBuf, u64)>,
 }
 
 impl NodeDisk {
     pub(crate) fn new(disk: SimulatedDisk, bug: Option<Bug>) -> Self {
-        Self { disk, bug, opened: false }
+        Self { disk, bug, opened: false, cold: Vec::new() }
     }
 
     /// Opens the node's log for a process that starts.
     ///
     /// # Errors
     /// What the log finds wrong.
-    pub(crate) fn open(
-        &mut self,
-        fatal: Fatal,
-    ) -> io::Result<(Arc<PlainLog>, Arc<dyn LogStore>)> {
+    pub(crate) fn open(&mut self, fatal: Fatal) -> io::Result<(Arc<PlainLog>, Arc<dyn LogStore>)> {
         let disk = PlantedDisk { disk: self.disk.process(), bug: self.bug };
         if self.bug == Some(Bug::TailLost) && self.opened {
             let file = disk.open(Path::new(FILE))?;
@@ -276,16 +275,27 @@ impl NodeDisk {
         Ok((plain, Arc::new(store)))
     }
 
-    /// Turns a bit of the log over.
-    pub(crate) fn flip(&self, bit: u64) {
-        self.disk.flip_bit(Path::new(FILE), bit);
+    /// A batch is about to be written: all that is there by now is old.
+    pub(crate) fn note_cold(&mut self) {
+        self.cold = self.disk.files();
     }
 
-    /// Where a flipped bit would be found by nobody but a reader of old data: within the file,
-    /// before its last so many bytes.
-    pub(crate) fn cold_bits(&self, hot_bytes: u64) -> Option<u64> {
-        let files = self.disk.files();
-        let (_, bytes) = files.iter().find(|(path, _)| path == Path::new(FILE))?;
-        bytes.checked_sub(hot_bytes).filter(|bytes| *bytes > 0).map(|bytes| bytes * 8)
+    /// How many bytes there are that no later write can have torn.
+    pub(crate) fn cold_bytes(&self) -> u64 {
+        self.cold.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Turns a bit of old data over.
+    ///
+    /// # Panics
+    /// If there are fewer bits.
+    pub(crate) fn flip(&self, mut bit: u64) {
+        for (path, bytes) in &self.cold {
+            if bit < bytes * 8 {
+                return self.disk.flip_bit(path, bit);
+            }
+            bit -= bytes * 8;
+        }
+        panic!("a bit is flipped in what there is");
     }
 }

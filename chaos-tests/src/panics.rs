@@ -12,7 +12,13 @@ fn seen() -> MutexGuard<'static, Vec<String>> {
 /// Notes every panic from here on instead of printing it.
 pub(crate) fn watch() {
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|panic| seen().push(panic.to_string())));
+        std::panic::set_hook(Box::new(|panic| {
+            // Captured if RUST_BACKTRACE asks for it.
+            let trace = std::backtrace::Backtrace::capture();
+            let traced = trace.status() == std::backtrace::BacktraceStatus::Captured;
+            let trace = if traced { format!("\n{trace}") } else { String::new() };
+            seen().push(format!("{panic}{trace}"));
+        }));
     });
     seen().clear();
 }

@@ -135,9 +135,9 @@ impl Shadow {
         let mut inner = self.lock();
         let Some(image) = inner.visible.get(&group) else { return };
         let owed = image.entries.range(range.clone());
-        let wrong = owed.zip(read).find(|((index, bytes), entry)| {
-            **index != entry.index || *bytes != &entry.bytes
-        });
+        let wrong = owed
+            .zip(read)
+            .find(|((index, bytes), entry)| **index != entry.index || *bytes != &entry.bytes);
         let missing = read.is_empty() && image.entries.range(range.clone()).next().is_some();
         if wrong.is_some() || missing {
             let what = format!("group {group}: a read of {range:?} gave other entries");

@@ -75,7 +75,7 @@ impl Workload {
         let mut random = Random::salted(seed, "workload");
         let (mut setup, mut agents) = (Vec::new(), Vec::new());
         for shard in 0..shards as u32 {
-            let (site, count) = (site_of(shard), random.between(3, 6) as u32);
+            let (site, count) = (site_of(shard), random.between(3, 8) as u32);
             let steps = setup::steps(site, count, &mut random);
             setup.extend(steps.into_iter().map(|step| (site, step)));
             let made = (1..=count).map(|id| Agent::new(site, shard, AgentId(id), &mut random));
@@ -83,7 +83,7 @@ impl Workload {
         }
         setup.reverse();
         Self {
-            arrivals_every_ms: random.between(300, 1_500),
+            arrivals_every_ms: random.between(150, 900),
             random,
             clients: Clients::new(seed),
             agents,

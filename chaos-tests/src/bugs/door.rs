@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use rotary_log::{ProposeError, Proposed, SERVICE_PROPOSE};
-use rotary_proto::codec::{self, Limit};
 use rotary_proto::Outcome;
+use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::Answer;
 
 use super::Bug;
@@ -32,10 +32,14 @@ impl PlantedDoor {
     }
 
     /// What a client is told.
-    pub(crate) fn told(&self, told: Result<Proposed, ProposeError>) -> Result<Proposed, ProposeError> {
+    pub(crate) fn told(
+        &self,
+        told: Result<Proposed, ProposeError>,
+    ) -> Result<Proposed, ProposeError> {
         match told {
             Err(ProposeError::Unknown(_)) if self.bug == Some(Bug::UnknownCalledDone) => {
-                let answer = Answer { outcome: Outcome::OK, repeated: false, sequence: 0, index: 1 };
+                let answer =
+                    Answer { outcome: Outcome::OK, repeated: false, sequence: 0, index: 1 };
                 let answer = codec::encode(&answer, Limit::Entry).expect("an answer fits");
                 Ok(Proposed { index: 1, answer })
             }

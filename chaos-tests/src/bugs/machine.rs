@@ -56,9 +56,7 @@ impl PlantedMachine {
         let is_gone = std::mem::discriminant(&refusal(&gone))
             == std::mem::discriminant(&refusal(&applied.answer.outcome));
         match command {
-            ShardCommand::Site(envelope)
-                if self.bug == Some(Bug::GoneOfferAccepted) && is_gone =>
-            {
+            ShardCommand::Site(envelope) if self.bug == Some(Bug::GoneOfferAccepted) && is_gone => {
                 accept(envelope.actor, &envelope.command, applied)
             }
             _ => applied,

@@ -61,7 +61,7 @@ impl Kind {
     pub(crate) const fn weight(self) -> u64 {
         match self {
             Self::Crash | Self::PowerCut | Self::Halves | Self::OneWay | Self::Pause => 3,
-            Self::BitFlip | Self::PowerCutAll => 1,
+            Self::PowerCutAll => 1,
             _ => 2,
         }
     }

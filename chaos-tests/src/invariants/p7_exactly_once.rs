@@ -53,7 +53,9 @@ impl ExactlyOnce {
 
 /// Refusals that say nothing of the command itself, and may differ from one retry to the next.
 fn is_of_the_window(outcome: &Outcome) -> bool {
-    use Refusal::{Malformed, OutcomeForgotten, SessionUnknown, SiteFrozen, SiteUnknown, WindowFull};
+    use Refusal::{
+        Malformed, OutcomeForgotten, SessionUnknown, SiteFrozen, SiteUnknown, WindowFull,
+    };
     let Outcome::Refused(refusal) = outcome else { return false };
     let known = [OutcomeForgotten, WindowFull, SessionUnknown, SiteUnknown, SiteFrozen, Malformed];
     known.contains(refusal)

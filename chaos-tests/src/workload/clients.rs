@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use rotary_proto::outcome::Answer;
 use rotary_proto::codec::{self, Limit};
+use rotary_proto::outcome::Answer;
 
 use crate::history::{Acknowledged, Known, Ms, Operation};
 use crate::node::{Node, Replies, Reply};

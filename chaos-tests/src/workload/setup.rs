@@ -35,7 +35,10 @@ pub(crate) fn steps(site: SiteId, agents: u32, random: &mut Random) -> Vec<Step>
         Step::Put(Command::PutDisposition { disposition: DispositionId(1), name: name("done") }),
     ];
     for queue in 1..=2 {
-        steps.push(Step::Put(Command::PutQueue { queue: QueueId(queue), plan: plan(queue, random) }));
+        steps.push(Step::Put(Command::PutQueue {
+            queue: QueueId(queue),
+            plan: plan(queue, random),
+        }));
     }
     for agent in 1..=agents {
         let profile = profile(agent, random);
@@ -63,7 +66,6 @@ fn plan(queue: u32, random: &mut Random) -> QueuePlan {
 fn profile(agent: u32, random: &mut Random) -> AgentProfile {
     let chat = random.between(1, 3) as u8;
     let capacity = Capacity { chat, total: chat, ..Capacity::default() };
-    let skills =
-        if agent % 2 == 1 { BTreeMap::from([(SkillId(1), 5)]) } else { BTreeMap::new() };
+    let skills = if agent % 2 == 1 { BTreeMap::from([(SkillId(1), 5)]) } else { BTreeMap::new() };
     AgentProfile { name: Sealed::plain("agent").expect("short"), skills, capacity }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft::errors::ClientWriteError;
-use rotary_proto::limits::{APPEND_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::NodeId;
+use rotary_proto::limits::{APPEND_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -77,7 +77,8 @@ async fn propose(
     counters.batches.fetch_add(1, Ordering::Relaxed);
     counters.proposed.fetch_add(commands.len() as u64, Ordering::Relaxed);
     let mut answers = match shard.raft.client_write_many(commands).await {
-        Ok(answers) => answers,
+        // When Raft ends it says so once, and then says nothing to the rest of the batch.
+        Ok(answers) => answers.fuse(),
         Err(_) => {
             // Raft's queue is gone, so nothing was put in it.
             for outcome in outcomes {

@@ -24,8 +24,7 @@ openraft::declare_raft_types!(
 type Runtime = openraft::impls::TokioRuntime;
 /// The same, with every random number drawn from the seed of [`seeded`].
 #[cfg(tokio_unstable)]
-type Runtime =
-    openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
 /// Runs what starts Raft, whose tasks then draw their random numbers from `seed`. A simulation
 /// gives one; it counts only in builds with `--cfg tokio_unstable`, whose runtime takes seeds.

@@ -5,8 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::{
+    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, IdleTimeout, Runtime, TokioRuntime,
+};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, VarInt};
-use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, IdleTimeout, Runtime, TokioRuntime};
 use ring::rand::SecureRandom;
 
 use crate::certificates::{CertificateError, Certificates};
