@@ -1,6 +1,6 @@
 //! Bytes on disk survive.
 //!
-//! Four things live here, and none of them knows what its bytes mean:
+//! Five things live here, and none of them knows what its bytes mean:
 //!
 //! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
 //!   memory, where a power cut can be had at any write.
@@ -9,6 +9,7 @@
 //! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
 //!   derived from the log, so it is synced off the hot path and may lose its tail, never its
 //!   middle.
+//! * [`Snapshots`]: the state of a group at one index, whole or not at all.
 //! * [`DataDir`]: the directory they live in, which one process of one node of one cluster owns.
 //!
 //! The rules:
@@ -35,6 +36,7 @@ mod journal_recovery;
 mod log_store;
 mod memory_log;
 mod simulated_disk;
+mod snapshots;
 mod tail;
 
 pub use data_dir::{DataDir, DataDirError, Identity};
@@ -47,3 +49,7 @@ pub use journal_group::JournalError;
 pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
 pub use memory_log::MemoryLog;
 pub use simulated_disk::SimulatedDisk;
+pub use snapshots::{
+    FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,
+    SnapshotWriter, Snapshots,
+};
