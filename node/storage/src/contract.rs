@@ -2,12 +2,15 @@
 //!
 //! They panic on the first difference, so they belong in tests only.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use crate::dice::Dice;
 use crate::log_store::{Done, Group, LogEntry, LogStore};
+use crate::memory_log::MemoryLog;
 
 const ALL: usize = usize::MAX;
 
@@ -21,6 +24,7 @@ pub fn check(store: &dyn LogStore) {
     votes_and_saved_values_are_replaced(store);
     groups_do_not_touch_each_other(store);
     an_append_after_a_truncation_in_one_batch_wins(store);
+    a_store_that_was_not_cut_says_so(store);
 }
 
 /// An entry whose bytes tell its index and `tag`.
@@ -133,4 +137,142 @@ fn an_append_after_a_truncation_in_one_batch_wins(store: &dyn LogStore) {
     append(store, 8, 4..6, "l");
     let wanted = [expected(0..3, "j"), expected(3..4, "k"), expected(4..6, "l")].concat();
     assert_eq!(all(store, 8), wanted);
+}
+
+fn a_store_that_was_not_cut_says_so(store: &dyn LogStore) {
+    append(store, 9, 0..1, "m");
+    assert!(!store.was_cut(9).expect("readable"));
+    durably(|done| store.clear_cut(9, done));
+    assert!(!store.was_cut(9).expect("readable"));
+    assert!(!store.was_cut(901).expect("readable"));
+}
+
+/// Checks that what was written survives closing and opening again, whatever the order of the
+/// writes. `open` opens the same store, which is empty at first.
+pub fn check_reopened(open: &dyn Fn() -> Box<dyn LogStore>, seed: u64) {
+    let mut steps = Steps::new(seed);
+    let oracle = MemoryLog::new();
+    for round in 0..4 {
+        let store = open();
+        assert_eq!(contents(&*store), contents(&oracle), "round {round} of seed {seed}");
+        interleave(&*store, &oracle, &mut steps, 150);
+        store.flush().expect("flushes");
+    }
+    assert_eq!(contents(&*open()), contents(&oracle), "seed {seed}");
+}
+
+/// Checks a long random interleaving of operations of several groups on an empty store, compared
+/// with [`MemoryLog`].
+pub fn check_interleaving(store: &dyn LogStore, seed: u64) {
+    interleave(store, &MemoryLog::new(), &mut Steps::new(seed), 1000);
+    store.flush().expect("flushes");
+}
+
+fn interleave(store: &dyn LogStore, oracle: &MemoryLog, steps: &mut Steps, count: u64) {
+    for number in 0..count {
+        let step = steps.next(oracle);
+        step.take(oracle, Box::new(|_| {}));
+        step.take(store, Box::new(|result| result.expect("the write succeeds")));
+        if number % 16 == 0 {
+            assert_eq!(contents(store), contents(oracle), "after step {number}: {step:?}");
+        }
+    }
+}
+
+/// What a group holds: entries, vote, purge mark, and the value saved as `committed`.
+pub type GroupContents = (Vec<LogEntry>, Option<Vec<u8>>, Option<(u64, Vec<u8>)>, Option<Vec<u8>>);
+
+/// The groups that [`Steps`] deals with.
+const GROUPS: std::ops::Range<Group> = 0..5;
+
+/// What the groups of [`Steps`] hold.
+pub fn contents(store: &dyn LogStore) -> BTreeMap<Group, GroupContents> {
+    let group = |group| {
+        let vote = store.vote(group).expect("readable");
+        let purged = store.purged(group).expect("readable");
+        let saved = store.saved(group, "committed").expect("readable");
+        assert_eq!(store.last(group).expect("readable"), all(store, group).pop());
+        (group, (all(store, group), vote, purged, saved))
+    };
+    GROUPS.map(group).collect()
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// [`LogStore::append`]
+    Append(Group, Vec<LogEntry>),
+    /// [`LogStore::save_vote`]
+    Vote(Group, Vec<u8>),
+    /// [`LogStore::truncate_after`]
+    Truncate(Group, Option<u64>),
+    /// [`LogStore::purge`]
+    Purge(Group, u64, Vec<u8>),
+    /// [`LogStore::save_lazily`]; nobody is called back.
+    Save(Group, Vec<u8>),
+}
+
+impl Step {
+    /// Does it to a store.
+    pub fn take(&self, store: &dyn LogStore, done: Done) {
+        match self.clone() {
+            Self::Append(group, entries) => store.append(group, entries, done),
+            Self::Vote(group, vote) => store.save_vote(group, vote, done),
+            Self::Truncate(group, last) => store.truncate_after(group, last, done),
+            Self::Purge(group, through, mark) => store.purge(group, through, mark, done),
+            Self::Save(group, value) => store.save_lazily(group, "committed", value),
+        }
+    }
+}
+
+/// Random operations that a log's owner might ask for. The last group is all but idle: it gets a
+/// few entries early and keeps them.
+#[derive(Debug)]
+pub struct Steps {
+    dice: Dice,
+    number: u64,
+}
+
+impl Steps {
+    /// The same operations for the same seed, if the oracle is the same.
+    pub fn new(seed: u64) -> Self {
+        Self { dice: Dice::new(seed), number: 0 }
+    }
+
+    /// The next one that a store may be asked for that holds what `oracle` does.
+    pub fn next(&mut self, oracle: &dyn LogStore) -> Step {
+        self.number += 1;
+        let number = self.number;
+        if number.is_multiple_of(5) && number <= 20 {
+            let last = oracle.last(GROUPS.end - 1).expect("readable");
+            let index = last.map_or(1, |last| last.index + 1);
+            return Step::Append(GROUPS.end - 1, vec![entry(index, "idle")]);
+        }
+        let group = self.dice.roll(u64::from(GROUPS.end) - 1) as Group;
+        let last = oracle.last(group).expect("readable").map(|entry| entry.index);
+        let purged = oracle.purged(group).expect("readable").map(|(through, _)| through);
+        let next = last.or(purged).map_or(1, |last| last + 1);
+        let tag = format!("n{number}");
+        match self.dice.roll(16) {
+            0 => Step::Truncate(group, Some(next.saturating_sub(1 + self.dice.roll(4)))),
+            1 if self.dice.roll(4) == 0 => Step::Truncate(group, None),
+            2 | 3 => {
+                let through = next.saturating_sub(1 + self.dice.roll(5));
+                let through = through.max(purged.unwrap_or(0));
+                Step::Purge(group, through, tag.into_bytes())
+            }
+            4..=6 => Step::Vote(group, tag.into_bytes()),
+            7 | 8 => Step::Save(group, tag.into_bytes()),
+            _ => {
+                let count = self.dice.roll(4);
+                let sized = |index| {
+                    let size = self.dice.roll(500) as usize;
+                    let mut bytes = format!("{tag}-{index}-").into_bytes();
+                    bytes.resize(bytes.len() + size, b'.');
+                    LogEntry { index, bytes: bytes.into() }
+                };
+                Step::Append(group, (next..next + count).map(sized).collect())
+            }
+        }
+    }
 }

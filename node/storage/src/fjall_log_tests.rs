@@ -79,3 +79,17 @@ fn a_hole_is_a_bug() {
     append(&*log, 1, 0..2, "a");
     log.append(1, vec![entry(5, "a")], Box::new(|_| {}));
 }
+
+#[test]
+fn interleaved_operations_come_to_what_they_do_in_memory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = FjallLogOptions { tail_bytes_max: 500, ..FjallLogOptions::default() };
+    let log = FjallLog::open(dir.path(), options).expect("opens");
+    crate::contract::check_interleaving(&log, 7);
+}
+
+#[test]
+fn reopened_it_is_what_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    crate::contract::check_reopened(&|| Box::new(open(dir.path())), 3);
+}

@@ -4,8 +4,9 @@
 //!
 //! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
 //!   memory, where a power cut can be had at any write.
-//! * [`LogStore`]: the durable log of a node, shared by all of its groups. [`FjallLog`] keeps it on
-//!   disk, [`MemoryLog`] in memory; both pass the same contract suite ([`contract`]).
+//! * [`LogStore`]: the durable log of a node, shared by all of its groups. [`SegmentLog`] keeps it
+//!   in segments of its own on any [`Disk`], [`FjallLog`] in a library's files, [`MemoryLog`] in
+//!   memory; all pass the same contract suite ([`contract`]).
 //! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
 //!   derived from the log, so it is synced off the hot path and may lose its tail, never its
 //!   middle.
@@ -19,12 +20,15 @@
 //!   timers: the running sync is the batching window.
 //! * A failed sync ends the process at once ([`Fatal`]): nothing may be acknowledged on top of a
 //!   disk whose state is unknown, and retrying a failed sync reports success without writing.
-//! * A torn tail is cut. Damage anywhere else is an error with a name, never a guess.
+//! * A torn tail is cut, and the log says so until its owner has made sure that nothing is missing.
+//!   Damage anywhere else is an error with a name, never a guess.
+//! * A disk that fills up is told before it is full; what was accepted by then has room in reserve.
 //!
 //! What is deliberately absent: Raft, conversations, async. Writers are plain threads.
 
 pub mod contract;
 mod data_dir;
+mod dice;
 mod disk;
 mod fatal;
 mod fjall_log;
@@ -35,6 +39,18 @@ mod journal_group;
 mod journal_recovery;
 mod log_store;
 mod memory_log;
+mod reserve;
+mod segment_error;
+mod segment_format;
+mod segment_head;
+mod segment_index;
+mod segment_log;
+mod segment_options;
+mod segment_reader;
+mod segment_recovery;
+mod segment_scan;
+mod segment_state;
+mod segment_writer;
 mod simulated_disk;
 mod snapshots;
 mod tail;
@@ -46,8 +62,11 @@ pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions};
 pub use journal_frame::JournalRecord;
 pub use journal_group::JournalError;
-pub use log_store::{Done, Group, LogEntry, LogStats, LogStore};
+pub use log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 pub use memory_log::MemoryLog;
+pub use segment_error::SegmentLogError;
+pub use segment_log::SegmentLog;
+pub use segment_options::{Drive, SegmentLogOptions};
 pub use simulated_disk::SimulatedDisk;
 pub use snapshots::{
     FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,

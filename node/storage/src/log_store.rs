@@ -1,4 +1,4 @@
-//! The contract of a node's log: what its two implementations promise.
+//! The contract of a node's log: what its implementations promise.
 
 use std::io;
 use std::ops::Range;
@@ -33,6 +33,20 @@ pub struct LogStats {
     pub entries: u64,
     /// Entries read from disk because the tail in memory did not have them.
     pub disk_reads: u64,
+}
+
+/// Whether there is room for new work on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// There is.
+    Ok,
+    /// Refuse new work: what is left is for votes and for what was accepted already.
+    Low {
+        /// Bytes that may still be written.
+        free: u64,
+        /// Bytes that must be free before new work is welcome again.
+        wanted: u64,
+    },
 }
 
 /// A durable log per group, all in one store with one writer.
@@ -94,6 +108,22 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// What the disk says.
     fn saved(&self, group: Group, name: &'static str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Whether opening the store cut a damaged end off, so that writes of this group that were
+    /// acknowledged once may be missing. It stays so, over restarts, until
+    /// [`LogStore::clear_cut`]. A store that cannot tell says `false`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn was_cut(&self, group: Group) -> io::Result<bool>;
+
+    /// Forgets that the group was cut: its owner has made sure that nothing is missing.
+    fn clear_cut(&self, group: Group, done: Done);
+
+    /// Whether the disk has room for new work; cheap enough to ask before each piece of it.
+    fn space(&self) -> Space {
+        Space::Ok
+    }
 
     /// Waits until everything queued so far, lazy values included, is durable.
     ///

@@ -25,12 +25,18 @@ struct GroupLog {
     vote: Option<Vec<u8>>,
     purged: Option<(u64, Vec<u8>)>,
     saved: BTreeMap<&'static str, Vec<u8>>,
+    was_cut: bool,
 }
 
 impl MemoryLog {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Behaves from here on as if opening the store had cut the end of that group off.
+    pub fn set_cut(&self, group: Group) {
+        self.lock().groups.entry(group).or_default().was_cut = true;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -127,6 +133,17 @@ impl LogStore for MemoryLog {
         Ok(self.read_group(group, |log| log.saved.get(name).cloned()))
     }
 
+    fn was_cut(&self, group: Group) -> io::Result<bool> {
+        Ok(self.read_group(group, |log| log.was_cut))
+    }
+
+    fn clear_cut(&self, group: Group, done: Done) {
+        self.write(group, done, |log| {
+            log.was_cut = false;
+            0
+        });
+    }
+
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
@@ -143,5 +160,19 @@ mod tests {
     #[test]
     fn keeps_the_contract() {
         crate::contract::check(&MemoryLog::new());
+    }
+
+    #[test]
+    fn keeps_what_interleaved_operations_come_to() {
+        crate::contract::check_interleaving(&MemoryLog::new(), 1);
+    }
+
+    #[test]
+    fn a_cut_can_be_had_and_cleared() {
+        let log = MemoryLog::new();
+        log.set_cut(3);
+        assert_eq!((log.was_cut(3).ok(), log.was_cut(4).ok()), (Some(true), Some(false)));
+        crate::contract::durably(|done| log.clear_cut(3, done));
+        assert_eq!(log.was_cut(3).ok(), Some(false));
     }
 }

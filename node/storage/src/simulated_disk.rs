@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::dice::Dice;
 use crate::disk::{Disk, DiskFile};
 
 /// What a torn write is torn into, in bytes.
@@ -33,8 +34,9 @@ struct Process {
     boot: u64,
 }
 
+#[derive(Clone)]
 struct Inner {
-    dice: u64,
+    dice: Dice,
     boot: u64,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
@@ -51,6 +53,7 @@ struct Inner {
     dead: bool,
 }
 
+#[derive(Clone)]
 struct NameChange {
     directory: PathBuf,
     path: PathBuf,
@@ -84,7 +87,7 @@ impl SimulatedDisk {
     /// An empty disk of unlimited size.
     pub fn new(seed: u64) -> Self {
         let inner = Inner {
-            dice: seed,
+            dice: Dice::new(seed),
             boot: 0,
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
@@ -99,6 +102,12 @@ impl SimulatedDisk {
             syncs: 0,
             dead: false,
         };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Another disk with the same content, on which a process that starts finds what it would here.
+    pub fn duplicate(&self, seed: u64) -> Self {
+        let inner = Inner { dice: Dice::new(seed), ..self.lock().clone() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -193,15 +202,6 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 }
 
 impl Inner {
-    /// Splitmix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.dice;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
     fn used_bytes(&self) -> u64 {
         self.names.values().map(|file| self.files[file].seen.len() as u64).sum()
     }
@@ -224,7 +224,7 @@ impl Inner {
     fn lose(&mut self) {
         // A journalling file system keeps a prefix of the changes of names.
         let changes = std::mem::take(&mut self.name_changes);
-        let kept = self.roll(changes.len() as u64 + 1) as usize;
+        let kept = self.dice.roll(changes.len() as u64 + 1) as usize;
         for change in changes.into_iter().take(kept) {
             change.make(&mut self.durable_names);
         }
@@ -243,13 +243,13 @@ impl Inner {
 
     /// Keeps, drops or tears one unsynced change.
     fn lose_change(&mut self, durable: &mut Vec<u8>, change: Change) {
-        match (self.roll(3), change) {
+        match (self.dice.roll(3), change) {
             (0, _) => {}
             (1, change) => change.make(durable),
             (_, Change::SetLen(_)) => {}
             (_, Change::Write(offset, bytes)) => {
                 for (sector, piece) in bytes.chunks(SECTOR_BYTES).enumerate() {
-                    if self.roll(2) == 0 {
+                    if self.dice.roll(2) == 0 {
                         let at = offset + (sector * SECTOR_BYTES) as u64;
                         Change::Write(at, piece.to_vec()).make(durable);
                     }
