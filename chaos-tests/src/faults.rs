@@ -330,7 +330,7 @@ impl Faults {
             }
             Kind::DiskFull => {
                 victim.disk.disk.set_capacity(u64::MAX);
-                false
+                victim.pumps() > before.pumps
             }
             Kind::ClockJump => victim.wall_reads.load(Ordering::Relaxed) > before.wall_reads,
             Kind::Halves | Kind::Ring | Kind::OneWay | Kind::Partial => {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use rotary_log::{Fatal, Log, LogConfig, Machine, ProposeError, Proposed, WallClock};
 use rotary_proto::{NodeId, ShardId, Wall};
-use rotary_storage::{LogStore, SimulatedDisk};
+use rotary_storage::LogStore;
 use rotary_transport::{
     Certificates, ClusterAuthority, Handler, Lane, NodePem, Transport, TransportConfig,
 };
@@ -24,7 +24,7 @@ use crate::bugs::{Bug, PlantedDoor, PlantedMachine};
 use crate::history::Ms;
 use crate::machine::ShardMachine;
 use crate::network::{Network, address};
-use crate::node_disk::{NodeDisk, PlainLog};
+use crate::node_disk::{Engine, NodeDisk};
 use crate::observer::Observer;
 use crate::random::Random;
 use crate::store::{Shadow, Shadowed};
@@ -107,7 +107,7 @@ struct Running {
     /// The process is not given the processor before that time.
     paused_until: Ms,
     log: Arc<OnceLock<Arc<Log>>>,
-    plain: Arc<PlainLog>,
+    engine: Engine,
     pump_at: Option<Ms>,
     pumps: u64,
     ended: Arc<Mutex<Option<String>>>,
@@ -141,11 +141,10 @@ impl Drop for Attempt {
 
 impl Node {
     pub(crate) fn new(cluster: &Cluster, index: usize) -> Self {
-        let random = Random::salted(cluster.seed, &format!("disk {index}"));
-        let disk = SimulatedDisk::new(random.clone().next());
+        let mut random = Random::salted(cluster.seed, &format!("disk {index}"));
         Self {
             index,
-            disk: NodeDisk::new(disk, cluster.bug),
+            disk: NodeDisk::new(&mut random, cluster.bug),
             shadow: Shadow::default(),
             wall_off_ms: Arc::default(),
             wall_reads: Arc::default(),
@@ -186,7 +185,7 @@ impl Node {
         cluster.observer.lock().invariants.started(self.index);
         let ended: Arc<Mutex<Option<String>>> = Arc::default();
         let fatal = fatal_into(ended.clone());
-        let (plain, store) = self.disk.open(fatal.clone()).map_err(|error| error.to_string())?;
+        let (engine, store) = self.disk.open(fatal.clone()).map_err(|error| error.to_string())?;
         let groups: Vec<u32> = (0..cluster.shards as u32).collect();
         self.shadow.recover(&groups, &*store).map_err(|error| error.to_string())?;
         let store = Arc::new(Shadowed::new(self.shadow.clone(), store));
@@ -216,7 +215,7 @@ impl Node {
             started_ms,
             paused_until,
             log,
-            plain,
+            engine,
             pump_at,
             pumps,
             ended,
@@ -351,7 +350,7 @@ impl Node {
 impl Running {
     /// Whether a sync that was asked for is to be done by now.
     fn pump_is_due(&mut self, now_ms: Ms, latency: impl FnOnce() -> Ms) -> bool {
-        if self.pump_at.is_none() && self.plain.has_work() {
+        if self.pump_at.is_none() && self.engine.asks() {
             self.pump_at = Some(now_ms + latency());
         }
         self.pump_at.is_some_and(|at| at <= now_ms)
@@ -360,8 +359,7 @@ impl Running {
     fn pump(&mut self) {
         let _entered = self.runtime.enter();
         self.pump_at = None;
-        self.pumps += 1;
-        self.plain.pump();
+        self.pumps += u64::from(self.engine.pump());
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rotary_storage::{Done, Group, LogEntry, LogStats, LogStore};
+use rotary_storage::{Done, Group, LogEntry, LogStats, LogStore, Space};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Image {
@@ -226,6 +226,18 @@ impl LogStore for Shadowed {
         self.store.saved(group, name)
     }
 
+    fn was_cut(&self, group: Group) -> io::Result<bool> {
+        self.store.was_cut(group)
+    }
+
+    fn clear_cut(&self, group: Group, done: Done) {
+        self.store.clear_cut(group, done);
+    }
+
+    fn space(&self) -> Space {
+        self.store.space()
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.store.flush()
     }
@@ -238,8 +250,9 @@ impl LogStore for Shadowed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_disk::PlainLog;
-    use rotary_storage::{Fatal, SimulatedDisk};
+    use crate::node_disk::NodeDisk;
+    use crate::random::Random;
+    use rotary_storage::Fatal;
 
     fn entry(index: u64) -> LogEntry {
         LogEntry { index, bytes: vec![index as u8; 300].into() }
@@ -247,17 +260,18 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_must_come_back() {
-        let (disk, shadow) = (SimulatedDisk::new(1), Shadow::default());
+        let shadow = Shadow::default();
+        let mut disk = NodeDisk::new(&mut Random::salted(1, "test"), None);
         let fatal = Fatal::with(|_, _| ());
-        let plain = Arc::new(PlainLog::open(&*disk.process(), fatal.clone()).expect("opens"));
-        let store = Shadowed::new(shadow.clone(), plain.clone());
+        let (engine, store) = disk.open(fatal.clone()).expect("opens");
+        let store = Shadowed::new(shadow.clone(), store);
         store.append(7, vec![entry(1), entry(2)], Box::new(|_| ()));
-        plain.pump();
+        assert!(engine.pump());
         store.append(7, vec![entry(3)], Box::new(|_| ()));
         assert!(shadow.keeps(7, 2, &[2; 300]) && !shadow.keeps(7, 3, &[3; 300]));
-        disk.power_cut();
-        let again = PlainLog::open(&*disk.process(), fatal).expect("opens");
-        shadow.recover(&[7], &again).expect("reads");
+        disk.disk.power_cut();
+        let (_, again) = disk.open(fatal).expect("opens");
+        shadow.recover(&[7], &*again).expect("reads");
         assert_eq!(shadow.take_wrong(), Vec::<String>::new());
         shadow.recover(&[7], &rotary_storage::MemoryLog::new()).expect("reads");
         assert_eq!(shadow.take_wrong().len(), 1);

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rotary_storage::{Done, Group, LogEntry, LogStats, LogStore};
+use rotary_storage::{Done, Group, LogEntry, LogStats, LogStore, Space};
 
 use super::Bug;
 
@@ -61,6 +61,18 @@ impl LogStore for PlantedStore {
 
     fn saved(&self, group: Group, name: &'static str) -> io::Result<Option<Vec<u8>>> {
         self.store.saved(group, name)
+    }
+
+    fn was_cut(&self, group: Group) -> io::Result<bool> {
+        self.store.was_cut(group)
+    }
+
+    fn clear_cut(&self, group: Group, done: Done) {
+        self.store.clear_cut(group, done);
+    }
+
+    fn space(&self) -> Space {
+        self.store.space()
     }
 
     fn flush(&self) -> io::Result<()> {
