@@ -38,6 +38,8 @@ enum Command {
     },
     /// Runs every seed of seeds.txt.
     Seeds,
+    /// All of it, as scripts/verify does: kept seeds, some more, `meta`, `bugs`.
+    Check,
     /// Plants every bug and says how many seeds it took to catch it.
     Bugs {
         /// Seeds per bug, at most.
@@ -66,7 +68,7 @@ struct Simulate {
     /// Goes on with the next seed after a broken promise.
     #[arg(long)]
     keep_going: bool,
-    /// Repeats a case file; the other options do not count.
+    /// Repeats a case file; the other options but `--trace` do not count.
     #[arg(long)]
     replay: Option<PathBuf>,
     /// Plants a bug.
@@ -87,10 +89,11 @@ pub(crate) fn run() -> ExitCode {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let done = match Arguments::parse().command {
-        Command::Simulate(Simulate { replay: Some(path), .. }) => replay(&path),
+        Command::Simulate(Simulate { replay: Some(path), trace, .. }) => replay(&path, trace),
         Command::Simulate(simulate) => simulate.run(),
         Command::Meta { seed, minutes } => trials::meta(seed, minutes),
         Command::Seeds => trials::seeds(),
+        Command::Check => trials::check(),
         Command::Bugs { seeds, bug } => trials::bugs(seeds, bug),
     };
     match done {
@@ -140,9 +143,9 @@ impl Simulate {
 }
 
 /// Repeats a case: the same trace, or this build behaves otherwise.
-fn replay(path: &Path) -> Result<bool, String> {
+fn replay(path: &Path, trace: Option<PathBuf>) -> Result<bool, String> {
     let case = Case::read(path)?;
-    let report = world::run(&case.parameters()?)?;
+    let report = world::run(&Parameters { trace, ..case.parameters()? })?;
     report.print();
     let same = format!("{:016x}", report.trace.0) == case.trace_hash;
     let word = if same { "the same trace" } else { "another trace than the case file's" };

@@ -12,7 +12,6 @@ pub(crate) struct Operation {
     pub(crate) label: String,
     pub(crate) shard: u32,
     pub(crate) payload: Vec<u8>,
-    pub(crate) invoked_ms: Ms,
     pub(crate) attempts: u32,
     pub(crate) known: Known,
 }
@@ -36,7 +35,6 @@ pub(crate) struct Acknowledged<'a> {
     pub(crate) node: usize,
     /// When that node was asked.
     pub(crate) sent_ms: Ms,
-    pub(crate) now_ms: Ms,
     /// The place of the entry that carried it.
     pub(crate) index: u64,
     pub(crate) answer: &'a Answer,

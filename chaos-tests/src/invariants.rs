@@ -101,9 +101,8 @@ impl Invariants {
         self.exactly_once.applied(seen, found);
         self.clock_proof.applied(seen, found);
         self.nothing_lost.applied(seen);
-        let (payload, stamp) = (seen.payload.to_vec(), seen.stamp);
-        let (hash, digest, at_ms) = (seen.hash, seen.digest, seen.now_ms);
-        story.add(seen.index, Told { stamp, at_ms, payload, hash, digest }, seen.events);
+        let (payload, hash, digest) = (seen.payload.to_vec(), seen.hash, seen.digest);
+        story.add(seen.index, Told { payload, hash, digest }, seen.events);
     }
 
     /// A client got an answer.

@@ -169,13 +169,6 @@ impl Node {
         self.starts
     }
 
-    /// Whether it leads a shard, as it believes.
-    pub(crate) fn leads(&self, shard: usize) -> bool {
-        let log = self.running.as_ref().and_then(|running| running.log.get());
-        let view = log.and_then(|log| log.watch_leader(ShardId(shard as u32)));
-        view.is_some_and(|view| view.borrow().is_self)
-    }
-
     /// Starts a process on what the disk holds.
     ///
     /// # Errors

@@ -103,11 +103,6 @@ impl Shadow {
             || image.entries.get(&index).is_some_and(holds)
     }
 
-    /// Writes that nobody was told about.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.lock().pending.len()
-    }
-
     fn ask(&self, group: Group, change: Change, done: Done) -> Done {
         let mut inner = self.lock();
         inner.visible.entry(group).or_default().make(&change);

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rotary_proto::{EventRecord, Stamp};
+use rotary_proto::EventRecord;
 
 /// One applied entry.
 #[derive(Debug, Clone)]
 pub(crate) struct Told {
-    pub(crate) stamp: Stamp,
-    pub(crate) at_ms: u64,
     pub(crate) payload: Vec<u8>,
     /// Covers stamp, payload, answer and events.
     pub(crate) hash: u64,

@@ -134,7 +134,7 @@ impl World {
         let (answers, garbled) = self.workload.step(self.now_ms, &self.nodes, observer);
         let observed = &mut *observer.lock();
         for answer in &answers {
-            let told = answer.acknowledged(&self.workload.clients, self.now_ms);
+            let told = answer.acknowledged(&self.workload.clients);
             let line = format!(
                 "told n{} {} i{} {:?}",
                 told.node + 1,

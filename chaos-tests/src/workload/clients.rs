@@ -57,12 +57,11 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
-    pub(crate) fn acknowledged<'a>(&'a self, of: &'a Clients, now_ms: Ms) -> Acknowledged<'a> {
+    pub(crate) fn acknowledged<'a>(&'a self, of: &'a Clients) -> Acknowledged<'a> {
         Acknowledged {
             operation: &of.operations[self.operation],
             node: self.node,
             sent_ms: self.sent_ms,
-            now_ms,
             index: self.index,
             answer: &self.answer,
         }
@@ -97,8 +96,8 @@ impl Clients {
     pub(crate) fn ask(&mut self, now_ms: Ms, request: Request) -> usize {
         let Request { label, shard, payload, home } = request;
         let operation = self.operations.len();
-        let (invoked_ms, attempts, known) = (now_ms, 0, Known::Waits);
-        self.operations.push(Operation { label, shard, payload, invoked_ms, attempts, known });
+        let (attempts, known) = (0, Known::Waits);
+        self.operations.push(Operation { label, shard, payload, attempts, known });
         self.send(now_ms, operation, home);
         if self.random.permille(TWICE_PERMILLE) {
             self.send(now_ms + self.random.clone().below(20), operation, None);
