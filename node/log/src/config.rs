@@ -11,6 +11,8 @@ use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Fatal;
 use tokio::runtime::Handle;
 
+use crate::wall::WallClock;
+
 /// How the shards of a node elect, propose and fail.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -44,6 +46,11 @@ pub struct LogConfig {
     pub blocking: Blocking,
     /// How the process ends when applying panics.
     pub fatal: Fatal,
+    /// What says the time of day, which is written beside each command for people.
+    pub wall: WallClock,
+    /// What Raft's random numbers come from in a simulation, which is a build with
+    /// `--cfg tokio_unstable`; any other build takes them from the operating system.
+    pub seed: Option<u64>,
 }
 
 /// Where work that blocks is done: reading and writing snapshots.
@@ -91,6 +98,8 @@ impl LogConfig {
             runtimes: Vec::new(),
             blocking: Blocking::Threads,
             fatal: Fatal::exit(),
+            wall: WallClock::system(),
+            seed: None,
         }
     }
 

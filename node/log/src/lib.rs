@@ -53,6 +53,7 @@ mod tail;
 mod ticker;
 mod transfer;
 mod types;
+mod wall;
 
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
@@ -64,3 +65,4 @@ pub use rotary_storage::Fatal;
 pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
 pub use tail::{SERVICE_TAIL, doubt_note};
 pub use transfer::SERVICE_SNAPSHOT;
+pub use wall::WallClock;

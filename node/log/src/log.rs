@@ -23,6 +23,7 @@ use crate::proposer::Outcome;
 use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
 use crate::tail::{self, SERVICE_TAIL};
 use crate::transfer::{self, SERVICE_SNAPSHOT};
+use crate::types::seeded;
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
@@ -61,7 +62,8 @@ impl Log {
             let (config, stores, transport) = (config.clone(), stores.clone(), transport.clone());
             let turn = id.0 as usize % config.runtimes.len().max(1);
             let runtime = config.runtimes.get(turn).cloned();
-            let start = Shard::start(id, machine, config, stores, transport);
+            let seed = config.seed.map(|seed| seed.wrapping_add(u64::from(id.0)));
+            let start = seeded(seed, Shard::start(id, machine, config, stores, transport));
             let started = match runtime {
                 Some(runtime) => runtime.spawn(start).await.map_err(std::io::Error::other)?,
                 None => start.await,

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::raft::WriteResponse;
+use rotary_proto::NodeId;
 use rotary_proto::limits::{APPEND_BYTES_MAX, PROPOSAL_BATCH_MAX};
-use rotary_proto::{NodeId, Wall};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::propose::{ProposeError, Proposed};
 use crate::shard::Shard;
 use crate::types::{Command, Octets, Types};
+use crate::wall::WallClock;
 
 pub(crate) type Outcome = Result<Proposed, ProposeError>;
 
@@ -69,6 +69,7 @@ pub(crate) async fn run(
     shard: Arc<Shard>,
     mut waiting: mpsc::Receiver<Proposal>,
     batches_in_flight_max: usize,
+    wall: WallClock,
 ) {
     let permits = Arc::new(Semaphore::new(batches_in_flight_max));
     let mut held = None;
@@ -77,13 +78,18 @@ pub(crate) async fn run(
         let permit = permits.clone().acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let Some(batch) = gather(&mut waiting, &mut held).await else { return };
-        propose(&shard, batch, permit).await;
+        propose(&shard, batch, &wall, permit).await;
     }
 }
 
 /// Stamps a batch and hands it to Raft; a task of its own waits for the outcome.
-async fn propose(shard: &Arc<Shard>, mut batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
-    let (stamp, wall) = (shard.time(Instant::now()), wall());
+async fn propose(
+    shard: &Arc<Shard>,
+    mut batch: Vec<Proposal>,
+    wall: &WallClock,
+    permit: OwnedSemaphorePermit,
+) {
+    let (stamp, wall) = (shard.time(Instant::now()), wall.now());
     let mut commands = Vec::new();
     for payload in batch.iter_mut().flat_map(|proposal| &mut proposal.payloads) {
         // The place stays, so that each proposal knows how many answers are its own.
@@ -94,7 +100,8 @@ async fn propose(shard: &Arc<Shard>, mut batch: Vec<Proposal>, permit: OwnedSema
     counters.batches.fetch_add(1, Ordering::Relaxed);
     counters.proposed.fetch_add(commands.len() as u64, Ordering::Relaxed);
     let mut answers = match shard.raft.client_write_many(commands).await {
-        Ok(answers) => answers,
+        // When Raft ends it says so once, and then says nothing to the rest of the batch.
+        Ok(answers) => answers.fuse(),
         Err(_) => {
             // Raft's queue is gone, so nothing was put in it.
             batch.into_iter().for_each(|proposal| proposal.answer(ProposeError::Stopped));
@@ -127,10 +134,4 @@ fn outcome(answer: Option<Written>) -> Outcome {
         Some(Err(fatal)) => Err(ProposeError::Unknown(fatal.to_string())),
         None => Err(ProposeError::Unknown("the shard has stopped".to_owned())),
     }
-}
-
-/// The time of day, for people.
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -190,7 +190,8 @@ impl Shard {
             forwarding,
             tasks: Mutex::default(),
         });
-        let proposer = proposer::run(shard.clone(), waiting, config.batches_in_flight_max);
+        let (depth, wall) = (config.batches_in_flight_max, config.wall.clone());
+        let proposer = proposer::run(shard.clone(), waiting, depth, wall);
         let ttl = config.propose_timeout;
         let forwarder = forward::run(shard.clone(), transport.clone(), to_forward, ttl);
         *shard.lock_tasks() = vec![

@@ -1,6 +1,7 @@
 //! The types that openraft is instantiated with.
 
 use std::fmt;
+use std::future::Future;
 
 use crate::snapshot::SnapshotFile;
 use bytes::Bytes;
@@ -16,7 +17,31 @@ openraft::declare_raft_types!(
         R = Answer,
         NodeId = u64,
         Node = (),
+        AsyncRuntime = Runtime,
 );
+
+/// What Raft's tasks run on.
+#[cfg(not(tokio_unstable))]
+type Runtime = openraft::impls::TokioRuntime;
+/// The same, with every random number drawn from the seed of [`seeded`].
+#[cfg(tokio_unstable)]
+type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+
+/// Runs what starts Raft, whose tasks then draw their random numbers from `seed`. A simulation
+/// gives one; it counts only in builds with `--cfg tokio_unstable`, whose runtime takes seeds.
+pub(crate) async fn seeded<F: Future>(seed: Option<u64>, start: F) -> F::Output {
+    #[cfg(tokio_unstable)]
+    {
+        use std::hash::{BuildHasher, RandomState};
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+        Runtime::scope(seed, start).await
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _ = seed;
+        start.await
+    }
+}
 
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<Types>;

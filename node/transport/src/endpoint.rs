@@ -5,11 +5,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::{
+    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, IdleTimeout, Runtime, TokioRuntime,
+};
 use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig, VarInt};
-use quinn::{ConnectionId, ConnectionIdGenerator, IdleTimeout, TokioRuntime};
 use ring::rand::SecureRandom;
 
 use crate::certificates::{CertificateError, Certificates};
+use crate::datagrams::{Datagrams, SeededIds, Socket};
 
 /// Why a node cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +52,35 @@ pub(crate) fn bind(
         io::ErrorKind::AddrInUse => BindError::InUse { address },
         _ => BindError::Other { address, source },
     })?;
-    let other = |source| BindError::Other { address, source };
+    let wrapped = TokioRuntime.wrap_udp_socket(socket);
+    let socket = wrapped.map_err(|source| BindError::Other { address, source })?;
+    open(address, socket, endpoint_config(certificates.stable_secret()), certificates)
+}
+
+/// An endpoint on a network that is not the operating system's, with every random number that
+/// QUIC draws coming from that network's seed.
+pub(crate) fn over(
+    network: Arc<dyn Datagrams>,
+    certificates: &Certificates,
+) -> Result<Endpoint, BindError> {
+    let (address, seed) = (network.local_address(), network.seed());
+    let mut config = endpoint_config(certificates.stable_secret());
+    config.rng_seed(Some(seed)).cid_generator(move || Box::new(SeededIds::new(seed)));
+    open(address, Arc::new(Socket(network)), config, certificates)
+}
+
+fn open(
+    address: SocketAddr,
+    socket: Arc<dyn AsyncUdpSocket>,
+    config: EndpointConfig,
+    certificates: &Certificates,
+) -> Result<Endpoint, BindError> {
     let mut server = ServerConfig::with_crypto(Arc::new(certificates.server_config()?));
     server.transport_config(Arc::new(transport(true)));
     server.migration(false);
-    let config = endpoint_config(certificates.stable_secret());
-    let mut endpoint =
-        Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)).map_err(other)?;
+    let runtime = Arc::new(TokioRuntime);
+    let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime);
+    let mut endpoint = endpoint.map_err(|source| BindError::Other { address, source })?;
     endpoint.set_default_client_config(client(certificates, true)?);
     Ok(endpoint)
 }

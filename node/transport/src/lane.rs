@@ -1,6 +1,6 @@
 //! The asking end of one lane's stream: requests out, answers back, paired by id.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -51,7 +51,8 @@ pub(crate) struct Wire {
 
 #[derive(Debug, Default)]
 struct Pending {
-    answers: HashMap<u64, Answer>,
+    /// In order of their ids, so that a broken lane ends its calls in one order only.
+    answers: BTreeMap<u64, Answer>,
     /// Why the stream ended, once it has.
     broken: Option<String>,
 }

@@ -13,13 +13,14 @@
 //!
 //! The parts: [`Transport`] is the door. `peer` keeps connections to one node alive, `lane` is the
 //! asking end of a stream, `serve` the answering end, `framing` cuts streams into frames, and
-//! `endpoint` is the only place that touches a UDP socket, so that a simulated one can take its
-//! place.
+//! `endpoint` is the only place that touches a UDP socket, so that a simulated network
+//! ([`Datagrams`]) can take its place.
 //!
 //! What is deliberately absent: the meaning of a payload, the choice of a leader, retries, 0-RTT.
 
 mod authority;
 mod certificates;
+mod datagrams;
 mod endpoint;
 mod framing;
 mod lane;
@@ -30,6 +31,7 @@ mod transport;
 
 pub use authority::{ClusterAuthority, NodePem};
 pub use certificates::{CertificateError, Certificates};
+pub use datagrams::Datagrams;
 pub use endpoint::BindError;
 pub use lane::CallError;
 pub use rotary_proto::wire::Lane;

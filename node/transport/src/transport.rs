@@ -14,6 +14,7 @@ use rotary_proto::wire::{HEADER_BYTES, Lane};
 use tokio::task::JoinHandle;
 
 use crate::certificates::Certificates;
+use crate::datagrams::Datagrams;
 use crate::endpoint::{self, BindError};
 use crate::lane::CallError;
 use crate::peer::{Class, Dialler, Peer};
@@ -85,9 +86,34 @@ impl Transport {
     /// # Panics
     /// If the certificate is not issued to `config.node`.
     pub fn start(config: TransportConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
+        let endpoint = endpoint::bind(config.listen, &config.certificates)?;
+        Self::start_at(endpoint, config, handler)
+    }
+
+    /// The same on another network than the operating system's, whose address stands for
+    /// `config.listen`.
+    ///
+    /// # Errors
+    /// `Certificates` for ones that cannot be used, and `Other`.
+    ///
+    /// # Panics
+    /// If the certificate is not issued to `config.node`.
+    pub fn start_over(
+        network: Arc<dyn Datagrams>,
+        config: TransportConfig,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, BindError> {
+        let endpoint = endpoint::over(network, &config.certificates)?;
+        Self::start_at(endpoint, config, handler)
+    }
+
+    fn start_at(
+        endpoint: Endpoint,
+        config: TransportConfig,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, BindError> {
         let certificates = config.certificates;
         assert_eq!(certificates.node(), config.node, "the certificate is another node's");
-        let endpoint = endpoint::bind(config.listen, &certificates)?;
         let counters = Arc::new(Counters::default());
         let cluster = certificates.cluster().to_owned();
         let dialler = Dialler {

@@ -1,0 +1,52 @@
+//! Planted bugs: proof that the invariants can fail.
+//!
+//! Each is planted at run time in the shell around the production code (a disk, a store, a machine
+//! or a door that stands between), so that production code has no switch for it. Every one must be
+//! caught within a bounded number of seeds: the `bugs` command tries them all.
+
+mod disk;
+mod door;
+mod machine;
+mod store;
+
+use clap::ValueEnum;
+
+pub(crate) use disk::PlantedDisk;
+pub(crate) use door::PlantedDoor;
+pub(crate) use machine::PlantedMachine;
+pub(crate) use store::PlantedStore;
+
+/// What can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Bug {
+    /// An append is acknowledged when it is asked for, not when it is on disk.
+    AckBeforeSync,
+    /// A vote is acknowledged and never written.
+    VoteForgotten,
+    /// Cutting a conflicting tail cuts one entry too many.
+    TruncateTooMuch,
+    /// A sync does nothing and says that it did.
+    SyncIgnored,
+    /// A failed sync is tried again, which reports success.
+    FailedSyncRetried,
+    /// A log that is damaged is begun anew.
+    DamageBegunAnew,
+    /// The end of the log is lost at every start, without a word.
+    TailLost,
+    /// One replica passes over some entries.
+    EntrySkipped,
+    /// One replica's state drifts by a microsecond now and then.
+    StateDrifts,
+    /// The retry window does not recognise requests.
+    RetryForgotten,
+    /// Shard time is taken from the wall clock.
+    StampFromWall,
+    /// The capacity of agents is misread by one.
+    CapacityMissed,
+    /// An offer that is gone can be accepted.
+    GoneOfferAccepted,
+    /// Now and then a forwarded command gets the answer to another one.
+    AnswerOfAnother,
+    /// A command whose outcome is unknown is called done.
+    UnknownCalledDone,
+}

@@ -1,0 +1,90 @@
+//! The kinds of faults, and the promise that each of them tests.
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A process dies; its disk keeps what was written (P1, P7).
+    Crash,
+    /// A node loses its power, perhaps within a write (P1, P12).
+    PowerCut,
+    /// Every node loses its power at once (P1).
+    PowerCutAll,
+    /// The nodes fall into two halves that do not hear each other (P10).
+    Halves,
+    /// Each node hears its two neighbours only (P10).
+    Ring,
+    /// One node is not heard by any other, but hears them (P10).
+    OneWay,
+    /// Two nodes do not hear each other (P10).
+    Partial,
+    /// Datagrams take long.
+    Delay,
+    /// Datagrams are lost.
+    Loss,
+    /// Datagrams overtake each other, and come twice (P7).
+    Reorder,
+    /// A process gets no processor for a while (P10).
+    Pause,
+    /// Syncs take long.
+    SlowDisk,
+    /// A sync fails, and what it was for is lost (P12).
+    FailedSync,
+    /// The disk is full (P12).
+    DiskFull,
+    /// A bit of old data flips while the node is down (P12).
+    BitFlip,
+    /// A wall clock jumps (P11).
+    ClockJump,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Crash,
+        Self::PowerCut,
+        Self::PowerCutAll,
+        Self::Halves,
+        Self::Ring,
+        Self::OneWay,
+        Self::Partial,
+        Self::Delay,
+        Self::Loss,
+        Self::Reorder,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::FailedSync,
+        Self::DiskFull,
+        Self::BitFlip,
+        Self::ClockJump,
+    ];
+
+    /// How often it is drawn, among all.
+    pub(crate) const fn weight(self) -> u64 {
+        match self {
+            Self::Crash | Self::PowerCut | Self::Halves | Self::OneWay | Self::Pause => 3,
+            Self::PowerCutAll => 1,
+            _ => 2,
+        }
+    }
+
+    /// The word for reports and traces.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::PowerCut => "power-cut",
+            Self::PowerCutAll => "power-cut-all",
+            Self::Halves => "halves",
+            Self::Ring => "ring",
+            Self::OneWay => "one-way",
+            Self::Partial => "partial",
+            Self::Delay => "delay",
+            Self::Loss => "loss",
+            Self::Reorder => "reorder",
+            Self::Pause => "pause",
+            Self::SlowDisk => "slow-disk",
+            Self::FailedSync => "failed-sync",
+            Self::DiskFull => "disk-full",
+            Self::BitFlip => "bit-flip",
+            Self::ClockJump => "clock-jump",
+        }
+    }
+}

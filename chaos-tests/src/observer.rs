@@ -1,0 +1,104 @@
+//! Where all accounts come together: machines report here, and invariants look here.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rotary_proto::outcome::Answer;
+use rotary_proto::{EventRecord, ShardCommand, Stamp};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::history::Ms;
+use crate::invariants::{Findings, Invariants, Seen};
+use crate::story::Story;
+
+/// What the world knows of its replicas.
+pub(crate) struct Observed {
+    pub(crate) now_ms: Ms,
+    pub(crate) stories: Vec<Story>,
+    pub(crate) invariants: Invariants,
+    pub(crate) findings: Findings,
+    /// For the trace, in order.
+    pub(crate) lines: Vec<String>,
+}
+
+/// Shared by all machines; clones are the same.
+#[derive(Clone)]
+pub(crate) struct Observer(Arc<Mutex<Observed>>);
+
+/// What a machine did with an entry.
+pub(crate) struct Application<'a> {
+    pub(crate) node: usize,
+    pub(crate) shard: u32,
+    pub(crate) index: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) payload: &'a [u8],
+    pub(crate) command: Option<&'a ShardCommand>,
+    pub(crate) answer: &'a Answer,
+    pub(crate) events: &'a [EventRecord],
+    pub(crate) digest: u128,
+}
+
+impl Observer {
+    pub(crate) fn new(nodes: usize, shards: usize) -> Self {
+        Self(Arc::new(Mutex::new(Observed {
+            now_ms: 0,
+            stories: (0..shards).map(|_| Story::default()).collect(),
+            invariants: Invariants::new(nodes, shards),
+            findings: Findings::default(),
+            lines: Vec::new(),
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Observed> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A machine took a snapshot's state.
+    pub(crate) fn installed(&self, node: usize, shard: u32, index: u64, digest: u128) {
+        let observed = &mut *self.lock();
+        observed.lines.push(format!("install n{} s{shard} i{index} d{digest:032x}", node + 1));
+        let story = &observed.stories[shard as usize];
+        let found = &mut observed.findings;
+        observed.invariants.installed((node, shard, index), digest, story, found);
+    }
+
+    /// A machine applied an entry.
+    pub(crate) fn applied(&self, done: &Application<'_>) {
+        let observed = &mut *self.lock();
+        let hash = hash_of(done);
+        let Application { node, shard, index, stamp, .. } = *done;
+        let line = format!(
+            "apply n{} s{shard} i{index} t{} h{hash:016x} d{:032x}",
+            node + 1,
+            stamp.0,
+            done.digest
+        );
+        observed.lines.push(line);
+        let seen = Seen {
+            node,
+            shard,
+            index,
+            stamp,
+            now_ms: observed.now_ms,
+            payload: done.payload,
+            command: done.command,
+            answer: done.answer,
+            events: done.events,
+            hash,
+            digest: done.digest,
+        };
+        let story = &mut observed.stories[shard as usize];
+        observed.invariants.applied(&seen, story, &mut observed.findings);
+    }
+}
+
+/// Everything but wall time, which is for people.
+fn hash_of(done: &Application<'_>) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&done.stamp.0.to_le_bytes());
+    hash.update(done.payload);
+    hash.update(format!("{:?}", done.answer).as_bytes());
+    for record in done.events {
+        hash.update(format!("{}{:?}{:?}", record.sequence, record.stamp, record.event).as_bytes());
+    }
+    hash.digest()
+}

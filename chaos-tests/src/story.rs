@@ -1,0 +1,58 @@
+//! What each shard's log says, from whichever replica applied an entry first.
+
+use std::collections::BTreeMap;
+
+use rotary_proto::EventRecord;
+
+/// One applied entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) payload: Vec<u8>,
+    /// Covers stamp, payload, answer and events.
+    pub(crate) hash: u64,
+    /// The state after it.
+    pub(crate) digest: u128,
+}
+
+/// One shard's log as it was applied.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    entries: BTreeMap<u64, Told>,
+    events: Vec<EventRecord>,
+}
+
+impl Story {
+    pub(crate) fn entry(&self, index: u64) -> Option<&Told> {
+        self.entries.get(&index)
+    }
+
+    /// The first entry after `after`.
+    pub(crate) fn next(&self, after: u64) -> Option<u64> {
+        self.entries.range(after + 1..).next().map(|(index, _)| *index)
+    }
+
+    /// The last entry up to an index.
+    pub(crate) fn up_to(&self, index: u64) -> Option<(u64, &Told)> {
+        self.entries.range(..=index).next_back().map(|(index, told)| (*index, told))
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<(u64, &Told)> {
+        self.entries.last_key_value().map(|(index, told)| (*index, told))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All events, in order.
+    pub(crate) fn events(&self) -> &[EventRecord] {
+        &self.events
+    }
+
+    /// Adds an entry that no replica applied before.
+    pub(crate) fn add(&mut self, index: u64, told: Told, events: &[EventRecord]) {
+        self.entries.insert(index, told);
+        self.events.extend_from_slice(events);
+    }
+}
