@@ -24,6 +24,11 @@ pub(crate) trait Spine: Send + Sync + 'static {
 
     /// How a shard is doing, as this node sees it; `None` for a shard it has no replica of.
     fn status(&self, shard: ShardId) -> Option<ShardStatus>;
+
+    /// What is wrong with this node's disk for new work; `None` if there is room.
+    fn short_of_space(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How a shard is doing, as one node sees it.
@@ -65,6 +70,9 @@ pub(crate) enum SpineError {
         /// Which shard.
         shard: ShardId,
     },
+    /// Certainly not applied: the disk has no room for new work.
+    #[error("{0}")]
+    StorageFull(String),
     /// It may have been applied.
     #[error("no answer came: {0}")]
     Unknown(String),

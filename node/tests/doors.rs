@@ -397,3 +397,37 @@ async fn taken_over(nodes: &Nodes, start: Message) {
     let over = frame(&mut third).await;
     assert_eq!((&over["code"], &over["retry"]), (&json!("session-ended"), &json!("restart")));
 }
+
+#[tokio::test]
+async fn a_disk_without_room_takes_no_new_work_and_says_so() {
+    let mut nodes = Nodes::init(1, 1);
+    let config = nodes.config(1);
+    let text = std::fs::read_to_string(&config).expect("readable");
+    // More than any disk has: the node believes that its own is nearly full.
+    let low = format!("{text}\n[log]\nfree_bytes_min = {}\n", i64::MAX);
+    std::fs::write(&config, low).expect("writable");
+    nodes.start(1);
+    let token = nodes.token.clone();
+    let said = nodes::eventually("it serves", async || {
+        TcpStream::connect(nodes.gateways[0].authority()).await.ok()?;
+        let answer = get(&nodes, "/readyz", "").await;
+        // The shards find their leaders first.
+        (answer.body.lines().count() == 1).then_some(answer)
+    })
+    .await;
+    assert_eq!(said.status, 503);
+    assert!(said.body.contains("takes no new work"), "{}", said.body);
+    let api = nodes.admin(1);
+    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
+    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "main"}});
+    let site = done(&api, Method::POST, "/v1/sites", body).await;
+    let path = format!("/v1/sites/{}/queues/qu_1", site["site"].as_str().expect("an id"));
+    let body = json!({"name": "sales"}).to_string();
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\
+         \r\ncontent-length: {}",
+        body.len()
+    );
+    let refused = send(&nodes, &head, body.as_bytes()).await;
+    assert_eq!((refused.status, refused.code().as_str()), (507, "storage-full"));
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::limits::{APPEND_BYTES_MAX, ENTRY_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::{NodeId, ShardId, Stamp};
-use rotary_storage::LogStats;
+use rotary_storage::{LogStats, Space};
 use rotary_transport::Transport;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -316,6 +316,11 @@ impl Log {
     /// What the log store has done since it was opened.
     pub fn store_stats(&self) -> LogStats {
         self.stores.log.stats()
+    }
+
+    /// Whether this node's disk has room for new work.
+    pub fn space(&self) -> Space {
+        self.stores.log.space()
     }
 
     /// Hands a shard that this node leads to another member, which must be caught up.

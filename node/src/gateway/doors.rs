@@ -131,7 +131,11 @@ impl Doors {
     ) -> Result<Answer, SpineError> {
         let op = envelope.command.word();
         let begun = Instant::now();
-        let answer = self.propose(shard, &ShardCommand::Site(envelope), PATIENCE).await;
+        let full = if is_new_work(&envelope.command) { self.spine.short_of_space() } else { None };
+        let answer = match full {
+            Some(full) => Err(SpineError::StorageFull(full)),
+            None => self.propose(shard, &ShardCommand::Site(envelope), PATIENCE).await,
+        };
         let result = match &answer {
             Ok(Answer { repeated: true, .. }) => "repeated",
             Ok(Answer { outcome: Outcome::Done(_), .. }) => "done",
@@ -225,5 +229,30 @@ impl Doors {
     /// Whether sessions that read that shard would be better off on another node.
     pub(crate) fn is_behind(&self, shard: ShardId) -> bool {
         !self.replica.is_whole(shard) || self.spine.status(shard).is_none_or(|status| status.behind)
+    }
+}
+
+/// Whether a command brings something that was not there, as against going on with what is.
+fn is_new_work(command: &Command) -> bool {
+    match command {
+        Command::Open { .. }
+        | Command::PutSite { .. }
+        | Command::PutSkill { .. }
+        | Command::PutReason { .. }
+        | Command::PutDisposition { .. }
+        | Command::PutQueue { .. }
+        | Command::PutAgent { .. } => true,
+        Command::Attach { .. }
+        | Command::Detach { .. }
+        | Command::Declare { .. }
+        | Command::Accept { .. }
+        | Command::Decline { .. }
+        | Command::Post { .. }
+        | Command::Hold { .. }
+        | Command::Retrieve { .. }
+        | Command::Requeue { .. }
+        | Command::Close { .. }
+        | Command::Abandon { .. }
+        | Command::WrapUp { .. } => false,
     }
 }

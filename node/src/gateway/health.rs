@@ -47,6 +47,7 @@ pub(crate) fn unready(doors: &Doors) -> Vec<String> {
             Some(_) => {}
         }
     }
+    reasons.extend(doors.spine.short_of_space());
     if doors.replica.directory().shards() == 0 {
         reasons.push("the directory is not founded".to_owned());
     }

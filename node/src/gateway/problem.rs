@@ -131,6 +131,9 @@ impl From<SpineError> for Problem {
             SpineError::Busy { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(100)
             }
+            SpineError::StorageFull(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail).after(5_000)
+            }
             SpineError::Unknown(_) => {
                 let detail = format!("{detail}; send it again with the same Idempotency-Key");
                 let problem = Self::new(unavailable, "outcome-unknown", detail);

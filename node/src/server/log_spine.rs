@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use rotary_log::{Log, ProposeError};
 use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
 use rotary_proto::{NodeId, ShardId};
+use rotary_storage::Space;
 use tokio::sync::Semaphore;
 
 use crate::hint::Freshness;
@@ -80,5 +81,13 @@ impl Spine for LogSpine {
             fresh: self.freshness.is_fresh(shard, Instant::now()),
             behind: self.freshness.is_behind(shard, Instant::now()),
         })
+    }
+
+    fn short_of_space(&self) -> Option<String> {
+        let Space::Low { free, wanted } = self.log.space() else { return None };
+        Some(format!(
+            "this node's disk has {free} bytes free and takes no new work below {wanted}: make \
+             room, or lower log.free_bytes_min"
+        ))
     }
 }
