@@ -18,6 +18,7 @@ use rotary_proto::{NodeId, ShardId, Wall};
 use rotary_storage::LogStore;
 use rotary_transport::{
     Certificates, ClusterAuthority, Handler, Lane, NodePem, Transport, TransportConfig,
+    seed_secrets,
 };
 use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::time::Instant;
@@ -55,8 +56,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(seed: u64, nodes: usize, shards: usize, bug: Option<Bug>) -> Self {
+        seed_secrets(Random::salted(seed, "secrets").next());
         let authority = ClusterAuthority::create("simulated").expect("a good id");
-        let certificates = (0..nodes).map(|node| issue(&authority, node)).collect();
+        let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
+        let certificates = (0..nodes).map(issue).collect();
         let mut random = Random::salted(seed, "snapshots");
         Self {
             seed,
@@ -79,13 +82,6 @@ impl Cluster {
         self.observer.lock().now_ms = now_ms;
         self.network.deliver(now_ms);
     }
-}
-
-/// Keys are random, so a certificate is now and then a byte shorter than usual, and that would show
-/// in the sizes of datagrams. The longest of some is as long as that of any other run.
-fn issue(authority: &ClusterAuthority, node: usize) -> NodePem {
-    let issued = (0..8).map(|_| authority.issue(id_of(node)).expect("the authority signs"));
-    issued.max_by_key(|pem| pem.certificate.len()).expect("some were issued")
 }
 
 /// The id of the node at that place.

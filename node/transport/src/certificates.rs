@@ -177,7 +177,10 @@ pub(crate) fn peer_of(connection: &quinn::Connection) -> Option<(String, NodeId)
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    let provider = rustls::crypto::ring::default_provider();
+    #[cfg(tokio_unstable)]
+    let provider = crate::seeded_secrets::provider(provider);
+    Arc::new(provider)
 }
 
 #[cfg(test)]

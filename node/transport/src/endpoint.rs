@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quinn::{
@@ -54,7 +54,8 @@ pub(crate) fn bind(
     })?;
     let wrapped = TokioRuntime.wrap_udp_socket(socket);
     let socket = wrapped.map_err(|source| BindError::Other { address, source })?;
-    open(address, socket, endpoint_config(certificates.stable_secret()), certificates)
+    let config = endpoint_config(certificates.stable_secret());
+    open(address, socket, config, client(certificates, true)?, certificates)
 }
 
 /// An endpoint on a network that is not the operating system's, with every random number that
@@ -66,13 +67,23 @@ pub(crate) fn over(
     let (address, seed) = (network.local_address(), network.seed());
     let mut config = endpoint_config(certificates.stable_secret());
     config.rng_seed(Some(seed)).cid_generator(move || Box::new(SeededIds::new(seed)));
-    open(address, Arc::new(Socket(network)), config, certificates)
+    let dialling = seeded(client(certificates, true)?, seed);
+    open(address, Arc::new(Socket(network)), config, dialling, certificates)
+}
+
+/// Makes the ids by which a connection is begun depend on the seed alone.
+pub(crate) fn seeded(mut client: ClientConfig, seed: [u8; 32]) -> ClientConfig {
+    let ids = Mutex::new(SeededIds::new(seed));
+    let next = move || ids.lock().expect("no code panics while it holds this lock").generate_cid();
+    client.initial_dst_cid_provider(Arc::new(next));
+    client
 }
 
 fn open(
     address: SocketAddr,
     socket: Arc<dyn AsyncUdpSocket>,
     config: EndpointConfig,
+    dialling: ClientConfig,
     certificates: &Certificates,
 ) -> Result<Endpoint, BindError> {
     let mut server = ServerConfig::with_crypto(Arc::new(certificates.server_config()?));
@@ -81,7 +92,7 @@ fn open(
     let runtime = Arc::new(TokioRuntime);
     let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime);
     let mut endpoint = endpoint.map_err(|source| BindError::Other { address, source })?;
-    endpoint.set_default_client_config(client(certificates, true)?);
+    endpoint.set_default_client_config(dialling);
     Ok(endpoint)
 }
 

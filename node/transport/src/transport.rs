@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use quinn::{Endpoint, VarInt};
+use quinn::{ClientConfig, Endpoint, VarInt};
 use rotary_proto::NodeId;
 use rotary_proto::limits::WIRE_FRAME_BYTES_MAX;
 use rotary_proto::wire::{HEADER_BYTES, Lane};
@@ -87,7 +87,8 @@ impl Transport {
     /// If the certificate is not issued to `config.node`.
     pub fn start(config: TransportConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
         let endpoint = endpoint::bind(config.listen, &config.certificates)?;
-        Self::start_at(endpoint, config, handler)
+        let bulk = endpoint::client(&config.certificates, false)?;
+        Ok(Self::start_at(endpoint, bulk, config, handler))
     }
 
     /// The same on another network than the operating system's, whose address stands for
@@ -103,15 +104,18 @@ impl Transport {
         config: TransportConfig,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, BindError> {
+        let bulk = endpoint::client(&config.certificates, false)?;
+        let bulk = endpoint::seeded(bulk, network.seed().map(|byte| !byte));
         let endpoint = endpoint::over(network, &config.certificates)?;
-        Self::start_at(endpoint, config, handler)
+        Ok(Self::start_at(endpoint, bulk, config, handler))
     }
 
     fn start_at(
         endpoint: Endpoint,
+        bulk: ClientConfig,
         config: TransportConfig,
         handler: Arc<dyn Handler>,
-    ) -> Result<Self, BindError> {
+    ) -> Self {
         let certificates = config.certificates;
         assert_eq!(certificates.node(), config.node, "the certificate is another node's");
         let counters = Arc::new(Counters::default());
@@ -119,7 +123,7 @@ impl Transport {
         let dialler = Dialler {
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
-            bulk: endpoint::client(&certificates, false)?,
+            bulk,
             counters: counters.clone(),
         };
         let server = Server { cluster, handler, counters };
@@ -130,7 +134,7 @@ impl Transport {
         for (node, address) in config.peers {
             transport.set_peer(node, address);
         }
-        Ok(transport)
+        transport
     }
 
     /// Adds a peer, or notes that it listens elsewhere.
