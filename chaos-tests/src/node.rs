@@ -15,7 +15,6 @@ use rotary_log::{
     Blocking, Fatal, Log, LogConfig, LogStores, Machine, ProposeError, Proposed, WallClock,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
-use rotary_storage::LogStore;
 use rotary_transport::{
     Certificates, ClusterAuthority, Handler, Lane, NodePem, Transport, TransportConfig,
     seed_secrets,
