@@ -382,14 +382,14 @@ impl Faults {
         nodes: &mut [Node],
         found: &mut Findings,
     ) {
-        for node in 0..nodes.len() {
+        for (node, starting) in nodes.iter_mut().enumerate() {
             if self.restart_ms[node].is_none_or(|at| at > now_ms) {
                 continue;
             }
             self.restart_ms[node] = None;
-            match nodes[node].start(cluster, now_ms) {
+            match starting.start(cluster, now_ms) {
                 Ok(()) => {
-                    let start = nodes[node].starts();
+                    let start = starting.starts();
                     self.say(now_ms, format!("n{} starts for the {start}. time", node + 1));
                     self.troubled.remove(&node);
                 }
