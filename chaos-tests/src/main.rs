@@ -7,10 +7,10 @@
 //!             simulated network  <-- faults         observer --> invariants
 //! ```
 //!
-//! A [`world`] has nodes that run the production log, transport and distributor, each on a runtime
-//! of its own whose clock the world moves. A [`workload`] of agents and customers uses them, and
-//! [`faults`] trouble them. The [`observer`] sees what every replica applies, the `store` what
-//! every disk acknowledged, the `history` what every client was told; [`invariants`] compare the
+//! A `world` has nodes that run the production log, transport and distributor, each on a runtime
+//! of its own whose clock the world moves. A `workload` of agents and customers uses them, and
+//! `faults` trouble them. The `observer` sees what every replica applies, the `store` what
+//! every disk acknowledged, the `history` what every client was told; `invariants` compare the
 //! three. After the faults everything heals, and the cluster must converge and serve.
 //!
 //! One seed fixes every choice: each part draws from a salted stream of its own, so that a change

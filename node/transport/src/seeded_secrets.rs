@@ -20,7 +20,7 @@ use crate::datagrams::SeededIds;
 /// Where this process draws its secrets from, if from a seed.
 static STREAM: Mutex<Option<SeededIds>> = Mutex::new(None);
 
-/// What precedes the 32 bytes of an Ed25519 key in PKCS #8 (RFC 8410, 7).
+/// What precedes the 32 bytes of an Ed25519 key as PKCS 8 writes it (RFC 8410, 7).
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
