@@ -180,7 +180,7 @@ impl Default for LogTimes {
             election_max_ms: 600,
             engine: LogEngine::Segments,
             threads: 1,
-            snapshot_bytes_min: 32 * 1024 * 1024,
+            snapshot_bytes_min: 8 * 1024 * 1024,
             snapshot_entries_kept: 10_000,
             snapshot_bytes_per_second: 64 * 1024 * 1024,
             free_bytes_min: 256 * 1024 * 1024,

@@ -91,7 +91,7 @@ impl LogConfig {
             election_max_ms: 600,
             propose_timeout: Duration::from_secs(5),
             batches_in_flight_max: 4,
-            snapshot_bytes_min: 32 * 1024 * 1024,
+            snapshot_bytes_min: 8 * 1024 * 1024,
             snapshot_entries_kept: 10_000,
             snapshot_bytes_per_second: 64 * 1024 * 1024,
             digest_interval: Duration::from_secs(5),

@@ -6,7 +6,7 @@
 //! forgets the entries that the snapshot stands for, but for some that a slow replica may still
 //! want.
 //!
-//! When: as soon as the entries applied since the last one have as many bytes as it has, and 32 MiB
+//! When: as soon as the entries applied since the last one have as many bytes as it has, and 8 MiB
 //! at least. So the disk writes each byte at most twice, however large the state, and a restarted
 //! replica applies no more than it reads.
 
