@@ -15,6 +15,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::SessionConfig;
 use crate::gateway::Gateway;
 
+/// Bytes read at once: the library clears as many before every read.
+const READ_BYTES: usize = 16 * 1024;
+
 /// The largest frame that is read: a supervisor's snapshot of a whole site.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -91,6 +94,7 @@ async fn open(gateway: &Gateway) -> Result<Socket, DialError> {
     let protocol = HeaderValue::from_static(PROTOCOL);
     request.headers_mut().insert("sec-websocket-protocol", protocol);
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;

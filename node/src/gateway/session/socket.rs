@@ -23,6 +23,10 @@ use crate::gateway::session::{End, commands, farewell, feed, reader};
 use crate::gateway::token::unix_s;
 use crate::telemetry::names;
 
+/// Bytes read at once. The library clears as many before every read, and keeps them per socket, so
+/// they are a few frames' worth and not the 128 KiB that it would take.
+const READ_BYTES: usize = 4 * 1024;
+
 /// A first frame comes within this time.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// A client that takes no bytes for this long is gone.
@@ -82,6 +86,7 @@ pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrad
         return Problem::malformed(detail).into_response();
     }
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_message_size(SESSION_FRAME_BYTES_MAX)
         .max_frame_size(SESSION_FRAME_BYTES_MAX)
         .on_upgrade(move |socket| serve(doors, socket))
