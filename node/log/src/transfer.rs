@@ -94,12 +94,19 @@ pub(crate) async fn receive(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Strin
             Answer::Next(receiving.as_ref().map_or(0, |receiving| receiving.writer.chunks()))
         }
         Request::Chunk(id, number, bytes) => {
-            let known = receiving.as_mut().filter(|receiving| receiving.id == id);
-            let known = known.ok_or_else(|| "a chunk of a snapshot not offered".to_owned())?;
-            if known.writer.chunks() == number && number < id.chunks {
-                known.writer.append(&bytes.0).map_err(|error| error.to_string())?;
-            }
-            Answer::Next(known.writer.chunks())
+            let known = receiving.take_if(|receiving| receiving.id == id);
+            let mut known = known.ok_or_else(|| "a chunk of a snapshot not offered".to_owned())?;
+            // Not on this task: Raft's own run beside it.
+            let write = move || {
+                if known.writer.chunks() == number && number < id.chunks {
+                    known.writer.append(&bytes.0).map_err(failed)?;
+                }
+                Ok(known)
+            };
+            let known = shard.snapshots.blocking.run(write).await.map_err(|e| e.to_string())?;
+            let next = known.writer.chunks();
+            *receiving = Some(known);
+            Answer::Next(next)
         }
         Request::Install(id, vote) => {
             let known = receiving.take_if(|receiving| receiving.id == id);
@@ -110,7 +117,9 @@ pub(crate) async fn receive(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Strin
         Request::Read(id, number) => {
             let reader = current(shard)?.filter(|(reader, _)| Id::from(reader.id()) == id);
             let (reader, _) = reader.ok_or_else(|| "that snapshot is not current".to_owned())?;
-            Answer::Piece(Octets(reader.chunk(number).map_err(|e| e.to_string())?.into()))
+            let read = move || reader.chunk(number).map_err(failed);
+            let read = shard.snapshots.blocking.run(read).await;
+            Answer::Piece(Octets(read.map_err(|error| error.to_string())?.into()))
         }
     };
     encode(&answer).map_err(|error| error.to_string())

@@ -9,10 +9,11 @@
 //! that name is whole. The newest one is current; those before it are removed when it is named.
 //! Parts left by a crash are removed when the store is opened.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::disk::{Disk, DiskFile, read_up_to};
 
@@ -75,6 +76,8 @@ pub struct Snapshots {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     parts: Arc<AtomicU64>,
+    /// The current one of each group, once it was looked for: opening one reads its whole outline.
+    current: Arc<Mutex<BTreeMap<u32, SnapshotReader>>>,
 }
 
 impl std::fmt::Debug for Snapshots {
@@ -100,7 +103,16 @@ impl Snapshots {
                 }
             }
         }
-        Ok(Self { disk, directory: directory.to_owned(), parts: Arc::default() })
+        Ok(Self {
+            disk,
+            directory: directory.to_owned(),
+            parts: Arc::default(),
+            current: Arc::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, SnapshotReader>> {
+        self.current.lock().expect("no code panics while it holds this lock")
     }
 
     fn group(&self, group: u32) -> PathBuf {
@@ -129,7 +141,7 @@ impl Snapshots {
         let file = self.disk.create(&path).map_err(failed)?;
         let header = header(group, index, &meta);
         let mut writer = SnapshotWriter {
-            disk: self.disk.clone(),
+            home: self.clone(),
             file,
             directory,
             path,
@@ -150,8 +162,15 @@ impl Snapshots {
     /// # Errors
     /// `Io`, `Damaged`.
     pub fn current(&self, group: u32) -> Result<Option<SnapshotReader>, SnapshotError> {
+        if let Some(known) = self.lock().get(&group) {
+            return Ok(Some(known.clone()));
+        }
         let Some(index) = indexes(&*self.disk, &self.group(group))?.pop() else { return Ok(None) };
-        SnapshotReader::open(&*self.disk, group, named(&self.group(group), index)).map(Some)
+        let path = named(&self.group(group), index);
+        let found = SnapshotReader::open(&*self.disk, group, path)?;
+        let mut current = self.lock();
+        let known = current.entry(group).or_insert(found);
+        Ok(Some(known.clone()))
     }
 
     /// Removes every snapshot of a group.
@@ -159,6 +178,7 @@ impl Snapshots {
     /// # Errors
     /// `Io`.
     pub fn remove(&self, group: u32) -> Result<(), SnapshotError> {
+        self.lock().remove(&group);
         remove_before(&*self.disk, &self.group(group), u64::MAX)
     }
 }
@@ -217,7 +237,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 /// A snapshot being written. Dropping it unfinished removes what was written.
 pub struct SnapshotWriter {
-    disk: Arc<dyn Disk>,
+    home: Snapshots,
     file: Arc<dyn DiskFile>,
     directory: PathBuf,
     path: PathBuf,
@@ -284,7 +304,7 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.named
-            && let Err(error) = self.disk.remove(&self.path)
+            && let Err(error) = self.home.disk.remove(&self.path)
         {
             tracing::debug!(path = %self.path.display(), %error, "a part was left");
         }
@@ -311,7 +331,7 @@ impl FinishedSnapshot {
     /// # Errors
     /// `Io`, `Damaged`.
     pub fn reader(&self) -> Result<SnapshotReader, SnapshotError> {
-        SnapshotReader::open(&*self.0.disk, self.0.group, self.0.path.clone())
+        SnapshotReader::open(&*self.0.home.disk, self.0.group, self.0.path.clone())
     }
 
     /// Makes it current, and removes those before it. A newer one stays current.
@@ -320,13 +340,19 @@ impl FinishedSnapshot {
     /// `Io`.
     pub fn publish(mut self) -> Result<SnapshotReader, SnapshotError> {
         let writer = &mut self.0;
-        let path = named(&writer.directory, writer.index);
+        let (home, group, index) = (writer.home.clone(), writer.group, writer.index);
+        let path = named(&writer.directory, index);
         let failed = |source| SnapshotError::Io { path: path.clone(), source };
-        writer.disk.rename(&writer.path, &path).map_err(failed)?;
+        home.disk.rename(&writer.path, &path).map_err(failed)?;
         writer.named = true;
-        writer.disk.sync_directory(&writer.directory).map_err(failed)?;
-        remove_before(&*writer.disk, &writer.directory, writer.index)?;
-        SnapshotReader::open(&*writer.disk, writer.group, path)
+        home.disk.sync_directory(&writer.directory).map_err(failed)?;
+        remove_before(&*home.disk, &writer.directory, index)?;
+        let reader = SnapshotReader::open(&*home.disk, group, path)?;
+        let mut current = home.lock();
+        if current.get(&group).is_none_or(|known| known.id.index <= index) {
+            current.insert(group, reader.clone());
+        }
+        Ok(reader)
     }
 }
 
