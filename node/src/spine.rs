@@ -50,6 +50,21 @@ pub(crate) struct ShardStatus {
     pub(crate) fresh: bool,
     /// Whether its sessions would be better off on another node.
     pub(crate) behind: bool,
+    /// How whole what it keeps on disk is.
+    pub(crate) kept: Kept,
+}
+
+/// How whole what a replica keeps on disk is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The index of its snapshot, 0 if it has none.
+    pub(crate) snapshot: u64,
+    /// The index up to which its log is forgotten, 0 if nothing is.
+    pub(crate) forgotten: u64,
+    /// Whether its log lost its tail, so that it has no vote until it has caught up.
+    pub(crate) cut: bool,
+    /// An index at which replicas differ and no majority agrees, 0 if there is none.
+    pub(crate) doubtful: u64,
 }
 
 /// Why a payload has no answer.

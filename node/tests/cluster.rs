@@ -270,3 +270,64 @@ async fn assert_stories_agree(nodes: &Nodes, conversation: ConversationId) {
     }
     assert!(stories.iter().all(|story| *story == stories[0]));
 }
+
+/// What a node measures of a shard, summed over those it has.
+async fn measured(nodes: &Nodes, node: usize, name: &str) -> Option<f64> {
+    let answer = nodes.admin(node).fetch("/metrics").await.ok()?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let rows = text.lines().filter(|line| line.starts_with(&format!("{name}{{shard=\"sh_1\"")));
+    rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).reduce(|a, b| a + b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_log_was_set_aside_gets_state_and_history_from_the_others() {
+    let mut nodes = Nodes::init(3, 1);
+    for node in 1..=3 {
+        nodes.configure(node, "[log]\nsnapshot_bytes_min = 4096\nsnapshot_entries_kept = 0");
+    }
+    nodes.start_all().await;
+    let (site, _, customer) = floor(&nodes).await;
+    let first = open(&nodes, site, &customer).await;
+    let api = nodes.api(&customer).only(&nodes.gateways[0]);
+    let path = format!("/v1/conversations/{first}/messages");
+    for number in 0..400_u128 {
+        let text = json!({"text": {"text": format!("word {number}")}});
+        let id = ItemId(u128::from(u64::MAX) + number);
+        let body = json!({"item": {"id": id, "body": text}});
+        done(&api, Method::POST, &path, body).await;
+    }
+    // On every node the log has forgotten how the conversation began.
+    for node in 1..=3 {
+        eventually("the log is forgotten", async || {
+            (measured(&nodes, node, "rotary_raft_forgotten_index").await? > 200.0).then_some(())
+        })
+        .await;
+    }
+    nodes.kill(3);
+    let rebuild = nodes::rotary()
+        .args(["node", "rebuild", "--yes", "--config"])
+        .arg(nodes.config(3))
+        .output()
+        .expect("it runs");
+    assert!(rebuild.status.success(), "{}", String::from_utf8_lossy(&rebuild.stderr));
+    nodes.start(3);
+    nodes.ready(&nodes.gateways[2].clone()).await;
+    eventually("its history is whole", async || {
+        let missing = measured(&nodes, 3, "rotary_journal_missing").await? > 0.0;
+        let cut = measured(&nodes, 3, "rotary_raft_cut").await? > 0.0;
+        (!missing && !cut).then_some(())
+    })
+    .await;
+    let told = words(&nodes, 1, first).await;
+    assert!(!told.is_empty());
+    eventually("it tells the same", async || (words(&nodes, 3, first).await == told).then_some(()))
+        .await;
+    let path = format!("/v1/conversations/{first}/trace");
+    let before: Value = nodes.admin(1).read(&path).await.expect("readable");
+    assert!(before["data"][0]["event"]["opened"].is_object(), "{}", before["data"][0]);
+    eventually("it tells the same story", async || {
+        let after: Value = nodes.admin(3).read(&path).await.ok()?;
+        (after == before).then_some(())
+    })
+    .await;
+}

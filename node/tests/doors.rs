@@ -401,11 +401,8 @@ async fn taken_over(nodes: &Nodes, start: Message) {
 #[tokio::test]
 async fn a_disk_without_room_takes_no_new_work_and_says_so() {
     let mut nodes = Nodes::init(1, 1);
-    let config = nodes.config(1);
-    let text = std::fs::read_to_string(&config).expect("readable");
     // More than any disk has: the node believes that its own is nearly full.
-    let low = format!("{text}\n[log]\nfree_bytes_min = {}\n", i64::MAX);
-    std::fs::write(&config, low).expect("writable");
+    nodes.configure(1, &format!("[log]\nfree_bytes_min = {}", i64::MAX));
     nodes.start(1);
     let token = nodes.token.clone();
     let said = nodes::eventually("it serves", async || {
@@ -418,6 +415,8 @@ async fn a_disk_without_room_takes_no_new_work_and_says_so() {
     assert_eq!(said.status, 503);
     assert!(said.body.contains("takes no new work"), "{}", said.body);
     let api = nodes.admin(1);
+    let metrics = get(&nodes, "/metrics", "").await.body;
+    assert!(metrics.lines().any(|line| line == "rotary_disk_full 1"), "{metrics}");
     let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
     let body = json!({"tenant": tenant["tenant"], "settings": {"name": "main"}});
     let site = done(&api, Method::POST, "/v1/sites", body).await;

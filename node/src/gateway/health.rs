@@ -67,6 +67,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
     for shard in doors.replica.shards() {
         measure_sites(shard);
     }
+    gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
     let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content, doors.metrics.render())
 }
@@ -80,8 +81,13 @@ fn measure_log(doors: &Doors, shard: ShardId) {
         set(names::RAFT_TERM, status.term);
         set(names::RAFT_LAST_INDEX, status.last);
         set(names::RAFT_APPLIED_INDEX, status.applied);
+        set(names::RAFT_SNAPSHOT_INDEX, status.kept.snapshot);
+        set(names::RAFT_FORGOTTEN_INDEX, status.kept.forgotten);
+        set(names::RAFT_CUT, u64::from(status.kept.cut));
+        set(names::RAFT_DOUBTFUL_INDEX, status.kept.doubtful);
     }
     let journal = doors.replica.journal();
+    set(names::JOURNAL_MISSING, u64::from(!doors.replica.is_whole(shard)));
     set(names::JOURNAL_APPENDED_INDEX, journal.last_index(shard.0));
     set(names::JOURNAL_DURABLE_INDEX, journal.durable_index(shard.0));
 }

@@ -13,7 +13,7 @@ use rotary_storage::Space;
 use tokio::sync::Semaphore;
 
 use crate::hint::Freshness;
-use crate::spine::{ShardStatus, Spine, SpineError};
+use crate::spine::{Kept, ShardStatus, Spine, SpineError};
 
 /// Proposes to shards, no more at once than each may have on its way.
 pub(crate) struct LogSpine {
@@ -70,7 +70,13 @@ impl Spine for LogSpine {
     }
 
     fn status(&self, shard: ShardId) -> Option<ShardStatus> {
-        let status = self.log.status(shard)?;
+        let (status, counters) = (self.log.status(shard)?, self.log.counters(shard)?);
+        let kept = Kept {
+            snapshot: counters.snapshot_index,
+            forgotten: status.forgotten_index,
+            cut: status.cut,
+            doubtful: counters.doubtful_index,
+        };
         Some(ShardStatus {
             leader: status.leader,
             leads_here: status.leader == Some(self.node),
@@ -80,6 +86,7 @@ impl Spine for LogSpine {
             applied: status.applied_index,
             fresh: self.freshness.is_fresh(shard, Instant::now()),
             behind: self.freshness.is_behind(shard, Instant::now()),
+            kept,
         })
     }
 

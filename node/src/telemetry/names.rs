@@ -37,6 +37,20 @@ pub(crate) const RAFT_TERM: &str = "rotary_raft_term";
 pub(crate) const RAFT_LAST_INDEX: &str = "rotary_raft_last_index";
 /// The last index applied by this node; label `shard`.
 pub(crate) const RAFT_APPLIED_INDEX: &str = "rotary_raft_applied_index";
+/// The index of this node's snapshot, 0 if it has none; label `shard`.
+pub(crate) const RAFT_SNAPSHOT_INDEX: &str = "rotary_raft_snapshot_index";
+/// The index up to which this node's log is forgotten; label `shard`.
+pub(crate) const RAFT_FORGOTTEN_INDEX: &str = "rotary_raft_forgotten_index";
+/// 1 while this node's log lacks its tail and it has no vote, else 0; label `shard`. Should not last:
+/// the node's log says whom it waits for.
+pub(crate) const RAFT_CUT: &str = "rotary_raft_cut";
+/// An index at which replicas differ and no majority agrees, else 0; label `shard`. Anything but 0
+/// wants a person, and no upgrade until it is understood.
+pub(crate) const RAFT_DOUBTFUL_INDEX: &str = "rotary_raft_doubtful_index";
+/// 1 while this node fetches history from before its snapshot, else 0; label `shard`.
+pub(crate) const JOURNAL_MISSING: &str = "rotary_journal_missing";
+/// 1 while this node's disk has no room for new work, else 0.
+pub(crate) const DISK_FULL: &str = "rotary_disk_full";
 /// The last index whose events are in this node's journal; label `shard`.
 pub(crate) const JOURNAL_APPENDED_INDEX: &str = "rotary_journal_appended_index";
 /// The last index whose events are on this node's disk; label `shard`.

@@ -83,6 +83,12 @@ impl Nodes {
         self.dir.path().join(format!("node-{node}/rotary.toml"))
     }
 
+    /// Adds to the configuration of a node, counted from 1.
+    pub(crate) fn configure(&self, node: usize, more: &str) {
+        let text = std::fs::read_to_string(self.config(node)).expect("readable");
+        std::fs::write(self.config(node), format!("{text}\n{more}\n")).expect("writable");
+    }
+
     /// Starts a node, counted from 1.
     pub(crate) fn start(&mut self, node: usize) {
         let log = self.dir.path().join(format!("node-{node}.log"));

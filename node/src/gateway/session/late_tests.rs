@@ -32,7 +32,7 @@ use crate::gateway::router::router;
 use crate::gateway::token::{Claims, Role, Tokens, unix_s};
 use crate::hint::Hints;
 use crate::replica::Replica;
-use crate::spine::{ShardStatus, Spine, SpineError};
+use crate::spine::{Kept, ShardStatus, Spine, SpineError};
 
 const SITE: SiteId = SiteId::new(1, 1);
 /// Generous: a busy machine with one slow core must pass.
@@ -94,7 +94,18 @@ impl Spine for Leaderless {
         let (leader, leads_here, term) = (None, false, 1);
         let (last, committed, applied) = (0, 0, 0);
         let (fresh, behind) = (true, false);
-        Some(ShardStatus { leader, leads_here, term, last, committed, applied, fresh, behind })
+        let kept = Kept::default();
+        Some(ShardStatus {
+            leader,
+            leads_here,
+            term,
+            last,
+            committed,
+            applied,
+            fresh,
+            behind,
+            kept,
+        })
     }
 }
 
