@@ -41,8 +41,8 @@ pub(crate) const RAFT_APPLIED_INDEX: &str = "rotary_raft_applied_index";
 pub(crate) const RAFT_SNAPSHOT_INDEX: &str = "rotary_raft_snapshot_index";
 /// The index up to which this node's log is forgotten; label `shard`.
 pub(crate) const RAFT_FORGOTTEN_INDEX: &str = "rotary_raft_forgotten_index";
-/// 1 while this node's log lacks its tail and it has no vote, else 0; label `shard`. Should not last:
-/// the node's log says whom it waits for.
+/// 1 while this node's log lacks its tail and it has no vote, else 0; label `shard`. It should not
+/// last; the node says in its log lines whom it waits for.
 pub(crate) const RAFT_CUT: &str = "rotary_raft_cut";
 /// An index at which replicas differ and no majority agrees, else 0; label `shard`. Anything but 0
 /// wants a person, and no upgrade until it is understood.
