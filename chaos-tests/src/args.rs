@@ -38,8 +38,6 @@ enum Command {
     },
     /// Runs every seed of seeds.txt.
     Seeds,
-    /// All of it, as scripts/verify does: kept seeds, some more, `meta`, `bugs`.
-    Check,
     /// Plants every bug and says how many seeds it took to catch it.
     Bugs {
         /// Seeds per bug, at most.
@@ -93,7 +91,6 @@ pub(crate) fn run() -> ExitCode {
         Command::Simulate(simulate) => simulate.run(),
         Command::Meta { seed, minutes } => trials::meta(seed, minutes),
         Command::Seeds => trials::seeds(),
-        Command::Check => trials::check(),
         Command::Bugs { seeds, bug } => trials::bugs(seeds, bug),
     };
     match done {

@@ -16,8 +16,8 @@
 //! One seed fixes every choice: each part draws from a salted stream of its own, so that a change
 //! in one does not shift the others. A failing run leaves a case file, which `--replay` repeats.
 //!
-//! The runtime takes a seed only in a build with `--cfg tokio_unstable`, which `scripts/simulate`
-//! makes; any other build of this crate says so and ends.
+//! The runtime takes a seed only in a build with `--cfg tokio_unstable`, which the workspace's
+//! `.cargo/config.toml` sets; any other build of this crate says so and ends.
 
 #[cfg(tokio_unstable)]
 mod args;
@@ -65,6 +65,6 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(tokio_unstable))]
 fn main() -> std::process::ExitCode {
-    eprintln!("this build cannot simulate: use scripts/simulate, which adds --cfg tokio_unstable");
+    eprintln!("this build cannot simulate: unset RUSTFLAGS, or add --cfg tokio_unstable to it");
     std::process::ExitCode::from(2)
 }

@@ -15,12 +15,6 @@ const KEPT_FAULT_MS: u64 = 40_000;
 /// The same, where a bug is planted.
 const BUG_FAULT_MS: u64 = 60_000;
 
-/// The seeds of every check beside the kept ones, and simulated milliseconds of faults in each.
-const CHECKED: std::ops::Range<u64> = 10_000..10_024;
-const CHECKED_FAULT_MS: u64 = 60_000;
-/// Seeds that may pass before a planted bug is caught.
-const BUG_SEEDS_MAX: u64 = 12;
-
 /// The kept seeds, each with its story.
 const SEEDS: &str = include_str!("../../seeds.txt");
 
@@ -83,22 +77,6 @@ pub(crate) fn seeds() -> Result<bool, String> {
     }
     total.print();
     Ok(held)
-}
-
-/// What must hold before anything is merged, in a minute or two.
-pub(crate) fn check() -> Result<bool, String> {
-    let (mut held, mut total) = (seeds()?, crate::report::Total::default());
-    for seed in CHECKED {
-        let report = world::run(&parameters(seed, CHECKED_FAULT_MS, None))?;
-        if !report.held() {
-            report.print();
-        }
-        total.add(&report);
-    }
-    total.print();
-    held &= total.failed == 0;
-    held &= meta(2, 0.3)?;
-    Ok(held & bugs(BUG_SEEDS_MAX, None)?)
 }
 
 fn parameters(seed: u64, fault_ms: u64, bug: Option<Bug>) -> Parameters {

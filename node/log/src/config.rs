@@ -48,8 +48,8 @@ pub struct LogConfig {
     pub fatal: Fatal,
     /// What says the time of day, which is written beside each command for people.
     pub wall: WallClock,
-    /// What Raft's random numbers come from in a simulation, which is a build with
-    /// `--cfg tokio_unstable`; any other build takes them from the operating system.
+    /// What Raft's random numbers come from in a simulation; without one, and in builds without
+    /// the feature `seeded`, they come from the operating system.
     pub seed: Option<u64>,
 }
 

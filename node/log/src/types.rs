@@ -21,22 +21,22 @@ openraft::declare_raft_types!(
 );
 
 /// What Raft's tasks run on.
-#[cfg(not(tokio_unstable))]
+#[cfg(not(feature = "seeded"))]
 type Runtime = openraft::impls::TokioRuntime;
 /// The same, with every random number drawn from the seed of [`seeded`].
-#[cfg(tokio_unstable)]
+#[cfg(feature = "seeded")]
 type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
 /// Runs what starts Raft, whose tasks then draw their random numbers from `seed`. A simulation
-/// gives one; it counts only in builds with `--cfg tokio_unstable`, whose runtime takes seeds.
+/// gives one; it counts only with the feature `seeded`.
 pub(crate) async fn seeded<F: Future>(seed: Option<u64>, start: F) -> F::Output {
-    #[cfg(tokio_unstable)]
+    #[cfg(feature = "seeded")]
     {
         use std::hash::{BuildHasher, RandomState};
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         Runtime::scope(seed, start).await
     }
-    #[cfg(not(tokio_unstable))]
+    #[cfg(not(feature = "seeded"))]
     {
         let _ = seed;
         start.await

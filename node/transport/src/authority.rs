@@ -129,7 +129,7 @@ impl ClusterAuthority {
 }
 
 fn new_key() -> Result<KeyPair, rcgen::Error> {
-    #[cfg(tokio_unstable)]
+    #[cfg(feature = "seeded-secrets")]
     if let Some(key) = crate::seeded_secrets::key_pair() {
         return key;
     }

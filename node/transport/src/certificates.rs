@@ -178,7 +178,7 @@ pub(crate) fn peer_of(connection: &quinn::Connection) -> Option<(String, NodeId)
 
 fn provider() -> Arc<CryptoProvider> {
     let provider = rustls::crypto::ring::default_provider();
-    #[cfg(tokio_unstable)]
+    #[cfg(feature = "seeded-secrets")]
     let provider = crate::seeded_secrets::provider(provider);
     Arc::new(provider)
 }

@@ -25,7 +25,7 @@ mod endpoint;
 mod framing;
 mod lane;
 mod peer;
-#[cfg(tokio_unstable)]
+#[cfg(feature = "seeded-secrets")]
 mod seeded_secrets;
 mod serve;
 mod stats;
@@ -37,7 +37,7 @@ pub use datagrams::Datagrams;
 pub use endpoint::BindError;
 pub use lane::CallError;
 pub use rotary_proto::wire::Lane;
-#[cfg(tokio_unstable)]
+#[cfg(feature = "seeded-secrets")]
 pub use seeded_secrets::seed_secrets;
 pub use stats::TransportStats;
 pub use transport::{Handler, PAYLOAD_BYTES_MAX, Transport, TransportConfig};

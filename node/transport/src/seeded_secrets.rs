@@ -1,7 +1,7 @@
 //! Secrets that are none, for simulations: keys, certificates and handshakes drawn from a seed.
 //!
 //! What a stale packet decrypts to decides whether QUIC answers it, so a run repeats only if its
-//! keys do. This exists in builds with `--cfg tokio_unstable` alone, and does nothing there until
+//! keys do. This exists with the feature `seeded-secrets` alone, and does nothing there until
 //! [`seed_secrets`] is called. The key exchange hides nothing: both sides mix their public values.
 
 use std::sync::{Mutex, MutexGuard};
