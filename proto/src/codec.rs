@@ -5,6 +5,8 @@
 //! bytes can otherwise ask for terabytes, and always demands that every byte is used, because a
 //! longer value cut short would otherwise pass for a shorter one.
 
+use std::cell::RefCell;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -83,14 +85,26 @@ pub fn encode_into<T: Serialize + ?Sized>(
     Ok(size)
 }
 
-/// The bytes of `value`.
+/// What the buffer below keeps of its size.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where values grow before their bytes are copied, once their number is known.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The bytes of `value`, as many as they need.
 ///
 /// # Errors
 /// `TooLarge` where they are more than `limit` allows.
 pub fn encode<T: Serialize + ?Sized>(value: &T, limit: Limit) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(64);
-    encode_into(value, limit, &mut out)?;
-    Ok(out)
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    encode_into(value, limit, &mut scratch)?;
+    let bytes = scratch.as_slice().to_vec();
+    scratch.shrink_to(SCRATCH_BYTES_MAX);
+    SCRATCH.set(scratch);
+    Ok(bytes)
 }
 
 /// Reads a value that takes up all of `bytes`.

@@ -106,29 +106,27 @@ pub fn frame_length(first: [u8; 4]) -> Result<usize, WireError> {
     }
 }
 
-/// Appends a whole frame to `out`. `checksum` is CRC-32 (IEEE) of the bytes it is given.
+/// What precedes a payload in its frame. `checksum` is CRC-32 (IEEE) of the pieces that it is
+/// given, one after another.
 ///
 /// # Errors
-/// `Length` for a payload too large; `out` is then as it was.
-pub fn append_frame(
+/// `Length` for a payload too large.
+pub fn frame_header(
     header: FrameHeader,
     payload: &[u8],
-    checksum: fn(&[u8]) -> u32,
-    out: &mut Vec<u8>,
-) -> Result<(), WireError> {
+    checksum: fn(&[&[u8]]) -> u32,
+) -> Result<[u8; HEADER_BYTES], WireError> {
     let length = HEADER_BYTES.saturating_add(payload.len());
     if length > WIRE_FRAME_BYTES_MAX {
         return Err(WireError::Length { length });
     }
-    let start = out.len();
-    out.extend_from_slice(&((length - 4) as u32).to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&[WIRE_VERSION, header.kind as u8, header.service, 0]);
-    out.extend_from_slice(&header.request.to_le_bytes());
-    out.extend_from_slice(payload);
-    let sum = checksum(&out[start + 8..]);
-    out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
-    Ok(())
+    let mut out = [0; HEADER_BYTES];
+    out[..4].copy_from_slice(&((length - 4) as u32).to_le_bytes());
+    out[8..12].copy_from_slice(&[WIRE_VERSION, header.kind as u8, header.service, 0]);
+    out[12..].copy_from_slice(&header.request.to_le_bytes());
+    let sum = checksum(&[&out[8..], payload]);
+    out[4..8].copy_from_slice(&sum.to_le_bytes());
+    Ok(out)
 }
 
 /// Splits a whole frame (length field included) into its header and payload.
@@ -137,7 +135,7 @@ pub fn append_frame(
 /// Every variant of [`WireError`]; never a panic.
 pub fn parse_frame(
     frame: &[u8],
-    checksum: fn(&[u8]) -> u32,
+    checksum: fn(&[&[u8]]) -> u32,
 ) -> Result<(FrameHeader, &[u8]), WireError> {
     let claimed = match frame.first_chunk::<4>() {
         Some(first) => frame_length(*first)?,
@@ -147,7 +145,7 @@ pub fn parse_frame(
         return Err(WireError::Length { length: frame.len() });
     };
     let [_, _, _, _, c0, c1, c2, c3, version, kind, service, zero, id @ ..] = *header;
-    let (found, computed) = (u32::from_le_bytes([c0, c1, c2, c3]), checksum(&frame[8..]));
+    let (found, computed) = (u32::from_le_bytes([c0, c1, c2, c3]), checksum(&[&frame[8..]]));
     if found != computed {
         return Err(WireError::Checksum { found, computed });
     }
@@ -168,15 +166,15 @@ mod tests {
     use super::*;
 
     /// Not CRC-32, but a checksum all the same: these tests are about the form.
-    fn sum(bytes: &[u8]) -> u32 {
-        bytes.iter().fold(17, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+    fn sum(pieces: &[&[u8]]) -> u32 {
+        let bytes = pieces.iter().copied().flatten();
+        bytes.fold(17, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
     }
 
     fn frame() -> Vec<u8> {
         let header = FrameHeader { kind: FrameKind::Request, service: 3, request: 77 };
-        let mut out = Vec::new();
-        append_frame(header, b"payload", sum, &mut out).expect("small");
-        out
+        let front = frame_header(header, b"payload", sum).expect("small");
+        [front.as_slice(), b"payload"].concat()
     }
 
     #[test]
@@ -205,8 +203,6 @@ mod tests {
         assert_eq!(frame_length(16u32.to_le_bytes()), Ok(20));
         let payload = vec![0; WIRE_FRAME_BYTES_MAX];
         let header = FrameHeader { kind: FrameKind::Failure, service: 0, request: 0 };
-        let mut out = vec![1];
-        assert!(append_frame(header, &payload, sum, &mut out).is_err());
-        assert_eq!(out, [1]);
+        assert!(frame_header(header, &payload, sum).is_err());
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Site {
     pub(crate) alarms: Alarms,
     pub(crate) by_gateway: BTreeMap<GatewayId, BTreeSet<SessionId>>,
     pub(crate) by_customer: BTreeMap<CustomerId, Customer>,
+    /// Something may be marked for its hash.
+    pub(crate) unsettled: bool,
     buffer: Vec<u8>,
 }
 
@@ -177,6 +179,7 @@ impl Site {
             alarms: Alarms::default(),
             by_gateway: BTreeMap::new(),
             by_customer: BTreeMap::new(),
+            unsettled: false,
             buffer: Vec::new(),
         }
     }
@@ -267,15 +270,16 @@ impl Site {
         self.lost_gateways.get(&gateway).is_some_and(|sessions| sessions.contains(&id))
     }
 
-    /// Hashes what was edited since the last call.
-    pub(crate) fn settle(&mut self) {
-        self.queues.settle(&mut self.buffer);
-        self.agents.settle(&mut self.buffer);
-        self.conversations.settle(&mut self.buffer);
-        self.sessions.settle(&mut self.buffer);
+    /// Hashes what was edited, but for the `keep` entities of each kind edited last.
+    pub(crate) fn settle(&mut self, keep: usize) {
+        self.queues.settle(keep, &mut self.buffer);
+        self.agents.settle(keep, &mut self.buffer);
+        self.conversations.settle(keep, &mut self.buffer);
+        self.sessions.settle(keep, &mut self.buffer);
+        self.unsettled = keep > 0;
     }
 
-    /// The digest of the settled site.
+    /// The digest of the site.
     pub(crate) fn digest(&self) -> u128 {
         let mut buffer = Vec::new();
         let head = (

@@ -96,6 +96,7 @@ impl Shard {
     /// It takes some tens of nanoseconds for every 16 entities and 256 outcomes or tombstones, and
     /// a look at every class and signed-in agent. Any number of views may be held at a time.
     pub fn freeze(&mut self) -> Frozen {
+        self.settle_all();
         Frozen {
             id: self.id(),
             last: self.last_stamp(),

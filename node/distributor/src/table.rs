@@ -1,11 +1,11 @@
 //! A table of entities in order of their keys, with the digest of what is in it.
 //!
-//! An edit marks the entity; [`Table::settle`] hashes what was marked, once per applied entry
-//! however often it was edited. Entities lie in slots; an entry mostly deals with the same few, so
-//! the slot found last is looked at first. Slots lie in pages, which a frozen view shares until
-//! they are written again (`page`).
+//! An edit marks the entity; [`Table::settle`] hashes what was marked, but for the last few, so
+//! that an entity which is edited again and again is hashed once. Entities lie in slots; an entry
+//! mostly deals with the same few, so the slot found last is looked at first. Slots lie in pages,
+//! which a frozen view shares until they are written again (`page`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -35,7 +35,8 @@ pub(crate) struct Table<K, V> {
     /// How many slots there are, vacant ones included.
     slots: u32,
     vacant: Vec<u32>,
-    marked: Vec<u32>,
+    /// Slots that were edited since they were hashed, the longest marked first.
+    marked: VecDeque<u32>,
     last: u32,
     sum: Sum,
 }
@@ -49,7 +50,7 @@ impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
             pages: Vec::new(),
             slots: 0,
             vacant: Vec::new(),
-            marked: Vec::new(),
+            marked: VecDeque::new(),
             last: 0,
             sum: Sum::ZERO,
         }
@@ -92,7 +93,7 @@ impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
         let slot = self.pages[at as usize / PAGE].write()[at as usize % PAGE].as_mut()?;
         if !slot.marked {
             slot.marked = true;
-            self.marked.push(at);
+            self.marked.push_back(at);
         }
         Some(&mut slot.value)
     }
@@ -110,7 +111,7 @@ impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
         let at = self.vacant.pop().unwrap_or_else(|| self.add_slot());
         *self.write(at) = Some(Slot { key, value, hash: 0, marked: true });
         self.index.insert(key, at);
-        self.marked.push(at);
+        self.marked.push_back(at);
         self.last = at;
     }
 
@@ -146,9 +147,11 @@ impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
         self.iter_after(None)
     }
 
-    /// Hashes what was edited since the last call.
-    pub(crate) fn settle(&mut self, buffer: &mut Vec<u8>) {
-        while let Some(at) = self.marked.pop() {
+    /// Hashes what was edited, but for the `keep` slots marked last.
+    pub(crate) fn settle(&mut self, keep: usize, buffer: &mut Vec<u8>) {
+        while self.marked.len() > keep
+            && let Some(at) = self.marked.pop_front()
+        {
             let page = self.pages[at as usize / PAGE].write();
             if let Some(slot) = page[at as usize % PAGE].as_mut().filter(|slot| slot.marked) {
                 let hash = hash_of(self.kind, &(slot.key, &slot.value), buffer);
@@ -159,10 +162,16 @@ impl<K: Ord + Copy + Serialize, V: Clone + Serialize> Table<K, V> {
         }
     }
 
-    /// The digest of the settled table.
+    /// The digest of the table. What is marked is hashed for it each time.
     pub(crate) fn sum(&self) -> u128 {
-        debug_assert!(self.marked.is_empty(), "a digest is read of a settled table");
-        self.sum.value()
+        let (mut sum, mut buffer) = (self.sum, Vec::new());
+        for at in self.marked.iter().collect::<BTreeSet<_>>() {
+            if let Some(slot) = self.read(*at).filter(|slot| slot.marked) {
+                sum.subtract(slot.hash);
+                sum.add(hash_of(self.kind, &(slot.key, &slot.value), &mut buffer));
+            }
+        }
+        sum.value()
     }
 
     /// A view of the settled table as it is at present.
@@ -193,7 +202,7 @@ mod tests {
     fn settled(edits: impl FnOnce(&mut Table<u32, String>)) -> u128 {
         let mut table = Table::new(7);
         edits(&mut table);
-        table.settle(&mut Vec::new());
+        table.settle(0, &mut Vec::new());
         table.sum()
     }
 
@@ -206,7 +215,7 @@ mod tests {
         let roundabout = settled(|table| {
             table.put(2, "x".to_owned());
             table.put(3, "c".to_owned());
-            table.settle(&mut Vec::new());
+            table.settle(0, &mut Vec::new());
             assert_eq!(table.take(3), Some("c".to_owned()));
             table.put(1, "a".to_owned());
             *table.edit(2).expect("there") = "y".to_owned();
@@ -227,6 +236,28 @@ mod tests {
             table.take(2);
         });
         assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_what_is_settled() {
+        let mut table = Table::new(7);
+        let mut digests = Vec::new();
+        for keep in [usize::MAX, 3, 1, 0] {
+            let mut edited: Table<u32, String> = Table::new(7);
+            for key in 0..6 {
+                edited.put(key, "a".to_owned());
+                edited.settle(keep, &mut Vec::new());
+                edited.edit(key / 2).expect("there").push('b');
+            }
+            assert_eq!(edited.take(4), Some("a".to_owned()));
+            edited.put(9, "c".to_owned());
+            edited.settle(keep, &mut Vec::new());
+            digests.push(edited.sum());
+            table = edited;
+        }
+        digests.dedup();
+        assert_eq!(digests, [table.sum()]);
+        assert!(table.marked.is_empty());
     }
 
     #[test]
@@ -256,7 +287,7 @@ mod tests {
     fn a_frozen_table_stays_as_it_was() {
         let mut table = Table::new(1);
         (0..100).for_each(|key| table.put(key, key * 10));
-        table.settle(&mut Vec::new());
+        table.settle(0, &mut Vec::new());
         let frozen = table.freeze();
         (0..50).for_each(|key| assert_eq!(table.take(key), Some(key * 10)));
         *table.edit(77).expect("there") = 0;

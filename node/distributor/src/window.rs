@@ -252,7 +252,7 @@ impl RequestWindow {
         if known.kept == 0 {
             self.idle.insert((known.floor_ms, principal));
         }
-        self.principals.settle(buffer);
+        self.principals.settle(0, buffer);
     }
 
     /// Forgets the idle principal with the oldest floor, where more are remembered than may be:
@@ -309,7 +309,7 @@ impl RequestWindow {
         if new {
             self.principals.put(principal, Principal { floor_ms, kept: 0 });
             self.idle.insert((floor_ms, principal));
-            self.principals.settle(&mut Vec::new());
+            self.principals.settle(0, &mut Vec::new());
         }
         new
     }

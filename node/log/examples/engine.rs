@@ -5,7 +5,8 @@
 //! [segments|fjall|memory]`. Each process leads its
 //! share of the shards and makes the load for them, so that nothing is forwarded. A writer has a
 //! site of its own with `batch` agents; a round opens as many conversations, accepts their offers
-//! and closes them, each as one batch of proposals. A distribution is the three together.
+//! and closes them, each as one batch of proposals. A distribution is the three together. Without
+//! writers it says what idle shards cost.
 
 #![allow(
     clippy::disallowed_methods,
@@ -39,6 +40,10 @@ use rotary_proto::{
 };
 use rotary_storage::{Disk, FileDisk, Journal, JournalOptions, JournalRecord, Notes, Snapshots};
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
+
+/// As in a node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -170,11 +175,6 @@ impl Writer {
         Bytes::from(codec::encode(&command, Limit::Entry).expect("it fits"))
     }
 
-    async fn ask(&mut self, actor: Actor, command: Command) {
-        let payload = self.envelope(actor, command);
-        self.insist(payload).await;
-    }
-
     async fn insist(&self, payload: Bytes) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let proposed = self.log.propose_with_retry(self.shard, payload, deadline, true).await;
@@ -187,20 +187,23 @@ impl Writer {
         self.insist(codec::encode(&create, Limit::Entry).expect("it fits").into()).await;
         let mut plan = QueuePlan::named(Name::new("queue").expect("valid"));
         plan.wrap_up_ms = 0;
-        self.ask(Actor::System, Command::PutQueue { queue: QueueId(0), plan }).await;
+        let mut commands =
+            vec![self.envelope(Actor::System, Command::PutQueue { queue: QueueId(0), plan })];
         for number in 0..self.batch {
             let agent = AgentId(number);
             let name = Sealed::plain("Agent").expect("short");
             let profile =
                 AgentProfile { name, skills: BTreeMap::new(), capacity: Capacity::default() };
-            self.ask(Actor::System, Command::PutAgent { agent, profile }).await;
+            commands.push(self.envelope(Actor::System, Command::PutAgent { agent, profile }));
             let (session, subject) = (SessionId(u128::from(number) + 1), Subject::Agent(agent));
             let gateway = GatewayId { node: NodeId(1), run: 1 };
-            self.ask(Actor::System, Command::Attach { session, subject, gateway }).await;
+            let attach = Command::Attach { session, subject, gateway };
+            commands.push(self.envelope(Actor::System, attach));
             let ready = Command::Declare { agent, declared: Declared::Ready };
-            self.ask(Actor::Agent(agent), ready).await;
+            commands.push(self.envelope(Actor::Agent(agent), ready));
         }
-        self.taken();
+        assert!(self.propose(commands).await, "the set-up is committed");
+        (self.waits, _) = (Vec::new(), self.taken());
     }
 
     fn taken(&self) -> Vec<(ConversationId, OfferId, AgentId)> {
@@ -323,6 +326,9 @@ async fn serve(number: u64, load: &Load, log: &Arc<Log>, offers: &Offers) -> Res
     for shard in own {
         let mut led = log.watch_leader(shard).ok_or("no such shard")?;
         led.wait_for(|view| view.is_self).await?;
+        if load.writers == 0 {
+            continue;
+        }
         let renewing = log.clone();
         tokio::spawn(async move {
             let gateway = GatewayId { node: NodeId(1), run: 1 };
@@ -391,6 +397,18 @@ struct Node {
 }
 
 impl Node {
+    fn start(number: u64, load: &Load, path: &Path) -> Result<Self, Failure> {
+        let mut child = Process::new(std::env::current_exe()?)
+            .args(["node", &number.to_string(), &path.to_string_lossy()])
+            .args([load.seconds.to_string(), load.shards.to_string(), load.writers.to_string()])
+            .args([load.batch.to_string(), load.store.clone()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no output")?);
+        Ok(Self { child, lines })
+    }
+
     fn line(&mut self) -> Result<String, Failure> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
@@ -427,19 +445,16 @@ fn parent(load: &Load) -> Result<(), Failure> {
     std::fs::write(path.join("addresses"), addresses)?;
     let mut nodes = Vec::new();
     for node in 1..=3 {
-        let mut child = Process::new(std::env::current_exe()?)
-            .args(["node", &node.to_string(), &path.to_string_lossy()])
-            .args([load.seconds.to_string(), load.shards.to_string(), load.writers.to_string()])
-            .args([load.batch.to_string(), load.store.clone()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let lines = BufReader::new(child.stdout.take().ok_or("no output")?);
-        nodes.push(Node { child, lines });
+        nodes.push(Node::start(node, load, path)?);
     }
     for node in &mut nodes {
         node.line()?;
     }
+    eprintln!(
+        "engine: {} sites are set up; {} s of load",
+        load.shards * load.writers,
+        load.seconds
+    );
     for node in &mut nodes {
         node.say("go")?;
     }
@@ -465,7 +480,7 @@ fn parent(load: &Load) -> Result<(), Failure> {
     let each = cpu as f64 / distributed.max(1) as f64;
     println!(
         "{} shards, {} writers each, batch {}, {}: {rate} distributions/s, {each:.1} us CPU each \
-         over three processes, {:.2} cores; a batch p50 {:?} us, p99 {:?} us; {:.4} syncs an entry",
+         over three processes, {:.3} cores; a batch p50 {:?} us, p99 {:?} us; {:.4} syncs an entry",
         load.shards,
         load.writers,
         load.batch,
@@ -488,7 +503,7 @@ fn main() -> Result<(), Failure> {
     let load = Load {
         seconds: number(0, 5).max(1),
         shards: number(1, 3).max(1) as u32,
-        writers: number(2, 16).max(1) as u32,
+        writers: number(2, 16) as u32,
         batch: number(3, 64).clamp(1, 256) as u32,
         store: arguments.get(4).cloned().unwrap_or_else(|| "segments".to_owned()),
     };

@@ -45,6 +45,7 @@ mod poison;
 mod propose;
 mod proposer;
 mod rebuild;
+mod recent;
 mod shard;
 mod snapshot;
 mod state_machine;

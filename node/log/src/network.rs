@@ -24,11 +24,19 @@ use serde::de::DeserializeOwned;
 use crate::inbound::{Kind, SERVICE_RAFT, raft_header};
 use crate::snapshot::SnapshotFile;
 use crate::transfer;
-use crate::types::{Snapshot, Types, Vote, decode, encode};
+use crate::types::{Snapshot, Types, Vote, decode, encode_after, entry_bytes};
 
 /// An append with entries waits for a sync at the other end, which may stall; a lost connection
 /// ends it sooner.
 const APPEND_TTL: Duration = Duration::from_secs(2);
+
+/// Bytes to begin with for a message without entries.
+const MESSAGE_BYTES: usize = 128;
+
+/// How long a message without entries may take, and about how large it is.
+fn short(option: &RPCOption) -> (Duration, usize) {
+    (option.soft_ttl(), MESSAGE_BYTES)
+}
 
 /// Sends the messages of all groups.
 #[derive(Clone)]
@@ -44,13 +52,15 @@ impl Router {
         group: u32,
         kind: Kind,
         message: &Q,
-        ttl: Duration,
+        (ttl, bytes): (Duration, usize),
     ) -> Result<A, RPCError<Types>> {
         let broken = |error: &dyn std::error::Error| {
             RPCError::Network(NetworkError::<Types>::from_string(error))
         };
-        let body = encode(message).map_err(|error| broken(&error))?;
-        let request = Bytes::from([raft_header(kind, group).as_slice(), &body].concat());
+        let mut request = Vec::with_capacity(bytes);
+        request.extend_from_slice(&raft_header(kind, group));
+        encode_after(message, &mut request).map_err(|error| broken(&error))?;
+        let request = Bytes::from(request);
         match self.transport.call(NodeId(target), Lane::Raft, SERVICE_RAFT, request, ttl).await {
             Ok(answer) => decode(&answer).map_err(|error| broken(&error)),
             Err(error @ CallError::NotSent(_)) => {
@@ -72,7 +82,8 @@ impl GroupRouter<Types, u32> for Router {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let ttl = if request.entries.is_empty() { option.soft_ttl() } else { APPEND_TTL };
-        self.call(target, group, Kind::Append, &request, ttl).await
+        let bytes = request.entries.iter().map(entry_bytes).sum::<usize>() + MESSAGE_BYTES;
+        self.call(target, group, Kind::Append, &request, (ttl, bytes)).await
     }
 
     async fn vote(
@@ -82,7 +93,7 @@ impl GroupRouter<Types, u32> for Router {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::Vote, &request, option.soft_ttl()).await
+        self.call(target, group, Kind::Vote, &request, short(&option)).await
     }
 
     async fn pre_vote(
@@ -92,7 +103,7 @@ impl GroupRouter<Types, u32> for Router {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::PreVote, &request, option.soft_ttl()).await
+        self.call(target, group, Kind::PreVote, &request, short(&option)).await
     }
 
     async fn full_snapshot(
@@ -120,7 +131,7 @@ impl GroupRouter<Types, u32> for Router {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::Transfer, &request, option.soft_ttl()).await
+        self.call(target, group, Kind::Transfer, &request, short(&option)).await
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::Stream;
 use openraft::OptionalSend;
@@ -17,7 +17,8 @@ use rotary_proto::limits::{APPEND_BYTES_MAX, APPEND_ENTRIES_MAX};
 use rotary_storage::{Done, Group, LogEntry, LogStore};
 use tokio::sync::oneshot;
 
-use crate::types::{Entry, LogId, Types, Vote, decode, encode};
+use crate::recent::Recent;
+use crate::types::{Entry, LogId, Types, Vote, decode, encode, encode_after};
 
 const COMMITTED: &str = "committed";
 
@@ -26,14 +27,22 @@ const COMMITTED: &str = "committed";
 pub(crate) struct RaftLog {
     group: Group,
     store: Arc<dyn LogStore>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl RaftLog {
     pub(crate) fn new(group: Group, store: Arc<dyn LogStore>) -> Self {
-        Self { group, store }
+        Self { group, store, recent: Arc::default() }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no code panics while it holds this lock")
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        if let Some(entries) = self.recent().read(&range, bytes_max) {
+            return Ok(entries);
+        }
         let entries = self.store.read(self.group, range, bytes_max)?;
         entries.iter().map(|entry| decode(&entry.bytes).map_err(io::Error::other)).collect()
     }
@@ -193,10 +202,15 @@ impl RaftLogStorage<Types> for RaftLog {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut encoded = Vec::new();
-        for entry in entries {
-            let bytes = encode(&entry).map_err(io::Error::other)?;
-            encoded.push(LogEntry { index: entry.index(), bytes: bytes.into() });
+        let (mut encoded, mut scratch) = (Vec::new(), Vec::new());
+        {
+            let mut recent = self.recent();
+            for entry in entries {
+                scratch.clear();
+                encode_after(&entry, &mut scratch).map_err(io::Error::other)?;
+                encoded.push(LogEntry { index: entry.index(), bytes: scratch.as_slice().into() });
+                recent.push(entry);
+            }
         }
         let done: Done = Box::new(move |result| callback.io_completed(result));
         self.store.append(self.group, encoded, done);
@@ -205,11 +219,13 @@ impl RaftLogStorage<Types> for RaftLog {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let last = last.map(|last| last.index);
+        self.recent().truncate_after(last);
         self.durably(|store, done| store.truncate_after(self.group, last, done)).await
     }
 
     async fn purge(&mut self, through: LogId) -> Result<(), io::Error> {
         let mark = encode(&through).map_err(io::Error::other)?;
+        self.recent().purge(through.index);
         let purge = |store: &dyn LogStore, done| {
             store.purge(self.group, through.index, mark, done);
         };

@@ -5,10 +5,14 @@ use std::future::Future;
 
 use crate::snapshot::SnapshotFile;
 use bytes::Bytes;
+use openraft::EntryPayload;
 use rotary_proto::codec::{self, CodecError, Limit};
 use rotary_proto::{Stamp, Wall};
 use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What an entry counts for beside its payload.
+pub(crate) const ENTRY_BYTES: usize = 128;
 
 openraft::declare_raft_types!(
     /// A shard's Raft group.
@@ -107,13 +111,26 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     codec::encode(value, Limit::Wire)
 }
 
+/// Appends them to what is there already.
+pub(crate) fn encode_after<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    codec::encode_into(value, Limit::Wire, out).map(drop)
+}
+
+/// About as many bytes as an entry takes up, in memory or in a message.
+pub(crate) fn entry_bytes(entry: &Entry) -> usize {
+    let payload = match &entry.payload {
+        EntryPayload::Normal(command) => command.payload.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    ENTRY_BYTES + payload
+}
+
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     codec::decode(bytes, Limit::Wire)
 }
 
 #[cfg(test)]
 mod tests {
-    use openraft::EntryPayload;
     use openraft::entry::RaftEntry;
     use openraft::vote::RaftLeaderId;
 

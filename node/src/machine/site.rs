@@ -107,7 +107,9 @@ impl Machine for SiteMachine {
     }
 
     fn digest(&self) -> u64 {
-        fold(self.shard.read().digest())
+        let mut shard = self.shard.write();
+        shard.settle_all();
+        fold(shard.digest())
     }
 
     fn recorded(&self) -> u64 {

@@ -106,6 +106,8 @@ pub(crate) struct State {
     pub(crate) closing: bool,
     /// Somebody waits for a flush: the writer does not rest.
     pub(crate) flush: bool,
+    /// The writer waits for work. While it writes or rests it need not be told of more.
+    pub(crate) idle: bool,
     pub(crate) syncs: u64,
 }
 
@@ -496,7 +498,8 @@ impl Shared {
         let changed = change(journal);
         if journal.pending_bytes > before {
             match &self.options.drive {
-                Drive::Thread => self.filled.notify_one(),
+                Drive::Thread if std::mem::take(&mut state.idle) => self.filled.notify_one(),
+                Drive::Thread => {}
                 Drive::Manual(wake) => wake(),
             }
         }

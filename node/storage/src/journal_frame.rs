@@ -22,6 +22,8 @@
 //! What the hash chain covers of a frame of records is everything from `group` on, and that is
 //! also the form in which frames travel ([`export`]): `length crc32c group index count record ...`.
 
+use std::borrow::Borrow;
+
 /// Bytes before what the checksum covers.
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 /// The format byte of the frames this build writes.
@@ -113,11 +115,19 @@ fn records(index: u64, count: u32, mut rest: Reader<'_>) -> Result<Vec<JournalRe
 }
 
 /// The chained part of a frame of records, all of one index.
-pub(crate) fn chained(group: u32, records: &[JournalRecord]) -> Vec<u8> {
-    let index = records.first().map_or(0, |record| record.index);
-    let sizes = records.iter().map(|record| RECORD_FIXED_BYTES + record.bytes.len());
-    let mut out = Vec::with_capacity(FIXED_BYTES + sizes.sum::<usize>());
-    fixed(group, index, records.len() as u32, &mut out);
+pub(crate) fn chained(group: u32, records: &[impl Borrow<JournalRecord>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    chain_into(group, records, &mut out);
+    out
+}
+
+/// Appends the chained part of a frame of records, all of one index.
+pub(crate) fn chain_into(group: u32, records: &[impl Borrow<JournalRecord>], out: &mut Vec<u8>) {
+    let records = records.iter().map(Borrow::borrow);
+    let index = records.clone().next().map_or(0, |record| record.index);
+    let sizes = records.clone().map(|record| RECORD_FIXED_BYTES + record.bytes.len());
+    out.reserve(FIXED_BYTES + sizes.sum::<usize>());
+    fixed(group, index, records.len() as u32, out);
     for record in records {
         assert_eq!(record.index, index, "a frame holds the records of one index");
         out.extend_from_slice(&record.stream.to_le_bytes());
@@ -126,7 +136,6 @@ pub(crate) fn chained(group: u32, records: &[JournalRecord]) -> Vec<u8> {
         out.extend_from_slice(&(record.bytes.len() as u32).to_le_bytes());
         out.extend_from_slice(&record.bytes);
     }
-    out
 }
 
 /// Group, index and count, with which the chained part of every frame begins.

@@ -6,6 +6,7 @@
 //! found through the tables of the segments: that of the open one is here, those of closed ones are
 //! on disk.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use crate::journal_error::JournalError;
 use crate::journal_frame::{self, JournalRecord, Kind};
 use crate::journal_segment::{Begin, Closed, Origin, Streams, Table};
 use crate::journal_transfer::Lower;
+
+/// What the buffer for a frame keeps of its size.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Frames on their way to one segment: written and synced in one go.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ impl Open {
     /// Adds a frame to the table and to bytes that begin at `since` in the segment.
     pub(crate) fn add(
         &mut self,
-        records: &[JournalRecord],
+        records: &[impl Borrow<JournalRecord>],
         chained: &[u8],
         head: JournalHead,
         segment_bytes_max: u64,
@@ -104,6 +108,8 @@ pub(crate) struct GroupJournal {
     pub(crate) file: Option<(u32, Arc<dyn DiskFile>)>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) pending_bytes: usize,
+    /// For the frame being made.
+    scratch: Vec<u8>,
     streams: BTreeMap<u64, Stream>,
     /// The newest records, oldest first.
     pub(crate) recent: VecDeque<Arc<JournalRecord>>,
@@ -159,6 +165,7 @@ impl GroupJournal {
             file: None,
             pending: Vec::new(),
             pending_bytes: 0,
+            scratch: Vec::new(),
             streams,
             recent: VecDeque::new(),
             recent_bytes: 0,
@@ -204,6 +211,7 @@ impl GroupJournal {
         records: Vec<JournalRecord>,
         segment_bytes_max: u64,
     ) -> Result<(), JournalError> {
+        let records: Vec<_> = records.into_iter().map(Arc::new).collect();
         let mut rest = records.as_slice();
         while let Some(first) = rest.first() {
             let count = rest.iter().take_while(|record| record.index == first.index).count();
@@ -219,7 +227,7 @@ impl GroupJournal {
     }
 
     /// Records below the recovered index must be ones that the journal holds.
-    fn check_known(&self, records: &[JournalRecord]) -> Result<(), JournalError> {
+    fn check_known(&self, records: &[Arc<JournalRecord>]) -> Result<(), JournalError> {
         for record in records {
             let last = self.last_sequence(record.stream);
             if record.sequence == 0 || record.sequence > last {
@@ -231,7 +239,7 @@ impl GroupJournal {
 
     fn append_frame(
         &mut self,
-        records: &[JournalRecord],
+        records: &[Arc<JournalRecord>],
         segment_bytes_max: u64,
     ) -> Result<(), JournalError> {
         let index = records.first().map_or(0, |record| record.index);
@@ -242,29 +250,46 @@ impl GroupJournal {
                 index,
             });
         }
-        let mut next: BTreeMap<u64, u64> = BTreeMap::new();
-        for record in records {
-            let last = next.entry(record.stream).or_insert(self.last_sequence(record.stream));
-            *last += 1;
-            let expected = *last;
-            self.expect_sequence(record, expected)?;
-        }
-        let chained = journal_frame::chained(self.group, records);
+        self.expect_sequences(records)?;
+        let mut chained = std::mem::take(&mut self.scratch);
+        chained.clear();
+        journal_frame::chain_into(self.group, records, &mut chained);
         if self.open.is_full(journal_frame::frame_bytes(chained.len()), segment_bytes_max) {
             self.close_segment();
         }
         let (head, after) = (self.head, self.head.after(index, &chained));
         self.put(|open, out| open.add(records, &chained, head, segment_bytes_max, out));
+        self.scratch = chained;
+        self.scratch.shrink_to(SCRATCH_BYTES_MAX);
         self.note(after, records.len());
-        for record in records {
-            let kept = Arc::new(record.clone());
+        for kept in records {
+            let record = &**kept;
             let stream = self.streams.entry(record.stream).or_default();
             stream.last = record.sequence;
             stream.recent.push_back(kept.clone());
             self.recent_bytes += record.bytes.len();
-            self.recent.push_back(kept);
+            self.recent.push_back(kept.clone());
         }
         self.last_index = index;
+        Ok(())
+    }
+
+    /// Each record must follow the one before it in its stream. Most frames are of one stream.
+    fn expect_sequences(&self, records: &[Arc<JournalRecord>]) -> Result<(), JournalError> {
+        let mut others: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut current: Option<(u64, u64)> = None;
+        for record in records {
+            let last = match current {
+                Some((stream, last)) if stream == record.stream => last,
+                _ => {
+                    others.extend(current);
+                    let before = others.get(&record.stream).copied();
+                    before.unwrap_or_else(|| self.last_sequence(record.stream))
+                }
+            };
+            self.expect_sequence(record, last + 1)?;
+            current = Some((record.stream, last + 1));
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! the chain's head and every stream's last sequence. It ends with a table of what it holds, so
 //! that a closed segment costs a few words of memory and any record of it two reads.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,7 @@ impl Table {
     /// Notes a frame of records and the head before it.
     pub(crate) fn add(
         &mut self,
-        records: &[JournalRecord],
+        records: &[impl Borrow<JournalRecord>],
         offset: u32,
         head: JournalHead,
         stride: u64,
@@ -109,7 +110,7 @@ impl Table {
         if self.checkpoints.is_empty() || u64::from(offset) >= last + stride {
             self.checkpoints.push(Checkpoint { offset, head });
         }
-        for record in records {
+        for record in records.iter().map(Borrow::borrow) {
             let places = self.streams.entry(record.stream).or_default();
             if places.offsets.is_empty() {
                 places.first = record.sequence;

@@ -61,9 +61,11 @@ impl Shared {
                 return None;
             }
             state.flush = false;
+            state.idle = true;
             self.drained.notify_all();
             state = self.wait(&self.filled, state);
         }
+        state.idle = false;
         let rest = std::time::Instant::now() + self.options.sync_interval;
         while !state.flush && !state.closing {
             let left = rest.saturating_duration_since(std::time::Instant::now());

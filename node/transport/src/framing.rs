@@ -19,6 +19,8 @@ pub(crate) struct Outgoing {
 
 /// Bytes that one write gathers at most, beyond its last frame.
 const WRITE_BYTES: usize = 256 * 1024;
+/// A payload up to this is copied beside its header.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
 /// Why a stream ended other than cleanly.
@@ -53,7 +55,7 @@ impl FrameReader {
                 let length = wire::frame_length(*first)?;
                 if self.buffer.len() >= length {
                     let frame = self.buffer.split_to(length).freeze();
-                    let (header, _) = wire::parse_frame(&frame, crc32fast::hash)?;
+                    let (header, _) = wire::parse_frame(&frame, checksum)?;
                     return Ok(Some((header, frame.slice(HEADER_BYTES..))));
                 }
             }
@@ -72,23 +74,55 @@ pub(crate) async fn write_frames(
     mut stream: SendStream,
     counters: &Counters,
 ) -> Result<(), StreamError> {
-    let (mut buffer, mut held) = (Vec::new(), Vec::new());
+    let mut held = Vec::new();
     while let Some(first) = frames.recv().await {
-        let mut next = Some(first);
-        let mut packed = 0;
+        let (mut packed, mut next) = (Packed::default(), Some(first));
+        let mut count_packed = 0;
         while let Some(frame) = next {
-            wire::append_frame(frame.header, &frame.payload, crc32fast::hash, &mut buffer)?;
+            packed.add(frame.header, frame.payload)?;
             held.extend(frame.permit);
-            packed += 1;
-            next = if buffer.len() < WRITE_BYTES { frames.try_recv().ok() } else { None };
+            count_packed += 1;
+            next = if packed.bytes < WRITE_BYTES { frames.try_recv().ok() } else { None };
         }
-        stream.write_all(&buffer).await?;
+        count(&counters.bytes_sent, packed.bytes as u64);
+        stream.write_all_chunks(&mut packed.finish()).await?;
         held.clear();
-        count(&counters.frames_sent, packed);
+        count(&counters.frames_sent, count_packed);
         count(&counters.writes, 1);
-        count(&counters.bytes_sent, buffer.len() as u64);
-        buffer.clear();
-        buffer.shrink_to(2 * WRITE_BYTES);
     }
     Ok(())
+}
+
+/// Frames of one write: what is short lies together, what is long is not copied.
+#[derive(Default)]
+struct Packed {
+    chunks: Vec<Bytes>,
+    short: BytesMut,
+    bytes: usize,
+}
+
+impl Packed {
+    fn add(&mut self, header: FrameHeader, payload: Bytes) -> Result<(), WireError> {
+        self.short.extend_from_slice(&wire::frame_header(header, &payload, checksum)?);
+        self.bytes += HEADER_BYTES + payload.len();
+        if payload.len() <= COPIED_BYTES_MAX {
+            self.short.extend_from_slice(&payload);
+        } else {
+            self.chunks.extend([self.short.split().freeze(), payload]);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.short.is_empty() {
+            self.chunks.push(self.short.freeze());
+        }
+        self.chunks
+    }
+}
+
+fn checksum(pieces: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    pieces.iter().for_each(|piece| hasher.update(piece));
+    hasher.finalize()
 }

@@ -83,7 +83,7 @@ fn wire_form(bytes: &[u8]) -> Vec<u8> {
     let (kind, payload) = bytes.split_first().map_or((0, bytes), |(kind, rest)| (*kind, rest));
     let mut frame = ((HEADER_BYTES - 4 + payload.len()) as u32).to_le_bytes().to_vec();
     let rest = [&[WIRE_VERSION, kind, 7, 0], [9; 8].as_slice(), payload].concat();
-    frame.extend_from_slice(&sum(&rest).to_le_bytes());
+    frame.extend_from_slice(&sum(&[&rest]).to_le_bytes());
     frame.extend_from_slice(&rest);
     frame
 }

@@ -24,7 +24,7 @@ impl Site {
         self.rebuild_conversations()?;
         self.classes.restore_agents(&self.agents, free, admitted)?;
         self.alarms = self.all_alarms();
-        self.settle();
+        self.settle(0);
         Ok(())
     }
 
