@@ -21,6 +21,9 @@ use crate::journal_transfer::Lower;
 /// What the buffer for a frame keeps of its size.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
+/// Most bytes that are reserved for a write before there is anything to write.
+const PENDING_HINT_MAX: usize = 1024 * 1024;
+
 /// Frames on their way to one segment: written and synced in one go.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -108,6 +111,8 @@ pub(crate) struct GroupJournal {
     pub(crate) file: Option<(u32, Arc<dyn DiskFile>)>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) pending_bytes: usize,
+    /// Bytes to begin the next write with: those of the one before it.
+    pending_hint: usize,
     /// For the frame being made.
     scratch: Vec<u8>,
     streams: BTreeMap<u64, Stream>,
@@ -165,6 +170,7 @@ impl GroupJournal {
             file: None,
             pending: Vec::new(),
             pending_bytes: 0,
+            pending_hint: 0,
             scratch: Vec::new(),
             streams,
             recent: VecDeque::new(),
@@ -354,7 +360,7 @@ impl GroupJournal {
             self.pending.push(Pending {
                 segment: self.open.number,
                 offset: self.open.bytes,
-                bytes: Vec::new(),
+                bytes: Vec::with_capacity(self.pending_hint),
                 head: self.head,
                 records: 0,
                 closes: false,
@@ -374,6 +380,7 @@ impl GroupJournal {
     pub(crate) fn written(&mut self, pending: &Pending, recent_bytes_max: usize) {
         self.synced = pending.head;
         self.pending_bytes -= pending.bytes.len();
+        self.pending_hint = pending.bytes.len().min(PENDING_HINT_MAX);
         if pending.closes {
             let (closing, head) = self.closing.remove(0);
             assert_eq!(closing.number, pending.segment, "segments close in order");
