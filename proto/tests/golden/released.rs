@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use crate::page::Golden;
 
+/// Whether a text of a release is the value that it was.
+type Reads = dyn Fn(&str) -> Result<(), String>;
+
 /// A released version: its three numbers.
 pub(crate) type Version = [u64; 3];
 
@@ -24,7 +27,7 @@ pub(crate) type Version = [u64; 3];
 pub(crate) struct Sample {
     name: String,
     today: String,
-    reads: Box<dyn Fn(&str) -> Result<(), String>>,
+    reads: Box<Reads>,
     is_json: bool,
 }
 
