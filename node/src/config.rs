@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use rotary_proto::limits::MEMBERS_PER_SHARD_MAX;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be configured.
@@ -23,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) auth: Auth,
     pub(crate) log: LogTimes,
+    pub(crate) journal: JournalKept,
     pub(crate) session: Session,
     pub(crate) telemetry: Telemetry,
 }
@@ -108,6 +110,17 @@ pub(crate) enum LogEngine {
     /// An LSM tree, kept to fall back on.
     Fjall,
 }
+
+/// How long what happened is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JournalKept {
+    /// Days; 0 keeps everything.
+    pub(crate) retention_days: u32,
+}
+
+/// Days that retention may be set to: a century.
+const RETENTION_DAYS_MAX: u32 = 36_500;
 
 /// How sessions are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,6 +295,18 @@ impl Config {
         }
         if self.cluster.shards == 0 || self.cluster.shards > 1_024 {
             return wrong(format!("cluster.shards is {}; 1 to 1024", self.cluster.shards));
+        }
+        let peers = self.cluster.peers.len();
+        if peers > MEMBERS_PER_SHARD_MAX {
+            return wrong(format!(
+                "cluster.peers names {peers} nodes; 1 to {MEMBERS_PER_SHARD_MAX}"
+            ));
+        }
+        if self.journal.retention_days > RETENTION_DAYS_MAX {
+            let days = self.journal.retention_days;
+            return wrong(format!(
+                "journal.retention_days is {days}; 1 to {RETENTION_DAYS_MAX}, or 0 for ever"
+            ));
         }
         if !(1..=64).contains(&self.log.threads) {
             return wrong(format!("log.threads is {}; 1 to 64", self.log.threads));

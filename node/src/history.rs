@@ -84,7 +84,11 @@ enum Answer {
 pub(crate) fn answer(journal: &Journal, payload: &[u8]) -> Result<Vec<u8>, String> {
     let request = codec::decode(payload, Limit::Entry).map_err(|error| error.to_string())?;
     let answer = match request {
-        Request::Base(shard) => Answer::Base(journal.base(shard.0).into()),
+        Request::Base(shard) => begin(journal, shard)?,
+        // Its caller may have to begin where this journal begins.
+        Request::Piece { shard, after, .. } if after < journal.first_index(shard.0) => {
+            begin(journal, shard)?
+        }
         Request::Piece { shard, after, skip, through } => {
             let skip = usize::try_from(skip).map_err(|error| error.to_string())?;
             let piece = journal.export(shard.0, after, skip, through, PIECE_BYTES);
@@ -93,6 +97,14 @@ pub(crate) fn answer(journal: &Journal, payload: &[u8]) -> Result<Vec<u8>, Strin
         }
     };
     codec::encode(&answer, Limit::Wire).map_err(|error| error.to_string())
+}
+
+/// Where this node's history begins.
+fn begin(journal: &Journal, shard: ShardId) -> Result<Answer, String> {
+    match journal.missing(shard.0) {
+        Some(_) => Err(format!("the history of {shard} is not whole here")),
+        None => Ok(Answer::Base(journal.base(shard.0).into())),
+    }
 }
 
 /// Fetches what is missing, as long as the node runs.
@@ -114,23 +126,36 @@ pub(crate) async fn keep_whole(
 }
 
 async fn fetch(replica: &Replica, transport: &Transport, others: &[NodeId], shard: ShardId) {
+    let mut forgotten = Vec::new();
     for node in others {
         match fetch_from(replica.journal(), transport, *node, shard).await {
-            Ok(()) => {
+            Ok(None) => {
                 tracing::info!(%shard, from = %node, "the history before the snapshot is whole");
                 return;
             }
+            Ok(Some(base)) => forgotten.push(base),
             Err(error) => tracing::debug!(%shard, from = %node, error, "no history from there"),
         }
     }
+    // If every other one has forgotten it, it is too old for this one, too.
+    let earliest = forgotten.iter().min_by_key(|base| base.head.index).cloned();
+    let Some(base) = earliest.filter(|_| forgotten.len() == others.len()) else { return };
+    tracing::warn!(%shard, index = base.head.index, "older history is kept by nobody; given up");
+    let journal = replica.journal().clone();
+    let begun = tokio::task::spawn_blocking(move || journal.begin_at(shard.0, base)).await;
+    if let Ok(Err(error)) = begun {
+        tracing::error!(%shard, %error, "the history cannot be begun anew");
+    }
 }
 
+/// Fetches what is missing from one node, until all is there, or gives where that node's history
+/// begins if it has forgotten what is wanted.
 async fn fetch_from(
     journal: &Arc<Journal>,
     transport: &Transport,
     node: NodeId,
     shard: ShardId,
-) -> Result<(), String> {
+) -> Result<Option<JournalBase>, String> {
     while let Some(missing) = journal.missing(shard.0) {
         let request = match missing.after {
             None => Request::Base(shard),
@@ -143,11 +168,16 @@ async fn fetch_from(
         let got = transport.call(node, Lane::Bulk, SERVICE_HISTORY, payload, TTL).await;
         let got = got.map_err(|error| error.to_string())?;
         let got: Answer = codec::decode(&got, Limit::Wire).map_err(|error| error.to_string())?;
+        if let Answer::Base(base) = &got
+            && (missing.after.is_some() || base.head.0 >= missing.through.index)
+        {
+            return Ok(Some(base.clone().into()));
+        }
         let journal = journal.clone();
         let taken = tokio::task::spawn_blocking(move || take_in(&journal, shard, missing, got));
         taken.await.map_err(|error| error.to_string())??;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn take_in(journal: &Journal, shard: ShardId, was: Missing, got: Answer) -> Result<(), String> {

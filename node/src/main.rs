@@ -7,7 +7,8 @@
 //! This crate is the shell: it joins the parts that each keep one promise. [`gateway`] is the door
 //! for clients, [`spine`] the way from a door to the log, [`machine`] what the log runs,
 //! [`replica`] what this node knows, [`feed`] and [`actor`] bring what became true to whom it
-//! concerns, [`archive`] finds it again.
+//! concerns, [`archive`] finds it again, [`retention`] lets it go, and [`marks`] tells the others
+//! how far it is on this disk.
 //! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
 //! the command line. Beside them, and through the public doors only, [`load`] and [`demo`] put a
 //! cluster to work and judge it; [`bank`] is the day that they replay.
@@ -28,8 +29,10 @@ mod hint;
 mod history;
 mod load;
 mod machine;
+mod marks;
 mod replica;
 mod report;
+mod retention;
 mod server;
 mod simulate_day;
 mod spine;

@@ -330,4 +330,24 @@ async fn a_node_whose_log_was_set_aside_gets_state_and_history_from_the_others()
         (after == before).then_some(())
     })
     .await;
+    // Whose history is whole tells the others how far it is on disk, as they do.
+    let recorded: u64 = eventually("a quorum has recorded it", async || {
+        let (recorded, _) = marks(&nodes).await?;
+        (recorded > 400).then_some(recorded)
+    })
+    .await;
+    done(&api, Method::POST, &format!("/v1/conversations/{first}/abandon"), json!({})).await;
+    eventually("all three have recorded the end", async || {
+        let (_, marks) = marks(&nodes).await?;
+        (marks.len() == 3 && marks.iter().all(|mark| *mark > recorded)).then_some(())
+    })
+    .await;
+}
+
+/// How far a quorum's journals of the first shard are on disk, and each member's.
+async fn marks(nodes: &Nodes) -> Option<(u64, Vec<u64>)> {
+    let cluster: Value = nodes.admin(1).read("/v1/cluster").await.ok()?;
+    let shard = cluster["shards"].as_array()?.iter().find(|row| row["shard"] == "sh_1")?.clone();
+    let marks = shard["marks"].as_object()?.values().filter_map(Value::as_u64).collect();
+    Some((shard["recorded"].as_u64()?, marks))
 }

@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, OfferId, PrincipalId, QueueId,
-    ReasonId, RequestId, SessionId, SiteId, SkillId,
+    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, NodeId, OfferId, PrincipalId,
+    QueueId, ReasonId, RequestId, SessionId, SiteId, SkillId,
 };
 use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings};
 use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
@@ -39,6 +39,13 @@ pub enum ShardCommand {
     RaiseVersion {
         /// The logic version; lower than the present one changes nothing.
         version: u32,
+    },
+    /// A replica's journal is on its disk up to there, from its beginning or its retention's.
+    JournalMark {
+        /// Whose replica.
+        node: NodeId,
+        /// The log index up to which it is; lower than an earlier one changes nothing.
+        index: u64,
     },
 }
 

@@ -79,6 +79,8 @@ pub const SESSIONS_PER_AGENT_MAX: usize = 8;
 pub const SESSIONS_PER_SITE_MAX: usize = 600_000;
 /// Gateways that hold a lease in one shard.
 pub const GATEWAYS_PER_SHARD_MAX: usize = 1_024;
+/// Nodes that keep a replica of one shard.
+pub const MEMBERS_PER_SHARD_MAX: usize = 64;
 /// Sites of one shard.
 pub const SITES_PER_SHARD_MAX: usize = 4_096;
 
@@ -98,7 +100,8 @@ pub const REQUEST_PRINCIPALS_MAX: usize = 65_536;
 pub const FORGET_EVERY_MS: u64 = 5_000;
 /// How far ahead of a gateway's wall clock a request id's time may be before the door refuses it.
 pub const REQUEST_AHEAD_MS: u64 = 5 * 60 * 1_000;
-/// How long, in shard time, a closed conversation leaves a tombstone.
+/// How long, in shard time, a closed conversation leaves a tombstone; longer while no quorum of
+/// replicas has logged that its journal has the closing on disk.
 pub const TOMBSTONE_MS: u64 = REQUEST_WINDOW_MS;
 /// Tombstones of one site; opening is refused when they are all in use.
 pub const TOMBSTONES_PER_SITE_MAX: usize = 2_000_000;
@@ -143,6 +146,9 @@ pub const FEED_SILENCE_MS: u64 = 600;
 pub const ATTACH_MS: u64 = 2_000;
 /// How long a client waits for a `welcome` before it tries another gateway (wall milliseconds).
 pub const WELCOME_MS: u64 = 3_000;
+/// How often a replica logs how far its journal is on disk, while things are recorded (wall
+/// milliseconds).
+pub const JOURNAL_MARK_MS: u64 = 5_000;
 /// A new owner starts no *once* effect sooner than this after a view change.
 pub const FENCE_MS: u64 = 1_500;
 

@@ -8,6 +8,8 @@
 //! Nothing can be forgotten: each enum's samples are listed per variant, and a variant without
 //! one does not compile; samples of structs name every field.
 //!
+//! What releases wrote is compared in the same way (`released`), and cannot be blessed.
+//!
 //! The same samples show that bytes cut short, bytes with something after them, and bytes at
 //! random are errors and never a panic.
 
@@ -23,5 +25,7 @@ mod hostile;
 mod outcomes;
 #[path = "golden/page.rs"]
 mod page;
+#[path = "golden/released.rs"]
+mod released;
 #[path = "golden/shapes.rs"]
 mod shapes;

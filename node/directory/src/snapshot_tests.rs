@@ -129,6 +129,38 @@ fn records_that_contradict_each_other_are_refused() {
     assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 1 });
 }
 
+/// What every release wrote is restored.
+#[test]
+fn released_snapshots_in_golden_files_are_restored() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto/golden/released");
+    let versions = std::fs::read_dir(folder).into_iter().flatten();
+    for path in versions.map(|version| version.expect("readable").path()) {
+        let path = path.join("snapshot_directory.txt");
+        let lines = std::fs::read_to_string(&path);
+        let lines = lines.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let restored = restore(&chunks_of(&lines));
+        restored.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+fn chunks_of(lines: &str) -> Vec<Vec<u8>> {
+    let chunk = |line: &str| {
+        let text = line.strip_prefix("chunk: ").expect("a chunk");
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
+        (0..text.len()).step_by(2).map(byte).collect()
+    };
+    lines.lines().map(chunk).collect()
+}
+
+#[test]
+fn the_golden_file_is_restored_and_a_changed_one_is_not() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/snapshot.txt");
+    let mut chunks = chunks_of(&std::fs::read_to_string(golden).expect("readable"));
+    assert_eq!(restore(&chunks).expect("whole").digest(), eventful().digest());
+    *chunks[0].last_mut().expect("it has bytes") ^= 1;
+    restore(&chunks).expect_err("it was changed");
+}
+
 /// The bytes of a snapshot are a format: a change of them must be a decision.
 #[test]
 fn the_bytes_are_those_of_the_golden_file() {

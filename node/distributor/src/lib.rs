@@ -23,6 +23,9 @@
 //!
 //! **Exactly once** (`window`): a retried command gets its first answer, or is refused as too old.
 //!
+//! **What is recorded** (`marks`): the replicas log how far their journals are on disk; what only
+//! guards against retries is kept until a quorum's are far enough.
+//!
 //! **Bounded work** (`turn`, `site`): one entry does a bounded number of steps. What is left over
 //! is due at once: [`Shard::next_deadline`] is then the present stamp.
 //!
@@ -44,6 +47,7 @@ mod expiry;
 pub mod invariants;
 mod life;
 mod line;
+mod marks;
 mod matching;
 mod offerable;
 mod page;

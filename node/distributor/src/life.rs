@@ -6,7 +6,7 @@ use rotary_proto::ids::{AgentId, DispositionId};
 use rotary_proto::values::Sealed;
 
 use crate::conversation::Stage;
-use crate::site::{Due, Work};
+use crate::site::{Due, Tombstone, Work};
 use crate::turn::Turn;
 
 /// How an agent's part of a conversation was finished.
@@ -134,9 +134,9 @@ impl Turn<'_> {
         if let Some(customer) = gone.customer {
             self.forget_customer(customer, unique);
         }
-        let now = self.now;
+        let tombstone = Tombstone { at: self.now, index: self.index, unique };
         let (tombstones, buffer) = self.site.tombstones_mut();
-        tombstones.bury(now, unique, buffer);
+        tombstones.bury(tombstone, buffer);
     }
 
     /// When silence or length will end an assignment that something just happened in.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rotary_proto::event::{Audience, Event, EventRecord};
-use rotary_proto::ids::{GatewayId, ReasonId, ShardId, SiteId};
+use rotary_proto::ids::{GatewayId, NodeId, ReasonId, ShardId, SiteId};
 use rotary_proto::outcome::Answer;
 use rotary_proto::plan::{NOT_RESPONDING, SiteSettings};
 use rotary_proto::values::Name;
@@ -13,6 +13,7 @@ use rotary_proto::{
 };
 
 use crate::commands::attach;
+use crate::marks::Marks;
 use crate::session::SessionState;
 use crate::site::{Site, Work};
 use crate::turn::{Counters, Effort, Turn};
@@ -31,6 +32,7 @@ pub struct Shard {
     logic_version: u32,
     pub(crate) sites: BTreeMap<SiteId, Site>,
     leases: BTreeMap<GatewayId, Stamp>,
+    marks: Marks,
     /// When each site is due, in order of time. Derived.
     due: BTreeSet<(Stamp, SiteId)>,
     due_of: BTreeMap<SiteId, Stamp>,
@@ -58,13 +60,14 @@ struct Entry {
 
 impl Shard {
     /// A shard without sites.
-    pub const fn new(id: ShardId) -> Self {
+    pub fn new(id: ShardId) -> Self {
         Self {
             id,
             last: Stamp::ZERO,
             logic_version: 1,
             sites: BTreeMap::new(),
             leases: BTreeMap::new(),
+            marks: Marks::default(),
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
             unsettled: Vec::new(),
@@ -98,9 +101,9 @@ impl Shard {
         self.sites.iter_mut().map(|(id, site)| (site, due_of.get(id).copied()))
     }
 
-    /// Gives a fresh shard the stamp and version of a snapshot.
-    pub(crate) const fn restore_head(&mut self, last: Stamp, logic_version: u32) {
-        (self.last, self.logic_version) = (last, logic_version);
+    /// Gives a fresh shard the stamp, version and marks of a snapshot.
+    pub(crate) fn restore_head(&mut self, last: Stamp, logic_version: u32, marks: Marks) {
+        (self.last, self.logic_version, self.marks) = (last, logic_version, marks);
     }
 
     /// Puts a lease back; whether it is new and within the bound.
@@ -116,6 +119,37 @@ impl Shard {
             self.due_of.insert(id, at);
         }
         self.sites.insert(id, site).is_none()
+    }
+
+    /// The members that keep a replica of this shard, each with the log index up to which it has
+    /// logged that its journal is on its disk; 0 before its first mark.
+    pub const fn journal_marks(&self) -> &BTreeMap<NodeId, u64> {
+        self.marks.all()
+    }
+
+    /// The index up to which a quorum of the members has logged such marks; [`u64::MAX`] for a
+    /// shard that was told of no members.
+    pub fn recorded(&self) -> u64 {
+        self.marks.recorded()
+    }
+
+    /// Replaces the members, of whom the first [`limits::MEMBERS_PER_SHARD_MAX`] count. Who they
+    /// are is said by an entry of the log itself, so this belongs to the order of entries.
+    pub fn set_members(&mut self, members: impl IntoIterator<Item = NodeId>) {
+        self.marks.set_members(members);
+        self.note_recorded();
+    }
+
+    /// Tells every site how far a quorum's journals are.
+    fn note_recorded(&mut self) {
+        let recorded = self.marks.recorded();
+        let told = self.sites.values_mut().filter_map(|site| {
+            let before = site.tombstones.due(site.recorded);
+            site.recorded = recorded;
+            (site.tombstones.due(recorded) != before).then_some(site.id)
+        });
+        let told: Vec<SiteId> = told.collect();
+        told.into_iter().for_each(|id| self.note_due(id));
     }
 
     /// Steps of work so far.
@@ -161,6 +195,11 @@ impl Shard {
             ShardCommand::RaiseVersion { version } => {
                 self.raise_version(version);
                 answer(Ok(Done::Stored { version: self.logic_version }), 0, index)
+            }
+            ShardCommand::JournalMark { node, index: mark } => {
+                let raised = self.marks.raise(node, mark, index);
+                self.note_recorded();
+                answer(raised.map(|()| Done::Ok), 0, index)
             }
         };
         self.effort.end();
@@ -229,7 +268,7 @@ impl Shard {
     /// (index, logic version). It is quicker after [`Shard::settle_all`].
     pub fn digest(&self) -> u128 {
         let leases = self.leases.iter().collect::<Vec<_>>();
-        let head = (self.id, self.last, self.logic_version, leases);
+        let head = (self.id, self.last, self.logic_version, leases, self.marks.all());
         let head = crate::digest::hash_of(105, &head, &mut Vec::new());
         self.sites.values().map(Site::digest).fold(head, u128::wrapping_add)
     }
@@ -299,6 +338,7 @@ impl Shard {
             return answer(Err(Refusal::LimitReached { limit }), 0, entry.index);
         }
         let mut site = Site::new(id, settings.clone());
+        site.recorded = self.marks.recorded();
         let name = Name::new("not responding").expect("a short plain name");
         Arc::make_mut(&mut site.reasons).insert(NOT_RESPONDING, name.clone());
         let mut turn = turn(&mut site, entry, events, &mut self.effort);

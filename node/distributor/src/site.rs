@@ -51,6 +51,8 @@ pub(crate) struct Site {
     pub(crate) lost_gateways: BTreeMap<GatewayId, BTreeSet<SessionId>>,
 
     // Derived.
+    /// The index up to which a quorum's journals are on disk, as the shard has it.
+    pub(crate) recorded: u64,
     pub(crate) classes: Classes,
     pub(crate) alarms: Alarms,
     pub(crate) by_gateway: BTreeMap<GatewayId, BTreeSet<SessionId>>,
@@ -105,11 +107,21 @@ pub(crate) struct Alarms {
     order: BTreeSet<(Stamp, Due)>,
 }
 
-/// Ids of conversations that are over, kept so that a late retry cannot open one again.
+/// A conversation that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tombstone {
+    /// When it closed.
+    pub(crate) at: Stamp,
+    /// The entry that closed it.
+    pub(crate) index: u64,
+    pub(crate) unique: u128,
+}
+
+/// Conversations that are over, kept so that a late retry cannot open one again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tombstones {
     ids: BTreeSet<u128>,
-    ages: Fifo<(Stamp, u128)>,
+    ages: Fifo<Tombstone>,
     sum: Sum,
 }
 
@@ -125,29 +137,31 @@ impl Tombstones {
     }
 
     /// Remembers a conversation that is over.
-    pub(crate) fn bury(&mut self, now: Stamp, unique: u128, buffer: &mut Vec<u8>) {
-        if self.ids.insert(unique) {
-            self.ages.push((now, unique));
-            self.sum.add(hash_of(TOMBSTONE, &(now, unique), buffer));
+    pub(crate) fn bury(&mut self, tombstone: Tombstone, buffer: &mut Vec<u8>) {
+        if self.ids.insert(tombstone.unique) {
+            self.ages.push(tombstone);
+            self.sum.add(hash_of(TOMBSTONE, &tombstone, buffer));
         }
     }
 
-    /// When the oldest is to be forgotten.
-    pub(crate) fn due(&self) -> Option<Stamp> {
-        self.ages.front().map(|(buried, _)| coarse(buried.plus_ms(limits::TOMBSTONE_MS)))
+    /// When the oldest is to be forgotten, if a quorum has its closing on disk: everything up to
+    /// the index `recorded`.
+    pub(crate) fn due(&self, recorded: u64) -> Option<Stamp> {
+        let oldest = self.ages.front().filter(|oldest| oldest.index <= recorded)?;
+        Some(coarse(oldest.at.plus_ms(limits::TOMBSTONE_MS)))
     }
 
     /// Forgets the oldest.
     pub(crate) fn forget_oldest(&mut self, buffer: &mut Vec<u8>) {
-        if let Some((buried, unique)) = self.ages.front().copied() {
+        if let Some(oldest) = self.ages.front().copied() {
             self.ages.drop_front();
-            self.ids.remove(&unique);
-            self.sum.subtract(hash_of(TOMBSTONE, &(buried, unique), buffer));
+            self.ids.remove(&oldest.unique);
+            self.sum.subtract(hash_of(TOMBSTONE, &oldest, buffer));
         }
     }
 
     /// A view of all tombstones, oldest first.
-    pub(crate) fn freeze(&mut self) -> FrozenFifo<(Stamp, u128)> {
+    pub(crate) fn freeze(&mut self) -> FrozenFifo<Tombstone> {
         self.ages.freeze()
     }
 }
@@ -175,6 +189,7 @@ impl Site {
             requests: RequestWindow::default(),
             work: VecDeque::new(),
             lost_gateways: BTreeMap::new(),
+            recorded: u64::MAX,
             classes: Classes::default(),
             alarms: Alarms::default(),
             by_gateway: BTreeMap::new(),
@@ -189,10 +204,9 @@ impl Site {
         if !self.work.is_empty() {
             return Some(now);
         }
-        [self.alarms.order.first().map(|(at, _)| *at), self.requests.due(), self.tombstones.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let alarm = self.alarms.order.first().map(|(at, _)| *at);
+        let tombstone = self.tombstones.due(self.recorded);
+        [alarm, self.requests.due(), tombstone].into_iter().flatten().min()
     }
 
     /// Sets an alarm, in place of the one that is set.
@@ -343,10 +357,12 @@ mod tests {
     #[test]
     fn a_tombstone_lasts_as_long_as_the_request_window() {
         let (mut tombstones, mut buffer) = (Tombstones::default(), Vec::new());
-        tombstones.bury(Stamp(1), 7, &mut buffer);
-        tombstones.bury(Stamp(2), 7, &mut buffer);
+        let tombstone = |at, index| Tombstone { at: Stamp(at), index, unique: 7 };
+        tombstones.bury(tombstone(1, 10), &mut buffer);
+        tombstones.bury(tombstone(2, 11), &mut buffer);
         assert_eq!((tombstones.len(), tombstones.contains(7)), (1, true));
-        let due = tombstones.due().expect("there is one");
+        assert_eq!(tombstones.due(9), None, "its closing is not on a quorum's disks");
+        let due = tombstones.due(10).expect("there is one");
         assert!(due >= Stamp(1).plus_ms(limits::TOMBSTONE_MS));
         tombstones.forget_oldest(&mut buffer);
         assert_eq!((tombstones.contains(7), tombstones.sum), (false, Sum::default()));

@@ -6,8 +6,8 @@
 //! chunks and gives a shard that *behaves* as the frozen one did: to every further entry the same
 //! answer, events, digest, next deadline and steps of work.
 //!
-//! What travels (`record`): entities, windows, tombstones, leases, and the few things that look
-//! derived and are not, because they follow from history:
+//! What travels (`record`): entities, windows, tombstones, leases, marks, and the few things that
+//! look derived and are not, because they follow from history:
 //!
 //! * work that entries left over, sessions of lost gateways that are still to be walked, and since
 //!   when the site is due for it;
@@ -27,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rotary_proto::ids::{
-    AgentId, DispositionId, GatewayId, QueueId, ReasonId, SessionId, ShardId, SiteId, SkillId,
+    AgentId, DispositionId, GatewayId, NodeId, QueueId, ReasonId, SessionId, ShardId, SiteId,
+    SkillId,
 };
 use rotary_proto::plan::SiteSettings;
 use rotary_proto::snapshot::{self, Machine};
@@ -43,7 +44,7 @@ use crate::page::FrozenFifo;
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::shard::Shard;
-use crate::site::{Site, Work};
+use crate::site::{Site, Tombstone, Work};
 use crate::table::FrozenTable;
 use crate::window::FrozenRequests;
 
@@ -56,6 +57,7 @@ pub struct Frozen {
     id: ShardId,
     last: Stamp,
     logic_version: u32,
+    marks: BTreeMap<NodeId, u64>,
     leases: BTreeMap<GatewayId, Stamp>,
     sites: Vec<FrozenSite>,
     digest: u128,
@@ -83,7 +85,7 @@ struct FrozenSite {
     agents: FrozenTable<AgentId, Agent>,
     sessions: FrozenTable<SessionId, Session>,
     conversations: FrozenTable<u128, Conversation>,
-    tombstones: FrozenFifo<(Stamp, u128)>,
+    tombstones: FrozenFifo<Tombstone>,
     requests: FrozenRequests,
     work: VecDeque<Work>,
     lost_gateways: BTreeMap<GatewayId, BTreeSet<SessionId>>,
@@ -101,6 +103,7 @@ impl Shard {
             id: self.id(),
             last: self.last_stamp(),
             logic_version: self.logic_version(),
+            marks: self.journal_marks().clone(),
             leases: self.lease_table().clone(),
             digest: self.digest(),
             sites: self.sites_with_due().map(|(site, due)| site.freeze(due)).collect(),

@@ -60,7 +60,7 @@ pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
 pub use log::Log;
-pub use machine::{Chunks, Frozen, Machine};
+pub use machine::{Chunks, Frozen, Machine, Records};
 pub use propose::{ProposeError, Proposed};
 pub use rotary_storage::Fatal;
 pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};

@@ -278,7 +278,10 @@ impl Log {
                 let group = group.ok_or_else(|| "a request without a group".to_owned())?;
                 let shard = self.shard(ShardId(u32::from_le_bytes(*group)));
                 let shard = shard.map_err(|error| error.to_string())?;
-                if service == SERVICE_TAIL { tail::answer(shard) } else { digests::answer(shard) }
+                match service {
+                    SERVICE_TAIL => tail::answer(shard),
+                    _ => digests::answer(shard).await,
+                }
             }
             other => Err(format!("the log does not serve {other}")),
         }
@@ -321,6 +324,22 @@ impl Log {
     /// Whether this node's disk has room for new work.
     pub fn space(&self) -> Space {
         self.stores.log.space()
+    }
+
+    /// Has the log store look at the disk, so that [`Log::space`] says how it is a moment later,
+    /// whether anything is written or not. Cheap.
+    pub fn look_at_space(&self) {
+        self.stores.log.look_at_space();
+    }
+
+    /// Asks for a snapshot of a shard, however little was applied since the last. That there is one
+    /// shows in [`Log::counters`].
+    ///
+    /// # Errors
+    /// `NoShard`, `Raft`.
+    pub async fn take_snapshot(&self, shard: ShardId) -> Result<(), LogError> {
+        let asked = self.shard(shard)?.raft.trigger().snapshot().await;
+        asked.map_err(|error| LogError::Raft { shard, reason: error.to_string() })
     }
 
     /// Hands a shard that this node leads to another member, which must be caught up.

@@ -1,8 +1,9 @@
 //! What a shard replicates for.
 
 use std::io;
+use std::sync::Arc;
 
-use rotary_proto::{Stamp, Wall};
+use rotary_proto::{NodeId, Stamp, Wall};
 
 /// A deterministic state machine. Two replicas that apply the same entries must reach the same
 /// state and give the same answers.
@@ -29,6 +30,12 @@ pub trait Machine: Send + 'static {
         let _ = through;
     }
 
+    /// The members that vote in this shard, from this entry on. It is the log that says so, in
+    /// entries of Raft's own, so it comes at the same place on every replica.
+    fn set_members(&mut self, members: &[NodeId]) {
+        let _ = members;
+    }
+
     /// When the machine next needs a tick, in shard time; a time that has passed asks for one at
     /// once.
     fn next_deadline(&self) -> Option<Stamp>;
@@ -48,6 +55,27 @@ pub trait Machine: Send + 'static {
         u64::MAX
     }
 
+    /// Replicas will compare digests at this index, which is that of the last entry applied:
+    /// whatever else [`Records::digest_at`] needs to answer for it is to be kept from here on.
+    fn note_checkpoint(&mut self, index: u64) {
+        let _ = index;
+    }
+
+    /// What was handed to somebody who writes, as replicas compare it; asked for once.
+    fn records(&self) -> Arc<dyn Records> {
+        Arc::new(NoRecords)
+    }
+
+    /// The replica begins again with an empty state, since what it had was wrong, and gets every
+    /// entry of the log from the first: what was handed to somebody who writes is made again, too.
+    /// It may block.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn begin_again(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The state as it is, held against later entries. It must be cheap: applying waits for it.
     fn freeze(&mut self) -> Box<dyn Frozen>;
 
@@ -56,6 +84,22 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// A text that says what is wrong with the chunks.
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String>;
+}
+
+/// What a machine has handed to somebody who writes.
+pub trait Records: Send + Sync {
+    /// A number that differs, but for a coincidence, where what was handed over up to a noted index
+    /// does; `None` while it is not known, and where it is no longer. It may block.
+    fn digest_at(&self, index: u64) -> Option<u64>;
+}
+
+/// Nothing is handed to anybody.
+struct NoRecords;
+
+impl Records for NoRecords {
+    fn digest_at(&self, _index: u64) -> Option<u64> {
+        Some(0)
+    }
 }
 
 /// The chunks of a snapshot in order; an error says that one cannot be read.

@@ -165,7 +165,11 @@ impl Shard {
         let snapshots = SnapshotStore { group, snapshots: stores.snapshots.clone(), blocking };
         let others = config.members.iter().copied().filter(|node| *node != config.node);
         let peers = Peers { transport: &transport, members: others.collect() };
-        rebuild::if_needed(&stores, &snapshots, peers).await?;
+        let rebuilt = rebuild::if_needed(&stores, &snapshots, peers).await?;
+        if rebuilt && snapshots.current()?.is_none() {
+            let again = applied.clone();
+            blocking.run(move || again.begin_again()).await?;
+        }
         let machine = StateMachine::open(applied.clone(), snapshots.clone()).await?;
         let log = RaftLog::new(group, stores.log.clone());
         let network = Network::new(transport.clone(), group, config.snapshot_bytes_per_second);

@@ -10,7 +10,7 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use rotary_proto::{ShardId, Stamp};
+use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::{Fatal, Notes, SnapshotReader};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::clock::ShardClock;
 use crate::config::LogConfig;
 use crate::digests::{self, Digests, rebuild_note};
-use crate::machine::Machine;
+use crate::machine::{Machine, Records};
 use crate::poison::Poison;
 use crate::shard::Counters;
 use crate::snapshot::{Builder, Meta, SnapshotFile, SnapshotStore, failed};
@@ -49,6 +49,8 @@ pub(crate) struct Applied {
     snapshot_due_bytes: AtomicU64,
     snapshot_bytes_min: u64,
     digests: Mutex<Digests>,
+    /// What the machine records, as replicas compare it.
+    pub(crate) records: Arc<dyn Records>,
     poison: Poison,
     notes: Notes,
     fatal: Fatal,
@@ -64,6 +66,7 @@ impl Applied {
     ) -> io::Result<Self> {
         let snapshot_bytes_min = config.snapshot_bytes_min;
         let deadline = watch::Sender::new(machine.next_deadline());
+        let records = machine.records();
         Ok(Self {
             shard,
             machine: Mutex::new(machine),
@@ -76,19 +79,20 @@ impl Applied {
             snapshot_due_bytes: AtomicU64::new(snapshot_bytes_min),
             snapshot_bytes_min,
             digests: Mutex::default(),
+            records,
             poison: Poison::open(shard.0, notes.clone())?,
             notes,
             fatal: config.fatal.clone(),
         })
     }
 
-    fn lock_digests(&self) -> MutexGuard<'_, Digests> {
+    pub(crate) fn lock_digests(&self) -> MutexGuard<'_, Digests> {
         self.digests.lock().expect("no code panics while it holds this lock")
     }
 
-    /// The newest digests of the machine, rising by index.
-    pub(crate) fn digests(&self) -> Vec<(u64, u64)> {
-        self.lock_digests().all()
+    /// See [`Machine::begin_again`].
+    pub(crate) fn begin_again(&self) -> io::Result<()> {
+        self.lock().begin_again()
     }
 
     /// Ends the process, and has the replica rebuilt at the next start.
@@ -240,6 +244,8 @@ impl StateMachine {
                     shared.apply(&mut **machine, id.index, last, command)
                 }
                 EntryPayload::Membership(membership) => {
+                    let members: Vec<NodeId> = membership.voter_ids().map(NodeId).collect();
+                    machine.set_members(&members);
                     self.membership = StoredMembership::new(Some(id), membership.clone());
                     Vec::new()
                 }
@@ -249,6 +255,7 @@ impl StateMachine {
             self.applied = Some(id);
             if id.index.is_multiple_of(digests::EVERY) {
                 shared.lock_digests().push(id.index, machine.digest());
+                machine.note_checkpoint(id.index);
             }
             answers.extend(responder.map(|responder| (responder, answer)));
             shared.counters.applied.fetch_add(1, Ordering::Relaxed);

@@ -25,7 +25,7 @@ impl WallClock {
     }
 
     /// What it reads at this moment.
-    pub(crate) fn now(&self) -> Wall {
+    pub fn now(&self) -> Wall {
         (self.0)()
     }
 }

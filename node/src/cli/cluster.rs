@@ -111,10 +111,12 @@ fn nodes(cluster: &Value) -> Table {
 }
 
 fn shards(cluster: &Value) -> Table {
-    let mut table = Table::new(["SHARD", "LEADER", "TERM", "LAST", "APPLIED", "SITES"]);
+    let mut table = Table::new(["SHARD", "LEADER", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"]);
     for shard in rows(&cluster["shards"]) {
         let of = |key: &str| cell(&shard[key]);
-        table.row([of("shard"), of("leader"), of("term"), of("last"), of("applied"), of("sites")]);
+        let log = [of("shard"), of("leader"), of("term"), of("last"), of("applied")];
+        let [shard, leader, term, last, applied] = log;
+        table.row([shard, leader, term, last, applied, of("recorded"), of("sites")]);
     }
     table
 }

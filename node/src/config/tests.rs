@@ -32,6 +32,21 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
+fn retention_is_a_number_of_days() {
+    let with = |value: &str| load(&format!("{FILE}[journal]\nretention_days = {value}\n"), &[]);
+    for loaded in [with("0"), load(FILE, &[])] {
+        assert_eq!(loaded.expect("valid").journal.retention_days, 0, "for ever");
+    }
+    assert_eq!(with("90").expect("valid").journal.retention_days, 90);
+    for value in ["-1", "\"a month\"", "1.5", "36501", "true"] {
+        let error = with(value).expect_err(value);
+        assert!(error.contains("journal.retention_days"), "{value}: {error}");
+    }
+    let error = load(&format!("{FILE}[journal]\nretention = 9\n"), &[]).expect_err("unknown");
+    assert!(error.contains("did you mean `journal.retention_days`?"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_one() {
     let error = load(&format!("{FILE}[session]\nhartbeat_ms = 1\n"), &[]).expect_err("unknown");
     let expected = "DIR/rotary.toml: unknown key `session.hartbeat_ms`; did you mean \

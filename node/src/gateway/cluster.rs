@@ -1,5 +1,7 @@
 //! The cluster as this node sees it.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use rotary_proto::{NodeId, ShardId};
@@ -40,6 +42,10 @@ struct ShardJson {
     applied: u64,
     fresh: bool,
     sites: usize,
+    /// The index up to which a quorum's journals are known to be on disk.
+    recorded: Option<u64>,
+    /// The same of each member.
+    marks: BTreeMap<String, u64>,
 }
 
 /// `GET /v1/cluster`
@@ -61,7 +67,14 @@ pub(crate) async fn show(
 
 fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
     let status = doors.spine.status(shard)?;
-    let sites = doors.replica.shard(shard).map_or(0, |replica| replica.read().sites().count());
+    let (mut sites, mut recorded, mut marks) = (0, None, BTreeMap::new());
+    if let Some(replica) = doors.replica.shard(shard) {
+        let state = replica.read();
+        let logged = state.journal_marks().iter();
+        sites = state.sites().count();
+        marks = logged.map(|(node, index)| (node.to_string(), *index)).collect();
+        recorded = (!marks.is_empty()).then(|| state.recorded());
+    }
     Some(ShardJson {
         shard,
         leader: status.leader,
@@ -70,5 +83,7 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         applied: status.applied,
         fresh: status.fresh,
         sites,
+        recorded,
+        marks,
     })
 }

@@ -8,8 +8,8 @@ use rotary_proto::plan::RequiredSkill;
 use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
-    Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, Priority,
-    QueueId, Refusal, Sealed, SiteId,
+    Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, EventRecord,
+    Priority, QueueId, Refusal, Sealed, SiteId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -140,12 +140,22 @@ pub(crate) async fn find(
     let hot = shard.read().conversation_view(id);
     let view = match hot {
         Some(view) if view.stage != Stage::Closed => view,
-        _ => over(id, &read_story(doors, id, usize::MAX).await?)
-            .or(hot)
-            .ok_or_else(|| Problem::from(Refusal::ConversationUnknown))?,
+        _ => {
+            let story = read_story(doors, id, usize::MAX).await?;
+            over(id, &story).or(hot).ok_or_else(|| missing(id, &story))?
+        }
     };
     permit(claims, Action::SeeConversation(id.site, Some(&view)))?;
     Ok(view)
+}
+
+/// Why a conversation cannot be shown that is not live: there is none, or only its end is left.
+fn missing(id: ConversationId, story: &[EventRecord]) -> Problem {
+    if story.is_empty() {
+        return Problem::from(Refusal::ConversationUnknown);
+    }
+    let detail = format!("the beginning of {id} is older than what this cluster keeps");
+    Problem::new(StatusCode::GONE, "forgotten", detail)
 }
 
 /// `GET /v1/conversations/{id}`

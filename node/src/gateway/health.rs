@@ -66,6 +66,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
     }
     for shard in doors.replica.shards() {
         measure_sites(shard);
+        measure_marks(shard);
     }
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
     let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
@@ -90,6 +91,13 @@ fn measure_log(doors: &Doors, shard: ShardId) {
     set(names::JOURNAL_MISSING, u64::from(!doors.replica.is_whole(shard)));
     set(names::JOURNAL_APPENDED_INDEX, journal.last_index(shard.0));
     set(names::JOURNAL_DURABLE_INDEX, journal.durable_index(shard.0));
+}
+
+fn measure_marks(shard: &ShardReplica) {
+    for (node, index) in shard.read().journal_marks() {
+        let labels = [("shard", shard.id.to_string()), ("node", node.to_string())];
+        gauge!(names::JOURNAL_MARKED_INDEX, &labels).set(*index as f64);
+    }
 }
 
 fn measure_sites(shard: &ShardReplica) {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use metrics::{Counter, counter};
 use rotary_distributor::{Applied, Restore};
-use rotary_log::{Chunks, Frozen, Machine};
+use rotary_log::{Chunks, Frozen, Machine, Records};
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{EventRecord, ShardCommand, ShardId, Stamp, Wall};
-use rotary_storage::{EXIT_STORAGE, Fatal, JournalRecord};
+use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
+use rotary_storage::{
+    EXIT_STORAGE, Fatal, Journal, JournalBase, JournalError, JournalRecord, LookupError,
+};
 
 use crate::feed::FeedEntry;
 use crate::history::Base;
@@ -67,6 +69,43 @@ impl SiteMachine {
         }
         self.appended.increment(events.len() as u64);
     }
+
+    /// Forgets a journal that tells another story than a snapshot does: what this replica recorded
+    /// was wrong, and is fetched from the others.
+    fn agree(&self, base: &JournalBase) -> Result<(), LookupError> {
+        let (journal, group) = (self.replica.journal(), self.shard.id.0);
+        if journal.last_index(group) < base.head.index {
+            return Ok(());
+        }
+        match journal.head_at(group, base.head.index) {
+            Ok(head) if head != base.head => {
+                let (index, shard) = (base.head.index, self.shard.id);
+                tracing::error!(%shard, index, "the journal is not the snapshot's; it is fetched");
+                self.discard()
+            }
+            Ok(_) | Err(JournalError::IndexForgotten { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn discard(&self) -> Result<(), LookupError> {
+        self.replica.journal().discard(self.shard.id.0)?;
+        self.replica.lookup().forget(self.shard.id.0)
+    }
+}
+
+/// The journal of one shard, as replicas compare it.
+struct JournalRecords {
+    journal: Arc<Journal>,
+    group: u32,
+}
+
+impl Records for JournalRecords {
+    fn digest_at(&self, index: u64) -> Option<u64> {
+        let head = self.journal.head_at(self.group, index).ok()?;
+        let [first, ..] = head.hash.0.as_chunks::<8>().0 else { return None };
+        Some(u64::from_le_bytes(*first))
+    }
 }
 
 impl Machine for SiteMachine {
@@ -85,6 +124,25 @@ impl Machine for SiteMachine {
             self.fatal.end(EXIT_STORAGE, &format!("journal of {}: {error}", self.shard.id));
         }
         self.replica.note_applied(self.shard.id, through);
+    }
+
+    fn set_members(&mut self, members: &[NodeId]) {
+        self.shard.write().set_members(members.iter().copied());
+    }
+
+    fn note_checkpoint(&mut self, index: u64) {
+        if let Err(error) = self.replica.journal().mark_head(self.shard.id.0, index) {
+            self.fatal.end(EXIT_STORAGE, &format!("journal of {}: {error}", self.shard.id));
+        }
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        let (journal, group) = (self.replica.journal().clone(), self.shard.id.0);
+        Arc::new(JournalRecords { journal, group })
+    }
+
+    fn begin_again(&mut self) -> std::io::Result<()> {
+        self.discard().map_err(std::io::Error::other)
     }
 
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
@@ -132,8 +190,10 @@ impl Machine for SiteMachine {
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
         let shard = restore.finish().map_err(|error| error.to_string())?;
+        let base = JournalBase::from(base);
+        self.agree(&base).map_err(|error| error.to_string())?;
         let journal = self.replica.journal();
-        journal.rebase(self.shard.id.0, base.into()).map_err(|error| error.to_string())?;
+        journal.rebase(self.shard.id.0, base).map_err(|error| error.to_string())?;
         *self.shard.write() = shard;
         self.applied(index);
         Ok(())

@@ -23,13 +23,18 @@ use crate::hint::{Freshness, Hints, start_beats};
 use crate::history;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
+use crate::marks;
 use crate::replica::{DIRECTORY, Replica};
+use crate::retention::Retention;
 use crate::server::log_spine::LogSpine;
 use crate::server::threads::SpineThreads;
 use crate::server::{Ground, StartError};
 
 /// Pause between attempts to found the cluster.
 const FOUND_AGAIN: Duration = Duration::from_millis(200);
+
+/// How often the free space on the disk is looked at.
+const LOOK_AT_SPACE: Duration = Duration::from_secs(1);
 
 /// A node that runs.
 pub(crate) struct Running {
@@ -65,6 +70,7 @@ pub(crate) async fn start(
     log.snapshot_entries_kept = config.log.snapshot_entries_kept;
     log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
     log.runtimes = ground.threads.handles().to_vec();
+    let wall = log.wall.clone();
     let log = Log::start(log, ground.stores, ground.transport.clone(), machines).await?;
     let log = Arc::new(log);
     ground.handler.set_log(log.clone());
@@ -90,6 +96,11 @@ pub(crate) async fn start(
     start_leases(doors.clone());
     let whole = history::keep_whole(doors.replica.clone(), ground.transport.clone(), members);
     tokio::spawn(whole);
+    tokio::spawn(marks::keep_logged(doors.clone()));
+    if let Some(retention) = Retention::of_days(config.journal.retention_days) {
+        tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
+    }
+    tokio::spawn(watch_space(log.clone()));
     tokio::spawn(found(doors.clone(), config.cluster.shards));
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
@@ -116,6 +127,14 @@ fn machines(replica: &Arc<Replica>, registry: &Arc<Registry>) -> Vec<(ShardId, B
         machines.push((shard.id, Box::new(machine)));
     }
     machines
+}
+
+/// Looks at the disk again and again: others may fill it while this node writes nothing.
+async fn watch_space(log: Arc<Log>) {
+    loop {
+        log.look_at_space();
+        tokio::time::sleep(LOOK_AT_SPACE).await;
+    }
 }
 
 /// Says how many data shards there are, until the directory knows.

@@ -55,6 +55,11 @@ pub(crate) const DISK_FULL: &str = "rotary_disk_full";
 pub(crate) const JOURNAL_APPENDED_INDEX: &str = "rotary_journal_appended_index";
 /// The last index whose events are on this node's disk; label `shard`.
 pub(crate) const JOURNAL_DURABLE_INDEX: &str = "rotary_journal_durable_index";
+/// The index up to which a node's journal is on its disk, as that node has logged it; labels
+/// `shard`, `node`. One that stands still while others rise is a replica without a whole journal.
+pub(crate) const JOURNAL_MARKED_INDEX: &str = "rotary_journal_marked_index";
+/// Bytes of journal segments that retention has dropped; label `shard`.
+pub(crate) const JOURNAL_DROPPED_BYTES: &str = "rotary_journal_dropped_bytes_total";
 /// Events appended to this node's journal; label `shard`.
 pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
 /// Conversations in a queue and not on offer; labels `site`, `queue`.

@@ -274,11 +274,16 @@ impl Journal {
         head.unwrap_or_default()
     }
 
-    /// The chain's head at an index that was passed. May read the disk, and so blocks.
+    /// The chain's head at an index that was passed. May read the disk, and so blocks, unless it
+    /// was marked ([`Journal::mark_head`]).
     ///
     /// # Errors
     /// `IndexForgotten` if it lies before what is here; `Io`, `Damaged`.
     pub fn head_at(&self, group: u32, index: u64) -> Result<JournalHead, JournalError> {
+        let noted = self.shared.read_group(group, |journal| journal.heads.at(index));
+        if let Some(head) = noted.flatten() {
+            return Ok(head);
+        }
         let mut head = self.shared.reading(
             group,
             |shared, journal| {

@@ -15,6 +15,7 @@ use crate::disk::DiskFile;
 use crate::journal_chain::JournalHead;
 use crate::journal_error::JournalError;
 use crate::journal_frame::{self, JournalRecord, Kind};
+use crate::journal_heads::Heads;
 use crate::journal_segment::{Begin, Closed, Origin, Streams, Table};
 use crate::journal_transfer::Lower;
 
@@ -131,6 +132,8 @@ pub(crate) struct GroupJournal {
     pub(crate) head: JournalHead,
     /// The same of what is synced: what a reopening is sure to find.
     pub(crate) synced: JournalHead,
+    /// Heads that will be asked for.
+    pub(crate) heads: Heads,
 }
 
 impl std::fmt::Debug for GroupJournal {
@@ -181,6 +184,7 @@ impl GroupJournal {
             last_index: head.index,
             head,
             synced: head,
+            heads: Heads::default(),
         }
     }
 
@@ -332,9 +336,18 @@ impl GroupJournal {
         (self.recent, self.recent_bytes, self.recent_written) = (VecDeque::new(), 0, 0);
         (self.recent_from, self.recovered, self.last_index) = (head.index, head.index, head.index);
         (self.head, self.base) = (head, base);
+        self.heads.clear();
         self.closed = Arc::default();
         self.open = Open::new(number, origin, head);
         self.put(|_, _| ());
+    }
+
+    /// Remembers the head at an index up to which everything was appended, and nothing beyond. What
+    /// was on disk at opening may go beyond it; then the disk is asked when the head is wanted.
+    pub(crate) fn note_head(&mut self, index: u64) {
+        if index > self.recovered {
+            self.heads.note(JournalHead { index, ..self.head });
+        }
     }
 
     /// Ends the open segment and begins another.

@@ -336,7 +336,7 @@ impl GroupJournal {
     }
 
     /// Forgets what is below the gap, and returns the numbers of its segments.
-    fn drop_lower(&mut self) -> Vec<u32> {
+    pub(crate) fn drop_lower(&mut self) -> Vec<u32> {
         let Some(lower) = &mut self.lower else { return Vec::new() };
         let mut numbers: Vec<u32> = lower.closed.drain(..).map(|closed| closed.number).collect();
         let open = lower.import.take().filter(|run| run.open.bytes > 0);

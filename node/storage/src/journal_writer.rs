@@ -101,7 +101,7 @@ impl Shared {
             let Ok(file) = self.write_pending(&directory, &pending, known) else { return };
             let mut state = self.lock();
             state.syncs += 1;
-            let journal = state.groups.get_mut(&group).expect("groups are never removed");
+            let journal = state.groups.get_mut(&group).expect("a group with work is not removed");
             journal.file = (!pending.closes).then_some((pending.segment, file));
             journal.written(&pending, self.options.recent_bytes_max);
         }

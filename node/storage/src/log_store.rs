@@ -125,6 +125,10 @@ pub trait LogStore: Send + Sync + 'static {
         Space::Ok
     }
 
+    /// Has the store look at the disk, so that [`LogStore::space`] is true a moment later even
+    /// while nothing is written. Does not wait.
+    fn look_at_space(&self) {}
+
     /// Waits until everything queued so far, lazy values included, is durable.
     ///
     /// # Errors

@@ -387,6 +387,19 @@ impl Lookup {
         }
     }
 
+    /// Forgets all of a group, which is indexed anew from where its journal begins.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn forget(&self, group: u32) -> Result<(), LookupError> {
+        let mark = self.mark(group);
+        let mut mark = mark.lock().expect(UNPANICKED);
+        self.prune(group, u64::MAX)?;
+        self.write(group, Rows::new(), Mark::default())?;
+        *mark = Mark::default();
+        Ok(())
+    }
+
     /// Forgets what a journal that begins after an index does not hold any more; reads all rows of
     /// the group. Returns how many went.
     ///

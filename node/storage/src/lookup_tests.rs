@@ -215,3 +215,14 @@ proptest! {
         prop_assert_eq!(all(&lookup), all(&fresh));
     }
 }
+
+#[test]
+fn a_group_that_is_forgotten_is_indexed_anew() {
+    let (journal, lookup) = (grown(30), Lookup::in_memory());
+    caught_up(&lookup, &journal, usize::MAX);
+    let before = all(&lookup);
+    lookup.forget(GROUP).expect("forgotten");
+    assert_eq!((all(&lookup), lookup.through(GROUP)), (Vec::new(), 0));
+    caught_up(&lookup, &journal, 7);
+    assert_eq!(all(&lookup), before);
+}

@@ -377,6 +377,11 @@ impl LogStore for SegmentLog {
         Space::Low { free, wanted }
     }
 
+    fn look_at_space(&self) {
+        self.shared.lock().look_at_space = true;
+        self.shared.wake();
+    }
+
     fn flush(&self) -> io::Result<()> {
         let (sender, receiver) = channel();
         self.write(0, Box::new(move |result| drop(sender.send(result))), |_, _| Vec::new());

@@ -100,6 +100,35 @@ fn low_space_is_told_and_ends_when_space_returns() {
     assert_eq!((log.space(), has_reserve(&disk)), (Space::Ok, true));
 }
 
+/// Others fill the disk, and this store writes nothing at all.
+#[test]
+fn a_disk_that_others_fill_is_told_without_a_write() {
+    let disk = SimulatedDisk::new(1);
+    let wakes = Arc::new(AtomicU64::new(0));
+    let woken = wakes.clone();
+    let drive = Drive::Manual(Arc::new(move || {
+        woken.fetch_add(1, Ordering::Relaxed);
+    }));
+    let options = SegmentLogOptions { drive, free_bytes_min: 50_000, ..small() };
+    let log = SegmentLog::open(disk.process(), "/log", options).expect("opens");
+    let syncs = log.stats().syncs;
+    let look = || {
+        let before = wakes.load(Ordering::Relaxed);
+        log.look_at_space();
+        assert_eq!(wakes.load(Ordering::Relaxed), before + 1, "somebody is to pump");
+        assert!(log.pump());
+    };
+    for _ in 0..2 {
+        disk.set_capacity(disk.used_bytes() + 49_999);
+        look();
+        assert_eq!(log.space(), Space::Low { free: 49_999, wanted: 50_000 });
+        disk.set_capacity(disk.used_bytes() + 50_000);
+        look();
+        assert_eq!(log.space(), Space::Ok);
+    }
+    assert_eq!(log.stats().syncs, syncs, "looking writes nothing");
+}
+
 fn log_missing(disk: &SimulatedDisk, reserve_bytes: u64) -> u64 {
     if has_reserve(disk) { 0 } else { reserve_bytes }
 }

@@ -84,6 +84,7 @@ pub(crate) fn shard_commands() -> Vec<(&'static str, ShardCommand)> {
         RenewLease => ShardCommand::RenewLease { gateway: gateway() },
         Tick => ShardCommand::Tick,
         RaiseVersion => ShardCommand::RaiseVersion { version: 2 },
+        JournalMark => ShardCommand::JournalMark { node: NodeId(3), index: 4_096 },
     })
 }
 

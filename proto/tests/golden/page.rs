@@ -8,6 +8,8 @@ use rotary_proto::codec::{self, CodecError, Limit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::released::{self, Sample};
+
 /// The samples of one enum, in the order of its variants, each with its variant's name.
 ///
 /// The generated `match` has an arm for each listed variant and no other, so an enum that gains a
@@ -29,20 +31,28 @@ macro_rules! samples {
 pub(crate) use samples;
 
 /// A value that can be sampled.
-pub(crate) trait Golden: Serialize + DeserializeOwned + PartialEq + Debug {}
-impl<T: Serialize + DeserializeOwned + PartialEq + Debug> Golden for T {}
+pub(crate) trait Golden: Serialize + DeserializeOwned + PartialEq + Debug + 'static {}
+impl<T: Serialize + DeserializeOwned + PartialEq + Debug + 'static> Golden for T {}
 
 /// The lines of the two files of that name.
 pub(crate) struct Page {
     name: &'static str,
     bytes: String,
     json: String,
+    in_bytes: Vec<Sample>,
+    in_json: Vec<Sample>,
+}
+
+/// The folder of all golden files.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
 impl Page {
     /// An empty page; its files are `proto/golden/<name>.txt` and `<name>.json.txt`.
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, bytes: String::new(), json: String::new() }
+        let (bytes, json) = (String::new(), String::new());
+        Self { name, bytes, json, in_bytes: Vec::new(), in_json: Vec::new() }
     }
 
     /// Adds a value that has both a form in bytes and one in JSON.
@@ -62,11 +72,17 @@ impl Page {
     pub(crate) fn add_bytes<T: Golden>(&mut self, name: &str, value: &T) {
         let bytes = codec::encode(value, Limit::Entry).expect("a sample fits an entry");
         check_bytes(name, value, &bytes);
-        self.add_raw(name, &bytes);
+        self.in_bytes.push(Sample::bytes::<T>(name, &bytes));
+        self.line(name, &bytes);
     }
 
     /// Adds bytes that something else than the codec made.
     pub(crate) fn add_raw(&mut self, name: &str, bytes: &[u8]) {
+        self.in_bytes.push(Sample::raw(name, bytes));
+        self.line(name, bytes);
+    }
+
+    fn line(&mut self, name: &str, bytes: &[u8]) {
         write!(self.bytes, "{name}: ").expect("a string grows");
         for byte in bytes {
             write!(self.bytes, "{byte:02x}").expect("a string grows");
@@ -79,13 +95,19 @@ impl Page {
         let json = serde_json::to_string(value).expect("a sample has a JSON form");
         let back: T = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(&back, value, "{name} must survive the way through JSON");
+        self.in_json.push(Sample::json::<T>(name, &json));
         writeln!(self.json, "{name}: {json}").expect("a string grows");
     }
 
-    /// Compares with the files, or writes them where `ROTARY_BLESS` is 1.
+    /// Compares with the files, or writes them where `ROTARY_BLESS` is 1; and with every release's.
     pub(crate) fn settle(self) {
-        settle_file(&format!("{}.txt", self.name), &self.bytes);
-        settle_file(&format!("{}.json.txt", self.name), &self.json);
+        let released = folder().join("released");
+        let (bytes, json) = (format!("{}.txt", self.name), format!("{}.json.txt", self.name));
+        let mut wrong = released::check(&released, &bytes, &self.in_bytes);
+        wrong.extend(released::check(&released, &json, &self.in_json));
+        assert!(wrong.is_empty(), "what was released is not what it was:\n{}", wrong.join("\n"));
+        settle_file(&bytes, &self.bytes);
+        settle_file(&json, &self.json);
     }
 }
 
@@ -103,7 +125,7 @@ fn check_bytes<T: Golden>(name: &str, value: &T, bytes: &[u8]) {
 }
 
 fn settle_file(file: &str, lines: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
+    let path = folder().join(file);
     if lines.is_empty() {
         assert!(!path.exists(), "proto/golden/{file} belongs to no sample: delete it");
         return;

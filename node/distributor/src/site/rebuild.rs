@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use rotary_proto::command::Subject;
 use rotary_proto::ids::{AgentId, QueueId};
 
-use super::{Alarms, Due, Site, Tombstones};
+use super::{Alarms, Due, Site, Tombstone, Tombstones};
 use crate::conversation::Stage;
-use crate::digest::hash_of;
 use crate::queue::Counts;
 use crate::session::SessionState;
 use crate::turn::count_of;
@@ -97,12 +96,9 @@ impl Site {
 
 impl Tombstones {
     /// Puts a tombstone back, the oldest first; whether it is the first of its conversation.
-    pub(crate) fn restore(&mut self, at: rotary_proto::Stamp, unique: u128) -> bool {
-        let new = self.ids.insert(unique);
-        if new {
-            self.ages.push((at, unique));
-            self.sum.add(hash_of(super::TOMBSTONE, &(at, unique), &mut Vec::new()));
-        }
+    pub(crate) fn restore(&mut self, tombstone: Tombstone) -> bool {
+        let new = !self.ids.contains(&tombstone.unique);
+        self.bury(tombstone, &mut Vec::new());
         new
     }
 }

@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 
 use rotary_proto::Stamp;
 use rotary_proto::ids::{
-    AgentId, DispositionId, GatewayId, PrincipalId, QueueId, ReasonId, RequestId, SessionId,
-    ShardId, SiteId, SkillId,
+    AgentId, DispositionId, GatewayId, NodeId, PrincipalId, QueueId, ReasonId, RequestId,
+    SessionId, ShardId, SiteId, SkillId,
 };
 use rotary_proto::outcome::Answer;
 use rotary_proto::plan::{Requirement, SiteSettings, Strategy};
@@ -32,7 +32,7 @@ use crate::class::{Build, ClassRow};
 use crate::conversation::{Conversation, Stage};
 use crate::queue::Queue;
 use crate::session::Session;
-use crate::site::Work;
+use crate::site::{Tombstone, Work};
 
 /// One record.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub(super) enum Record<'a> {
         id: ShardId,
         last: Stamp,
         logic_version: u32,
+        /// How far each member's journal is on disk.
+        marks: Cow<'a, BTreeMap<NodeId, u64>>,
     },
     /// A gateway's lease.
     Lease {
@@ -88,10 +90,7 @@ pub(super) enum Record<'a> {
         alarm: Option<Stamp>,
         declines_alarm: Option<Stamp>,
     },
-    Tombstone {
-        at: Stamp,
-        unique: u128,
-    },
+    Tombstone(Tombstone),
     /// A principal's floor.
     Principal {
         principal: PrincipalId,
@@ -155,7 +154,7 @@ impl Record<'_> {
             Self::Admitted { .. } => 9,
             Self::Session { .. } => 10,
             Self::Conversation { .. } => 11,
-            Self::Tombstone { .. } => 12,
+            Self::Tombstone(_) => 12,
             Self::Principal { .. } => 13,
             Self::Request { .. } => 14,
             Self::Work { .. } => 15,
@@ -170,8 +169,9 @@ impl Record<'_> {
 impl Frozen {
     /// Every record, in order.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let Self { id, last, logic_version, leases, sites, digest } = self;
-        let head = Record::Shard { id: *id, last: *last, logic_version: *logic_version };
+        let Self { id, last, logic_version, marks, leases, sites, digest } = self;
+        let (marks, logic_version) = (Cow::Borrowed(marks), *logic_version);
+        let head = Record::Shard { id: *id, last: *last, logic_version, marks };
         let lease = |(gateway, until): (&GatewayId, &Stamp)| Record::Lease {
             gateway: *gateway,
             until: *until,
@@ -238,8 +238,7 @@ impl FrozenSite {
 
     /// Conversations and tombstones.
     fn contacts(&self) -> impl Iterator<Item = Record<'_>> {
-        let tombstone =
-            |(at, unique): &(Stamp, u128)| Record::Tombstone { at: *at, unique: *unique };
+        let tombstone = |tombstone: &Tombstone| Record::Tombstone(*tombstone);
         self.conversations
             .iter()
             .map(|(unique, conversation)| conversation_record(unique, conversation))

@@ -15,6 +15,7 @@ use rotary_proto::{
 };
 
 use super::*;
+use crate::Restore;
 use crate::Shard;
 use crate::agent::AgentLink;
 use crate::queue::Counts as Stages;
@@ -134,7 +135,12 @@ fn samples() -> Vec<Record<'static>> {
     let mut counts = [0; Record::KINDS];
     (counts[2], counts[11]) = (1, 400);
     vec![
-        Record::Shard { id: ShardId(1), last: Stamp(900), logic_version: 2 },
+        Record::Shard {
+            id: ShardId(1),
+            last: Stamp(900),
+            logic_version: 2,
+            marks: Cow::Owned(BTreeMap::from([(NodeId(1), 299), (NodeId(2), 0)])),
+        },
         Record::Lease { gateway: GATEWAY, until: Stamp(950) },
         Record::Site(Cow::Owned(head())),
         Record::Skill(SkillId(3), name()),
@@ -146,7 +152,7 @@ fn samples() -> Vec<Record<'static>> {
         Record::Admitted { agent: AgentId(4), slot: 6 },
         session(),
         conversation(),
-        Record::Tombstone { at: Stamp(700), unique: 78 },
+        Record::Tombstone(Tombstone { at: Stamp(700), index: 299, unique: 78 }),
         Record::Principal { principal, floor_ms: 44 },
         Record::Request { at: Stamp(701), principal, request, answer: Cow::Owned(answer()) },
         Record::Work(Work::MoveItems(6)),
@@ -186,6 +192,52 @@ fn the_bytes_are_those_of_the_golden_file() {
     assert_eq!(samples().len(), Record::KINDS);
     small().freeze().chunks().for_each(|chunk| hex(&mut lines, "chunk", &chunk));
     compare(&lines);
+}
+
+/// Every record of every release is read as a record of today, and every snapshot is restored.
+#[test]
+fn released_snapshots_are_in_a_golden_form_that_is_read() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto/golden/released");
+    let versions = std::fs::read_dir(folder).into_iter().flatten();
+    for path in versions.map(|version| version.expect("readable").path()) {
+        let lines = std::fs::read_to_string(path.join("snapshot_distributor.txt"));
+        reads(&lines.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    }
+}
+
+/// Makes sure that the lines of a golden file are read as what they are.
+fn reads(lines: &str) {
+    let mut restore = Restore::new(ShardId(1));
+    for line in lines.lines() {
+        let (name, text) = line.split_once(": ").expect("a name and bytes");
+        let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
+        let bytes: Vec<u8> = (0..text.len()).step_by(2).map(byte).collect();
+        if name == "chunk" {
+            restore = restore.chunk(&bytes).unwrap_or_else(|error| panic!("{line}: {error}"));
+            continue;
+        }
+        let record: Record =
+            codec::decode(&bytes, Limit::Entry).unwrap_or_else(|error| panic!("{line}: {error}"));
+        if let Some(kind) = name.strip_prefix("Record ") {
+            assert_eq!(record.kind().to_string(), kind, "{line}: read as {record:?}");
+        }
+        assert_eq!(codec::encode(&record, Limit::Entry).as_ref(), Ok(&bytes), "{line}");
+    }
+    restore.finish().expect("the snapshot is whole");
+}
+
+#[test]
+fn a_golden_form_that_changed_is_not_read() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/snapshot.txt");
+    let lines = std::fs::read_to_string(golden).expect("readable");
+    reads(&lines);
+    let of_kind = |kind: usize| lines.lines().nth(kind).expect("one of each kind").to_owned();
+    let moved = of_kind(9).replace("Record 9", "Record 8");
+    for wrong in [moved, of_kind(3).replace("Record 3: 0103", "Record 3: 01ff"), "chunk: 01".into()]
+    {
+        let read = std::panic::catch_unwind(|| reads(&wrong));
+        assert!(read.is_err(), "{wrong}");
+    }
 }
 
 /// A shard with a queue, an agent with an offer, and a conversation in line.

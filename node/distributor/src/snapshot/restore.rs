@@ -16,6 +16,7 @@ use super::record::{Counts, Head, Record};
 use crate::class::ClassRow;
 use crate::conversation::Conversation;
 use crate::invariants;
+use crate::marks::Marks;
 use crate::shard::Shard;
 use crate::site::Site;
 
@@ -114,7 +115,7 @@ struct Draft {
 
 impl Restore {
     /// Nothing read so far of a snapshot of that shard.
-    pub const fn new(shard: ShardId) -> Self {
+    pub fn new(shard: ShardId) -> Self {
         let building = Building { shard: Shard::new(shard), last: None, site: None };
         Self { reader: Reader::new(Machine::Distributor), building }
     }
@@ -159,19 +160,24 @@ impl Building {
         }
         self.last = Some(kind);
         match record {
-            Record::Shard { id, last, logic_version } => {
+            Record::Shard { id, last, logic_version, marks } => {
                 let expected = self.shard.id();
                 if id != expected {
                     return Err(RestoreError::OtherShard { expected, found: id });
                 }
-                self.shard.restore_head(last, logic_version);
+                let limit = "members_per_shard_max";
+                let marks = Marks::restored(marks.into_owned());
+                let marks = marks.ok_or(RestoreError::LimitReached { limit })?;
+                self.shard.restore_head(last, logic_version, marks);
             }
             Record::Lease { gateway, until } => {
                 if !self.shard.restore_lease(gateway, until) {
                     return Err(RestoreError::LimitReached { limit: "gateways_per_shard_max" });
                 }
             }
-            Record::Site(head) => self.site = Some(Box::new(Draft::new(&head)?)),
+            Record::Site(head) => {
+                self.site = Some(Box::new(Draft::new(&head, self.shard.recorded())?));
+            }
             Record::SiteEnd(counts) => self.end_site(counts)?,
             Record::End { sites, digest } => {
                 if self.shard.sites.len() as u64 != sites {
@@ -235,11 +241,13 @@ fn within(count: usize, most: usize, limit: &'static str) -> Result<(), RestoreE
 }
 
 impl Draft {
-    fn new(head: &Head) -> Result<Self, RestoreError> {
+    /// Of a shard whose quorum has recorded up to there.
+    fn new(head: &Head, recorded: u64) -> Result<Self, RestoreError> {
         let Head { id, settings, frozen, sequence, offers, due, shared_floor_ms, digest } = head;
         settings.check().map_err(|bad| inconsistent(*id, bad))?;
         let mut site = Site::new(*id, settings.clone());
         (site.frozen, site.sequence, site.offers) = (*frozen, *sequence, *offers);
+        site.recorded = recorded;
         site.requests.restore_shared_floor(*shared_floor_ms);
         let (free, admitted) = (Vec::new(), Vec::new());
         let mut counts: Counts = [0; Record::KINDS];
@@ -281,10 +289,10 @@ impl Draft {
                 let new = site.classes.restore_class(row);
                 self.is(new, "a class comes twice, or in a slot beyond the bound")
             }
-            Record::Tombstone { at, unique } => {
+            Record::Tombstone(tombstone) => {
                 let (count, most) = (site.tombstones.len(), limits::TOMBSTONES_PER_SITE_MAX);
                 within(count, most, "tombstones_per_site_max")?;
-                let new = site.tombstones.restore(at, unique);
+                let new = site.tombstones.restore(tombstone);
                 self.is(new, "a tombstone comes twice")
             }
             Record::Principal { principal, floor_ms } => {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use std::collections::BTreeMap;
+
 use rotary_proto::ids::{GatewayId, NodeId, PrincipalId, SessionId};
 use rotary_proto::{ShardCommand, Wall, snapshot};
 
@@ -90,7 +92,8 @@ fn another_digest_is_refused() {
     };
     assert_eq!(refused(of_site), RestoreError::Digest { site: Some(SiteId::new(1, 1)) });
     let of_shard = |records: &mut Vec<Record>| {
-        records[0] = Record::Shard { id: ShardId(1), last: Stamp(99), logic_version: 1 };
+        let marks = Cow::Owned(BTreeMap::new());
+        records[0] = Record::Shard { id: ShardId(1), last: Stamp(99), logic_version: 1, marks };
     };
     assert_eq!(refused(of_shard), RestoreError::Digest { site: None });
 }

@@ -128,7 +128,11 @@ pub(crate) fn wish(driver: &Driver, numbers: &mut Numbers, step: Step) -> Wish {
         4..=6 => return Wish::Wait(u64::from(step[2]) * 25),
         7 => ShardCommand::RenewLease { gateway: gateway(step[2]) },
         8 => ShardCommand::Tick,
-        9 => ShardCommand::RaiseVersion { version: u32::from(step[2]) },
+        9 if step[3] & 1 == 0 => ShardCommand::RaiseVersion { version: u32::from(step[2]) },
+        9 => {
+            let index = driver.index().saturating_sub(u64::from(step[2] / 8));
+            ShardCommand::JournalMark { node: NodeId(u64::from(step[3] / 2 % 4)), index }
+        }
         10..=12 => match numbers.recent.get(usize::from(step[2]) % 8).cloned() {
             Some(envelope) => ShardCommand::Site(envelope),
             None => ShardCommand::Tick,

@@ -40,7 +40,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new() -> Self {
         Self {
-            shard: Shard::new(ShardId(1)),
+            shard: empty(),
             oracle: Oracle::default(),
             log: Vec::new(),
             given: Vec::new(),
@@ -51,6 +51,11 @@ impl Driver {
             checks: true,
             index: 0,
         }
+    }
+
+    /// The last entry's index.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
     }
 
     /// The present stamp.
@@ -194,7 +199,7 @@ impl Driver {
 
     /// The same entries, read back from their bytes, give the same answers, events and digest.
     pub(crate) fn replay(&self) {
-        let mut other = Shard::new(ShardId(1));
+        let mut other = empty();
         for (at, (stamp, command)) in self.log.iter().enumerate() {
             let bytes = codec::encode(command, Limit::Entry).expect("fits an entry");
             let command: ShardCommand = codec::decode(&bytes, Limit::Entry).expect("round trip");
@@ -204,6 +209,13 @@ impl Driver {
         assert_eq!(other.digest(), self.shard.digest(), "a replay has another digest");
         assert_eq!(other.counters(), self.shard.counters(), "a replay took other steps");
     }
+}
+
+/// A shard of three replicas, with nothing in it.
+fn empty() -> Shard {
+    let mut shard = Shard::new(ShardId(1));
+    shard.set_members((1..=3).map(NodeId));
+    shard
 }
 
 fn wall(stamp: Stamp) -> Wall {

@@ -192,6 +192,12 @@ impl Floor {
                 let version = words.at(1).parse().expect("raise version 2");
                 self.apply(ShardCommand::RaiseVersion { version });
             }
+            "members" => self.shard.set_members((1..=words.at(0).parse().expect("3")).map(NodeId)),
+            "mark" => {
+                let node = NodeId(words.at(0).parse().expect("mark 2 index=7"));
+                let index = words.number("index").unwrap_or(self.index);
+                self.apply(ShardCommand::JournalMark { node, index });
+            }
             "lease" => {
                 let gateway = gateway(words);
                 self.apply(ShardCommand::RenewLease { gateway });

@@ -153,3 +153,17 @@ async fn a_replica_that_differs_from_the_others_is_rebuilt() {
     assert_each_once(&world.agreed(ShardId(0), 2_201).await, 2_201);
     assert_eq!(*ends.lock().expect("not poisoned"), []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_wrote_down_something_else_is_found_though_its_state_is_the_same() {
+    let (world, ends) = world().await;
+    world.propose(1, SHARD, "forge 2").await;
+    propose_many(&world, SHARD, 0..1_100).await;
+    let (code, reason) = eventually("the second replica ends", || {
+        ends.lock().expect("not poisoned").first().cloned()
+    })
+    .await;
+    assert_eq!(code, rotary_storage::EXIT_DIVERGED, "{reason}");
+    assert!(reason.contains("differs from a majority at index 1024"), "{reason}");
+    assert!(world.path(2).join("notes").join(format!("rebuild-{}", SHARD.0)).exists());
+}

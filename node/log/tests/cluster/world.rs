@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rotary_log::{Chunks, Fatal, Frozen, Log, LogConfig, LogStores, Machine};
+use rotary_log::{Chunks, Fatal, Frozen, Log, LogConfig, LogStores, Machine, Records};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
 use rotary_storage::{FileDisk, Notes, SegmentLog, SegmentLogOptions, Snapshots};
@@ -27,11 +27,16 @@ pub(crate) struct Seen {
     pub(crate) through: u64,
     /// Snapshots that its state came from.
     pub(crate) installed: u64,
+    /// Who its log says that the members are.
+    pub(crate) members: Vec<NodeId>,
+    /// What it handed to somebody who writes.
+    records: Vec<(u64, Vec<u8>)>,
     deadline: Option<Stamp>,
 }
 
 /// Records what it applies. `after <ms>` asks for a tick that long after; `panic` panics; `lie
-/// <node>` makes the replica of that node record something else.
+/// <node>` makes the replica of that node apply something else, `forge <node>` makes it write
+/// something else down.
 struct Recorder(Arc<Mutex<Seen>>, NodeId);
 
 impl Recorder {
@@ -54,6 +59,8 @@ impl Machine for Recorder {
         let lie = format!("lie {}", self.1.0);
         let text = if payload == lie.as_bytes() { b"truth" } else { payload };
         seen.entries.push((index, stamp, text.to_vec()));
+        let forged = payload == format!("forge {}", self.1.0).as_bytes();
+        seen.records.push((index, if forged { b"forged".to_vec() } else { payload.to_vec() }));
         [b"done ".as_slice(), payload].concat()
     }
 
@@ -74,7 +81,10 @@ impl Machine for Recorder {
     }
 
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
-        self.seen().entries.push((index, stamp, [b"poisoned ", payload].concat()));
+        let text = [b"poisoned ", payload].concat();
+        let mut seen = self.seen();
+        seen.entries.push((index, stamp, text.clone()));
+        seen.records.push((index, text));
         b"refused".to_vec()
     }
 
@@ -82,6 +92,14 @@ impl Machine for Recorder {
         let mut hasher = std::hash::DefaultHasher::new();
         self.seen().entries.hash(&mut hasher);
         hasher.finish()
+    }
+
+    fn set_members(&mut self, members: &[NodeId]) {
+        self.seen().members = members.to_vec();
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        Arc::new(Written(self.0.clone()))
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
@@ -100,8 +118,22 @@ impl Machine for Recorder {
             entries.push((index, stamp, text));
         }
         let mut seen = self.seen();
+        seen.records = entries.iter().map(|(index, _, text)| (*index, text.clone())).collect();
         (seen.entries, seen.deadline, seen.installed) = (entries, deadline, seen.installed + 1);
         Ok(())
+    }
+}
+
+/// What a recorder wrote down.
+struct Written(Arc<Mutex<Seen>>);
+
+impl Records for Written {
+    fn digest_at(&self, index: u64) -> Option<u64> {
+        let seen = self.0.lock().expect("not poisoned");
+        let mut hasher = std::hash::DefaultHasher::new();
+        let through = seen.records.iter().filter(|(at, _)| *at <= index);
+        through.for_each(|record| record.hash(&mut hasher));
+        Some(hasher.finish())
     }
 }
 
