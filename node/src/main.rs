@@ -25,7 +25,6 @@ mod demo;
 mod feed;
 mod gateway;
 mod hint;
-mod history;
 mod load;
 mod machine;
 mod replica;
