@@ -29,7 +29,7 @@ use crate::store::Shadow;
 use crate::story::{Story, Told};
 
 pub(crate) use liveness::{CONVERGE_MS_MAX, Liveness};
-pub(crate) use p1_purge_bounded::{PurgeBound, check as purges};
+pub(crate) use p1_purge_bounded::{PurgeBound, ahead, check as purges};
 pub(crate) use p1_rebuilt_waits::Owing;
 pub(crate) use p8_readers_resume::{Readers, Turn};
 pub(crate) use p8_streams_whole::{Extent, check as stream};

@@ -320,9 +320,10 @@ impl Node {
     pub(crate) fn check_disk(&mut self, found: &mut Findings) {
         invariants::disk(self.index, &self.shadow, &mut self.promised, found);
         invariants::purges(self.index, &self.forgotten, found);
-        if let (Some(owing), Some(running)) = (&self.owing, &self.running)
-            && let Some(log) = running.log.get()
-        {
+        let Some(running) = &self.running else { return };
+        let Some(log) = running.log.get() else { return };
+        invariants::ahead(self.index, log, &running.engine.journal, found);
+        if let Some(owing) = &self.owing {
             let _entered = running.runtime.enter();
             if owing.check(self.index, log, found) {
                 self.owing = None;

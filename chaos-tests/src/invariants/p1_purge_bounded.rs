@@ -1,8 +1,10 @@
 //! P1: the log forgets only what a whole snapshot on the same disk stands for, and what the journal
-//! there has made durable.
+//! there has made durable; and no snapshot is current before the journal is durable as far.
 
 use std::sync::{Arc, Mutex};
 
+use rotary_log::Log;
+use rotary_proto::ShardId;
 use rotary_storage::{Done, Group, Journal, LogStore, Snapshots};
 
 use super::Findings;
@@ -36,6 +38,19 @@ impl Layer for PurgeBound {
             wrong.push(format!("{what}; {has}"));
         }
         self.store.purge(group, through, mark, done);
+    }
+}
+
+/// Looks whether a snapshot of a node is current too early.
+pub(crate) fn ahead(node: usize, log: &Log, journal: &Journal, found: &mut Findings) {
+    let groups = journal.groups().into_iter();
+    for (group, counters) in groups.filter_map(|group| Some((group, log.counters(ShardId(group))?)))
+    {
+        let (current, durable) = (counters.snapshot_index, journal.durable_index(group));
+        if current > durable {
+            let what = format!("the snapshot is at {current}, the journal durable to {durable}");
+            found.breach("P1", format!("node {} group {group}: {what}", node + 1));
+        }
     }
 }
 
