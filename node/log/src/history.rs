@@ -99,6 +99,10 @@ pub fn decode_base(bytes: &[u8]) -> Result<JournalBase, String> {
 pub fn answer_history(journal: &Journal, payload: &[u8]) -> Result<Vec<u8>, String> {
     let request = codec::decode(payload, Limit::Entry).map_err(|error| error.to_string())?;
     let answer = match request {
+        // Where a gap ends is not where history begins: the other would never miss the rest.
+        Request::Base(shard) if journal.missing(shard.0).is_some() => {
+            return Err(format!("the history of {shard} is not whole here yet"));
+        }
         Request::Base(shard) => Answer::Base(journal.base(shard.0).into()),
         Request::Piece { shard, after, skip, through } => {
             let skip = usize::try_from(skip).map_err(|error| error.to_string())?;
