@@ -14,7 +14,7 @@ use clap::ValueEnum;
 pub(crate) use disk::PlantedDisk;
 pub(crate) use door::PlantedDoor;
 pub(crate) use machine::PlantedMachine;
-pub(crate) use store::PlantedStore;
+pub(crate) use store::{PlantedPurge, PlantedStore};
 
 /// What can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -49,4 +49,20 @@ pub(crate) enum Bug {
     AnswerOfAnother,
     /// A command whose outcome is unknown is called done.
     UnknownCalledDone,
+    /// One replica's journal lacks some records.
+    JournalRecordSkipped,
+    /// One replica's journal says something else now and then.
+    JournalRecordAltered,
+    /// A sync of the journal does nothing and says that it did.
+    JournalSyncIgnored,
+    /// The log does not wait for the journal before it forgets.
+    JournalMarkIgnored,
+    /// The log forgets some entries that no snapshot stands for.
+    PurgeTooMuch,
+    /// What a replica lacks below its snapshot is never fetched.
+    HistoryNotFetched,
+    /// The directory's retry window does not recognise requests.
+    DirectoryForgets,
+    /// A log is set aside without a note that it was.
+    RebuildUnnoted,
 }

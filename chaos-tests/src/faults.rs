@@ -6,16 +6,21 @@
 
 mod kind;
 mod links;
+mod operator;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+
+use rotary_storage::EXIT_DIVERGED;
 
 use crate::history::Ms;
 use crate::invariants::{Findings, NodeEnd};
 use crate::network::Struck;
 use crate::node::{Cluster, Node};
+use crate::node_disk::is_journal;
 use crate::random::Random;
 use links::Edits;
+use operator::others_are_whole;
 
 pub(crate) use kind::Kind;
 
@@ -60,8 +65,13 @@ pub(crate) struct Faults {
     pub(crate) log: Vec<String>,
     /// When nodes that are down start again.
     restart_ms: Vec<Option<Ms>>,
-    /// Nodes whose disk was damaged: they stay down.
+    /// Nodes whose disk was damaged: they stay down until they are rebuilt.
     damaged: BTreeSet<usize>,
+    /// When somebody comes to rebuild them.
+    operator_ms: Vec<Option<Ms>>,
+    operator: Random,
+    /// How many were rebuilt.
+    pub(crate) rebuilt: u64,
     /// Nodes whose disk was troubled since they were last started.
     troubled: BTreeSet<usize>,
     still_clocks: bool,
@@ -78,14 +88,12 @@ impl Faults {
             log: Vec::new(),
             restart_ms: vec![Some(0); nodes],
             damaged: BTreeSet::new(),
+            operator_ms: vec![None; nodes],
+            operator: Random::salted(seed, "operator"),
+            rebuilt: 0,
             troubled: BTreeSet::new(),
             still_clocks,
         }
-    }
-
-    /// Nodes that will not come back.
-    pub(crate) fn damaged(&self) -> &BTreeSet<usize> {
-        &self.damaged
     }
 
     fn say(&mut self, now_ms: Ms, what: String) {
@@ -207,6 +215,15 @@ impl Faults {
                 self.flip(now_ms, victim, cluster);
                 false
             }
+            Kind::DiskLost => {
+                self.lose_disk(now_ms, victim, cluster);
+                false
+            }
+            Kind::Astray => {
+                victim.astray.store(true, Ordering::Relaxed);
+                self.troubled.insert(victim.index);
+                false
+            }
             Kind::ClockJump => {
                 self.jump(victim);
                 true
@@ -227,12 +244,17 @@ impl Faults {
         match kind {
             Kind::PowerCutAll | Kind::ClockJump | Kind::SlowDisk => return true,
             Kind::BitFlip if nodes[node].disk.cold_bytes() < COLD_BYTES_MIN => return false,
+            Kind::BitFlip | Kind::DiskLost | Kind::Astray if !others_are_whole(node, nodes) => {
+                return false;
+            }
             Kind::Crash
             | Kind::PowerCut
             | Kind::Pause
             | Kind::FailedSync
             | Kind::DiskFull
-            | Kind::BitFlip => {
+            | Kind::BitFlip
+            | Kind::DiskLost
+            | Kind::Astray => {
                 if !works[node] {
                     return false;
                 }
@@ -271,8 +293,21 @@ impl Faults {
 
     fn flip(&mut self, now_ms: Ms, victim: &mut Node, cluster: &Cluster) {
         self.kill(now_ms, victim, cluster);
-        victim.disk.flip(self.random.below(victim.disk.cold_bytes() * 8));
+        let path = victim.disk.flip(self.random.below(victim.disk.cold_bytes() * 8));
+        if is_journal(&path) {
+            // A flip in its last piece looks like a torn tail, which is made again from the log.
+            victim.promised.forget();
+        }
+        self.say(now_ms, format!("n{} {} is damaged", victim.index + 1, path.display()));
         self.troubled.insert(victim.index);
+    }
+
+    fn lose_disk(&mut self, now_ms: Ms, victim: &mut Node, cluster: &Cluster) {
+        self.kill(now_ms, victim, cluster);
+        self.damage(now_ms, victim.index);
+        if victim.disk.lose().is_ok() {
+            self.struck(Kind::DiskLost);
+        }
     }
 
     fn jump(&mut self, victim: &Node) {
@@ -366,6 +401,9 @@ impl Faults {
         let over: Vec<Active> = self.active.extract_if(.., mine).collect();
         let cut = over.iter().any(|active| active.kind == Kind::PowerCut);
         over.iter().for_each(|active| self.struck(active.kind));
+        if reason.starts_with(&format!("exit code {EXIT_DIVERGED}:")) {
+            self.struck(Kind::Astray);
+        }
         victim.disk.disk.set_capacity(u64::MAX);
         if cut {
             self.cut_power(now_ms, victim, cluster);
@@ -382,6 +420,7 @@ impl Faults {
         nodes: &mut [Node],
         found: &mut Findings,
     ) {
+        self.rebuild(now_ms, cluster, nodes);
         for (node, process) in nodes.iter_mut().enumerate() {
             if self.restart_ms[node].is_none_or(|at| at > now_ms) {
                 continue;
@@ -402,11 +441,11 @@ impl Faults {
         self.say(now_ms, format!("n{} cannot start: {reason}", node + 1));
         let troubled = self.troubled.contains(&node);
         NodeEnd { node, reason, troubled }.check(found);
-        self.damaged.insert(node);
+        self.damage(now_ms, node);
         self.struck(Kind::BitFlip);
     }
 
-    /// Ends every fault and starts every node that may.
+    /// Ends every fault and starts every node that may; somebody comes for the others.
     pub(crate) fn heal(
         &mut self,
         now_ms: Ms,
@@ -423,6 +462,9 @@ impl Faults {
             if !node.is_up() && !self.damaged.contains(&node.index) {
                 self.restart_ms[node.index] = Some(now_ms);
             }
+        }
+        for node in &self.damaged {
+            self.operator_ms[*node] = Some(now_ms);
         }
         self.say(now_ms, "everything is healed".to_owned());
     }

@@ -1,26 +1,38 @@
 //! The promises, each in a file of its own, checked as the run goes and at its end.
 //!
-//! They compare three independent accounts: what replicas applied, what disks acknowledged, what
-//! clients were told. None of them asks the distributor what it thinks.
+//! They compare independent accounts: what replicas applied, what they journalled, what disks
+//! acknowledged, what clients were told. None of them asks the distributor what it thinks.
 
 mod liveness;
 mod p10_fenced;
 mod p11_clock_proof;
 mod p12_disk_faults_seen;
 mod p1_nothing_lost;
+mod p1_purge_bounded;
+mod p1_rebuilt_waits;
 mod p2_one_assignment;
 mod p3_capacity;
+mod p7_directory_once;
 mod p7_exactly_once;
+mod p8_readers_resume;
+mod p8_streams_whole;
+mod p9_journals_agree;
 mod p9_replicas_agree;
 
+use rotary_directory::{DirectoryAnswer, DirectoryEntry};
 use rotary_proto::outcome::Answer;
 use rotary_proto::{EventRecord, ShardCommand, Stamp};
 
 use crate::history::{Acknowledged, Ms};
+use crate::promised::Promised;
 use crate::store::Shadow;
 use crate::story::{Story, Told};
 
 pub(crate) use liveness::{CONVERGE_MS_MAX, Liveness};
+pub(crate) use p1_purge_bounded::{PurgeBound, ahead, check as purges};
+pub(crate) use p1_rebuilt_waits::Owing;
+pub(crate) use p8_readers_resume::{Readers, Turn};
+pub(crate) use p8_streams_whole::{Extent, check as stream};
 pub(crate) use p10_fenced::Isolation;
 pub(crate) use p12_disk_faults_seen::{NodeEnd, survived};
 
@@ -42,20 +54,32 @@ impl Findings {
     }
 }
 
-/// One replica applied one entry.
-pub(crate) struct Seen<'a> {
+/// What a replica made of an entry, of whichever kind.
+#[derive(Clone, Copy)]
+pub(crate) struct Made<'a> {
     pub(crate) node: usize,
     pub(crate) shard: u32,
     pub(crate) index: u64,
+    pub(crate) payload: &'a [u8],
+    pub(crate) hash: u64,
+    pub(crate) digest: u128,
+}
+
+impl Made<'_> {
+    fn told(&self) -> Told {
+        Told { payload: self.payload.to_vec(), hash: self.hash, digest: self.digest }
+    }
+}
+
+/// One replica applied one entry of a data shard.
+pub(crate) struct Seen<'a> {
+    pub(crate) made: Made<'a>,
     /// The stamp that its events carry.
     pub(crate) stamp: Stamp,
     pub(crate) now_ms: Ms,
-    pub(crate) payload: &'a [u8],
     pub(crate) command: Option<&'a ShardCommand>,
     pub(crate) answer: &'a Answer,
     pub(crate) events: &'a [EventRecord],
-    pub(crate) hash: u64,
-    pub(crate) digest: u128,
 }
 
 /// All invariants of one run.
@@ -65,6 +89,8 @@ pub(crate) struct Invariants {
     capacity: p3_capacity::CapacityHolds,
     exactly_once: p7_exactly_once::ExactlyOnce,
     agree: p9_replicas_agree::ReplicasAgree,
+    pub(crate) directory_once: p7_directory_once::DirectoryOnce,
+    pub(crate) journals: p9_journals_agree::JournalsAgree,
     clock_proof: p11_clock_proof::ClockProof,
 }
 
@@ -75,7 +101,9 @@ impl Invariants {
             one_assignment: p2_one_assignment::OneAssignment::default(),
             capacity: p3_capacity::CapacityHolds::default(),
             exactly_once: p7_exactly_once::ExactlyOnce::default(),
-            agree: p9_replicas_agree::ReplicasAgree::new(nodes, shards),
+            agree: p9_replicas_agree::ReplicasAgree::new(nodes, shards + 1),
+            directory_once: p7_directory_once::DirectoryOnce::default(),
+            journals: p9_journals_agree::JournalsAgree::default(),
             clock_proof: p11_clock_proof::ClockProof::new(shards),
         }
     }
@@ -103,8 +131,8 @@ impl Invariants {
 
     /// An entry was applied; the story learns it if it is new.
     pub(crate) fn applied(&mut self, seen: &Seen<'_>, story: &mut Story, found: &mut Findings) {
-        self.agree.applied(seen, story, found);
-        if story.entry(seen.index).is_some() || !found.0.is_empty() {
+        self.agree.applied(&seen.made, story, found);
+        if story.entry(seen.made.index).is_some() || !found.0.is_empty() {
             return;
         }
         self.one_assignment.applied(seen, found);
@@ -112,8 +140,24 @@ impl Invariants {
         self.exactly_once.applied(seen, found);
         self.clock_proof.applied(seen, found);
         self.nothing_lost.applied(seen);
-        let (payload, hash, digest) = (seen.payload.to_vec(), seen.hash, seen.digest);
-        story.add(seen.index, Told { payload, hash, digest }, seen.events);
+        story.add(seen.made.index, seen.made.told(), seen.events);
+    }
+
+    /// An entry of the directory was applied; the story learns it if it is new.
+    pub(crate) fn applied_directory(
+        &mut self,
+        made: &Made<'_>,
+        entry: Option<&DirectoryEntry>,
+        answer: &DirectoryAnswer,
+        story: &mut Story,
+        found: &mut Findings,
+    ) {
+        self.agree.applied(made, story, found);
+        if story.entry(made.index).is_some() || !found.0.is_empty() {
+            return;
+        }
+        self.directory_once.applied(made.index, entry, answer, found);
+        story.add(made.index, made.told(), &[]);
     }
 
     /// A client got an answer.
@@ -131,13 +175,20 @@ impl Invariants {
     }
 
     /// The run is over, and the nodes that are up have applied everything.
-    pub(crate) fn end(&self, up: &[usize], stories: &[Story], found: &mut Findings) {
+    pub(crate) fn end(
+        &self,
+        up: &[usize],
+        stories: &[Story],
+        directory: &Story,
+        found: &mut Findings,
+    ) {
         self.nothing_lost.end(stories, found);
-        self.agree.end(up, stories, found);
+        self.agree.end(up, stories.iter().chain([directory]), found);
     }
 }
 
-/// A disk fault, a log opened again, or an end of a process: see the file of P12.
-pub(crate) fn disk(shadows: &[Shadow], found: &mut Findings) {
-    p12_disk_faults_seen::check(shadows, found);
+/// A disk fault, a log or journal opened again, or an end of a process: see the file of P12.
+pub(crate) fn disk(node: usize, shadow: &Shadow, promised: &mut Promised, found: &mut Findings) {
+    let wrong = shadow.take_wrong().into_iter().chain(promised.take_wrong());
+    p12_disk_faults_seen::check(node, wrong, found);
 }

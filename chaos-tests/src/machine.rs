@@ -1,23 +1,42 @@
-//! The machine of one replica: the distributor, and a word to the observer about every entry.
+//! The machine of one replica: the distributor, its journal, and a word to the observer about
+//! every entry.
+
+pub(crate) mod directory;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rotary_distributor::{Applied, Restore, Shard, invariants};
-use rotary_log::{Chunks, Frozen, Machine};
+use rotary_log::{Chunks, Fatal, Frozen, Machine, decode_base, encode_base};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::Answer;
-use rotary_proto::{Outcome, Refusal, ShardCommand, ShardId, Stamp, Wall};
+use rotary_proto::{EventRecord, Outcome, Refusal, ShardCommand, ShardId, Stamp, Wall};
+use rotary_storage::{EXIT_STORAGE, Journal, JournalRecord};
 
 use crate::bugs::PlantedMachine;
 use crate::observer::{Application, Observer};
 
 /// The distributor's own invariants walk everything, so they are checked at every so many entries.
 const CHECK_EVERY: u64 = 16;
+/// The journal's hash chain is compared at every so many entries.
+const HEAD_EVERY: u64 = 8;
 
 /// Applies the log of one shard on one node.
 pub(crate) struct ShardMachine {
     node: usize,
     shard: Shard,
+    ground: Ground,
     observer: Observer,
     planted: PlantedMachine,
+}
+
+/// What a machine has of its node.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) fatal: Fatal,
+    /// The node's memory is such that digests come out wrong.
+    pub(crate) astray: Arc<AtomicBool>,
 }
 
 /// The command in an entry.
@@ -26,8 +45,32 @@ pub(crate) fn decode(payload: &[u8]) -> Option<ShardCommand> {
 }
 
 impl ShardMachine {
-    pub(crate) fn new(shard: u32, observer: Observer, planted: PlantedMachine) -> Self {
-        Self { node: planted.node, shard: Shard::new(ShardId(shard)), observer, planted }
+    pub(crate) fn new(
+        shard: u32,
+        ground: Ground,
+        observer: Observer,
+        planted: PlantedMachine,
+    ) -> Self {
+        Self { node: planted.node, shard: Shard::new(ShardId(shard)), ground, observer, planted }
+    }
+
+    /// Writes what became true to the journal.
+    fn record(&self, index: u64, events: &[EventRecord]) {
+        let (group, journal) = (self.shard.id().0, &self.ground.journal);
+        let records = (0u32..).zip(events).map(|(ordinal, record)| JournalRecord {
+            stream: record.site.key(),
+            sequence: record.sequence,
+            index: record.index,
+            ordinal,
+            bytes: codec::encode(record, Limit::Entry).expect("an event fits an entry"),
+        });
+        let records = self.planted.records(index, records.collect());
+        if let Err(error) = journal.append(group, records) {
+            self.ground.fatal.end(EXIT_STORAGE, &format!("journal of {group}: {error}"));
+        }
+        if index.is_multiple_of(HEAD_EVERY) && journal.last_index(group) <= index {
+            self.observer.chained(self.node, group, index, journal.head(group).hash);
+        }
     }
 
     fn decide(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Applied {
@@ -70,8 +113,20 @@ impl Machine for ShardMachine {
             events: &events,
             digest: self.shard.digest(),
         });
+        self.record(index, &events);
         self.check(index);
         encode(&answer)
+    }
+
+    fn applied(&mut self, through: u64) {
+        let group = self.shard.id().0;
+        if let Err(error) = self.ground.journal.advance(group, through) {
+            self.ground.fatal.end(EXIT_STORAGE, &format!("journal of {group}: {error}"));
+        }
+    }
+
+    fn recorded(&self) -> u64 {
+        self.planted.recorded(self.ground.journal.durable_index(self.shard.id().0))
     }
 
     fn next_deadline(&self) -> Option<Stamp> {
@@ -91,32 +146,43 @@ impl Machine for ShardMachine {
     }
 
     fn digest(&self) -> u64 {
-        self.shard.digest() as u64
+        let astray = u64::from(self.ground.astray.load(Ordering::Relaxed));
+        self.shard.digest() as u64 ^ astray
     }
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
-        Box::new(FrozenShard(self.shard.freeze()))
+        let base = encode_base(self.ground.journal.tip(self.shard.id().0));
+        Box::new(FrozenShard { base, shard: self.shard.freeze() })
     }
 
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
+        let base = chunks.next().ok_or_else(|| "it has no chunks".to_owned())?;
+        let base = decode_base(&base.map_err(|error| error.to_string())?)?;
         let mut restore = Restore::new(self.shard.id());
         for chunk in chunks {
             let chunk = chunk.map_err(|error| error.to_string())?;
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
-        self.shard = restore.finish().map_err(|error| error.to_string())?;
+        let restored = restore.finish().map_err(|error| error.to_string())?;
+        let rebased = self.ground.journal.rebase(self.shard.id().0, base);
+        rebased.map_err(|error| error.to_string())?;
+        self.shard = restored;
+        self.applied(index);
         let (node, shard, digest) = (self.node, self.shard.id().0, self.shard.digest());
         self.observer.installed(node, shard, index, digest);
         Ok(())
     }
 }
 
-/// A shard's state on its way into a snapshot.
-struct FrozenShard(rotary_distributor::Frozen);
+/// A shard's state on its way into a snapshot, behind where its journal stands.
+struct FrozenShard {
+    base: Vec<u8>,
+    shard: rotary_distributor::Frozen,
+}
 
 impl Frozen for FrozenShard {
     fn chunks(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
-        Box::new(self.0.chunks())
+        Box::new(std::iter::once(self.base.clone()).chain(self.shard.chunks()))
     }
 }
 

@@ -32,6 +32,8 @@ mod history;
 #[cfg(tokio_unstable)]
 mod invariants;
 #[cfg(tokio_unstable)]
+mod layer;
+#[cfg(tokio_unstable)]
 mod machine;
 #[cfg(tokio_unstable)]
 mod network;
@@ -43,6 +45,8 @@ mod node_disk;
 mod observer;
 #[cfg(tokio_unstable)]
 mod panics;
+#[cfg(tokio_unstable)]
+mod promised;
 #[cfg(tokio_unstable)]
 mod random;
 #[cfg(tokio_unstable)]

@@ -5,16 +5,18 @@
 //! runtime is a crash: no task gets to do anything more.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rotary_log::{
-    Blocking, Fatal, Log, LogConfig, LogStores, Machine, ProposeError, Proposed, WallClock,
+    Blocking, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
+    SERVICE_HISTORY, WallClock, answer_history,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
+use rotary_storage::Journal;
 use rotary_transport::{
     Certificates, ClusterAuthority, Handler, Lane, NodePem, Transport, TransportConfig,
     seed_secrets,
@@ -22,17 +24,24 @@ use rotary_transport::{
 use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::time::Instant;
 
-use crate::bugs::{Bug, PlantedDoor, PlantedMachine};
+use crate::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
 use crate::history::Ms;
-use crate::machine::ShardMachine;
+use crate::invariants::{self, Extent, Findings, Owing, PurgeBound};
+use crate::layer::Layered;
+use crate::machine::directory::DirectoryMachine;
+use crate::machine::{Ground, ShardMachine};
 use crate::network::{Network, address};
-use crate::node_disk::{Engine, NodeDisk};
-use crate::observer::Observer;
+use crate::node_disk::{Engine, NodeDisk, Opened};
+use crate::observer::{Observed, Observer};
+use crate::promised::Promised;
 use crate::random::Random;
 use crate::store::{Shadow, Shadowed};
+use crate::workload::site_of;
 
 /// The time of day at which every world begins: an ordinary day in 2023, in ms since 1970.
 pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
+/// How long the journal lets records gather before it writes, in ms at most.
+const JOURNAL_REST_MS_MAX: Ms = 60;
 /// A client gives one attempt so long.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
@@ -40,7 +49,9 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 pub(crate) struct Cluster {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
+    /// Data shards.
     pub(crate) shards: usize,
+    has_directory: bool,
     pub(crate) bug: Option<Bug>,
     /// Bytes of entries that make a snapshot due.
     snapshot_bytes_min: u64,
@@ -54,7 +65,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(seed: u64, nodes: usize, shards: usize, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        nodes: usize,
+        (shards, has_directory): (usize, bool),
+        bug: Option<Bug>,
+    ) -> Self {
         seed_secrets(Random::salted(seed, "secrets").next());
         let authority = ClusterAuthority::create("simulated").expect("a good id");
         let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
@@ -64,6 +80,7 @@ impl Cluster {
             seed,
             nodes,
             shards,
+            has_directory,
             bug,
             snapshot_bytes_min: random.between(8, 256) * 1024,
             snapshot_entries_kept: random.between(0, 200),
@@ -73,6 +90,16 @@ impl Cluster {
             certificates,
             now_ms: Arc::default(),
         }
+    }
+
+    /// The group of the directory, behind those of the data shards, if there is one.
+    pub(crate) fn directory(&self) -> Option<u32> {
+        self.has_directory.then_some(self.shards as u32)
+    }
+
+    /// How many groups every node has a replica of.
+    pub(crate) fn groups(&self) -> u32 {
+        self.shards as u32 + u32::from(self.has_directory)
     }
 
     /// Moves the time that wall clocks and the observer read.
@@ -93,11 +120,20 @@ pub(crate) struct Node {
     pub(crate) index: usize,
     pub(crate) disk: NodeDisk,
     pub(crate) shadow: Shadow,
+    /// What its journal said is durable.
+    pub(crate) promised: Promised,
+    /// What its log forgot too early.
+    forgotten: Arc<Mutex<Vec<String>>>,
+    /// What it lacks since it was rebuilt.
+    owing: Option<Owing>,
+    /// Whether digests come out wrong in its memory, until its process ends.
+    pub(crate) astray: Arc<AtomicBool>,
     /// What its wall clock is off by, in ms, and how often it was read.
     pub(crate) wall_off_ms: Arc<AtomicI64>,
     pub(crate) wall_reads: Arc<AtomicU64>,
     /// Its disk's random choices: how long a sync takes.
     random: Random,
+    journal_random: Random,
     /// What a sync takes at most.
     pub(crate) sync_ms_max: Ms,
     starts: u64,
@@ -113,6 +149,7 @@ struct Running {
     log: Arc<OnceLock<Arc<Log>>>,
     engine: Engine,
     pump_at: Option<Ms>,
+    journal_at: Option<Ms>,
     pumps: u64,
     ended: Arc<Mutex<Option<String>>>,
     door: Arc<PlantedDoor>,
@@ -146,13 +183,19 @@ impl Drop for Attempt {
 impl Node {
     pub(crate) fn new(cluster: &Cluster, index: usize) -> Self {
         let mut random = Random::salted(cluster.seed, &format!("disk {index}"));
+        let mut journal_random = Random::salted(cluster.seed, &format!("journal {index}"));
         Self {
             index,
-            disk: NodeDisk::new(&mut random, cluster.bug),
+            disk: NodeDisk::new(&mut random, &mut journal_random, cluster.bug),
             shadow: Shadow::default(),
+            promised: Promised::default(),
+            forgotten: Arc::default(),
+            owing: None,
+            astray: Arc::default(),
             wall_off_ms: Arc::default(),
             wall_reads: Arc::default(),
             random,
+            journal_random,
             sync_ms_max: 2,
             starts: 0,
             running: None,
@@ -168,6 +211,21 @@ impl Node {
         self.running.as_ref().is_some_and(|running| running.log.get().is_some())
     }
 
+    /// Its journal, while it runs.
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.running.as_ref().map(|running| &running.engine.journal)
+    }
+
+    /// Whether every replica of it has a vote and all of its history.
+    pub(crate) fn is_whole(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let Some(log) = running.log.get() else { return false };
+        let journal = &running.engine.journal;
+        let _entered = running.runtime.enter();
+        let votes = |shard| log.status(shard).is_some_and(|status| !status.cut);
+        log.shards().all(|shard| votes(shard) && journal.missing(shard.0).is_none())
+    }
+
     /// Its runs so far; the number of the present one.
     pub(crate) fn starts(&self) -> u64 {
         self.starts
@@ -176,18 +234,22 @@ impl Node {
     /// Starts a process on what the disk holds.
     ///
     /// # Errors
-    /// Why the log cannot be opened.
+    /// Why the log or the journal cannot be opened.
     pub(crate) fn start(&mut self, cluster: &Cluster, now_ms: Ms) -> Result<(), String> {
         self.starts += 1;
         cluster.observer.lock().invariants.started(self.index);
         let ended: Arc<Mutex<Option<String>>> = Arc::default();
         let fatal = fatal_into(ended.clone());
-        let (engine, store) = self.disk.open(fatal.clone()).map_err(|error| error.to_string())?;
-        let groups: Vec<u32> = (0..cluster.shards as u32).collect();
-        self.shadow.recover(&groups, &*store).map_err(|error| error.to_string())?;
-        let (snapshots, notes) = self.disk.open_beside().map_err(|error| error.to_string())?;
-        let store = Arc::new(Shadowed::new(self.shadow.clone(), store));
-        let store = LogStores { log: store, snapshots, notes };
+        let opened = self.disk.open(fatal.clone()).map_err(|error| error.to_string())?;
+        let Opened { engine, stores } = opened;
+        let groups: Vec<u32> = (0..cluster.groups()).collect();
+        self.shadow.recover(&groups, &*stores.log).map_err(|error| error.to_string())?;
+        self.promised.recover(&engine.journal);
+        self.check_streams(&engine.journal, Extent::Some, &mut cluster.observer.lock());
+        let stores = self.watched(stores, &engine.journal, cluster.bug);
+        self.astray.store(false, Ordering::Relaxed);
+        let (journal, astray) = (engine.journal.clone(), self.astray.clone());
+        let ground = Ground { journal, fatal, astray };
         let seed =
             Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts)).next();
         let runtime = Builder::new_current_thread()
@@ -199,14 +261,14 @@ impl Node {
         let base = runtime.block_on(async { Instant::now() });
         let log = Arc::new(OnceLock::new());
         let door = Arc::new(PlantedDoor::new(cluster.bug));
-        let boot = self.boot(cluster, seed, fatal, store, log.clone(), door.clone());
+        let boot = self.boot(cluster, seed, ground, stores, log.clone(), door.clone());
         let failed = ended.clone();
         runtime.spawn(async move {
             if let Err(error) = boot.await {
                 failed.lock().expect("not poisoned").get_or_insert(error);
             }
         });
-        let (paused_until, pump_at, pumps) = (0, None, 0);
+        let (paused_until, pump_at, journal_at, pumps) = (0, None, None, 0);
         let started_ms = now_ms;
         self.running = Some(Running {
             runtime,
@@ -216,6 +278,7 @@ impl Node {
             log,
             engine,
             pump_at,
+            journal_at,
             pumps,
             ended,
             door,
@@ -223,18 +286,63 @@ impl Node {
         Ok(())
     }
 
+    /// The stores, with those who watch what goes in and out.
+    fn watched(&self, stores: LogStores, journal: &Arc<Journal>, bug: Option<Bug>) -> LogStores {
+        let (snapshots, journal) = (stores.snapshots.clone(), journal.clone());
+        let store = Arc::new(Layered(Shadowed::new(self.shadow.clone(), stores.log)));
+        let wrong = self.forgotten.clone();
+        let store = Arc::new(Layered(PurgeBound { store, snapshots, journal, wrong }));
+        let store = Arc::new(Layered(PlantedPurge { store, bug }));
+        LogStores { log: store, ..stores }
+    }
+
+    /// What an operator does who has it rebuilt from the others.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn set_aside(&mut self, cluster: &Cluster, now_ms: Ms) -> Result<(), String> {
+        self.disk.set_aside(cluster.groups()).map_err(|error| error.to_string())?;
+        self.shadow.forget(now_ms);
+        self.promised.forget();
+        self.owing = Some(Owing(cluster.observer.lock().last_indexes()));
+        Ok(())
+    }
+
+    /// Compares its journal with what machines said.
+    pub(crate) fn check_streams(&self, journal: &Journal, extent: Extent, observed: &mut Observed) {
+        for (shard, story) in (0..).zip(&observed.stories) {
+            let place = (self.index, shard, site_of(shard));
+            invariants::stream(place, journal, extent, story, &mut observed.findings);
+        }
+    }
+
+    /// What its disk gave back wrongly, and what its log forgot too early.
+    pub(crate) fn check_disk(&mut self, found: &mut Findings) {
+        invariants::disk(self.index, &self.shadow, &mut self.promised, found);
+        invariants::purges(self.index, &self.forgotten, found);
+        let Some(running) = &self.running else { return };
+        let Some(log) = running.log.get() else { return };
+        invariants::ahead(self.index, log, &running.engine.journal, found);
+        if let Some(owing) = &self.owing {
+            let _entered = running.runtime.enter();
+            if owing.check(self.index, log, found) {
+                self.owing = None;
+            }
+        }
+    }
+
     fn boot(
         &self,
         cluster: &Cluster,
         seed: u64,
-        fatal: Fatal,
+        ground: Ground,
         store: LogStores,
         log: Arc<OnceLock<Arc<Log>>>,
         door: Arc<PlantedDoor>,
     ) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let id = id_of(self.index);
         let config = LogConfig {
-            fatal,
+            fatal: ground.fatal.clone(),
             wall: self.wall(cluster),
             seed: Some(seed),
             blocking: Blocking::Inline,
@@ -243,33 +351,50 @@ impl Node {
             ..LogConfig::new(id, (0..cluster.nodes).map(id_of))
         };
         let machines: Vec<(ShardId, Box<dyn Machine>)> =
-            (0..cluster.shards as u32).map(|shard| self.machine(cluster, shard)).collect();
+            (0..cluster.groups()).map(|shard| self.machine(cluster, &ground, shard)).collect();
         let socket = cluster.network.socket(self.index, seed);
         let (ca, pem) = (&cluster.authority, &cluster.certificates[self.index]);
         let certificates = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
+        let fetches = cluster.bug != Some(Bug::HistoryNotFetched);
         let peers: BTreeMap<_, _> =
             (0..cluster.nodes).map(|node| (id_of(node), address(node))).collect();
         async move {
             let certificates = certificates.map_err(|error| error.to_string())?;
             let listen = socket.local_address();
             let transport = TransportConfig { node: id, listen, peers, certificates };
-            let hall = Arc::new(Hall { log: OnceLock::new(), door });
+            let journal = ground.journal;
+            let hall = Arc::new(Hall { log: OnceLock::new(), journal: journal.clone(), door });
             let transport = Transport::start_over(socket, transport, hall.clone());
             let transport = Arc::new(transport.map_err(|error| error.to_string())?);
-            let started = Log::start(config, store, transport, machines).await;
+            let members: Vec<NodeId> = config.members.iter().copied().collect();
+            let started = Log::start(config, store, transport.clone(), machines).await;
             let started = Arc::new(started.map_err(|error| error.to_string())?);
             drop(hall.log.set(Arc::downgrade(&started)));
             drop(log.set(started.clone()));
             for shard in started.shards() {
                 started.initialize(shard).await.map_err(|error| error.to_string())?;
             }
+            let (shards, blocking) = (started.shards().collect(), Blocking::Inline);
+            let history = History { journal, transport, members, shards, blocking };
+            if fetches {
+                history.keep_whole().await;
+            }
             Ok(())
         }
     }
 
-    fn machine(&self, cluster: &Cluster, shard: u32) -> (ShardId, Box<dyn Machine>) {
+    fn machine(
+        &self,
+        cluster: &Cluster,
+        ground: &Ground,
+        shard: u32,
+    ) -> (ShardId, Box<dyn Machine>) {
         let planted = PlantedMachine { node: self.index, bug: cluster.bug };
-        let machine = ShardMachine::new(shard, cluster.observer.clone(), planted);
+        if Some(shard) == cluster.directory() {
+            let machine = DirectoryMachine::new(shard, cluster.observer.clone(), planted);
+            return (ShardId(shard), Box::new(machine));
+        }
+        let machine = ShardMachine::new(shard, ground.clone(), cluster.observer.clone(), planted);
         (ShardId(shard), Box::new(machine))
     }
 
@@ -293,6 +418,12 @@ impl Node {
         if running.pump_is_due(now_ms, || random.below(sync_ms_max + 1)) {
             self.disk.note_cold();
             running.pump();
+        }
+        let rest = || self.journal_random.between(1, JOURNAL_REST_MS_MAX + sync_ms_max);
+        if running.journal_is_due(now_ms, rest) {
+            self.disk.note_cold();
+            running.pump_journal();
+            self.promised.note(&running.engine.journal);
         }
         let target = running.base + Duration::from_millis(now_ms - running.started_ms);
         let late = std::mem::take(&mut running.paused_until) > 0;
@@ -358,6 +489,20 @@ impl Running {
         self.pump_at.is_some_and(|at| at <= now_ms)
     }
 
+    /// The same, of the journal.
+    fn journal_is_due(&mut self, now_ms: Ms, rest: impl FnOnce() -> Ms) -> bool {
+        if self.journal_at.is_none() && self.engine.journal_asks() {
+            self.journal_at = Some(now_ms + rest());
+        }
+        self.journal_at.is_some_and(|at| at <= now_ms)
+    }
+
+    fn pump_journal(&mut self) {
+        let _entered = self.runtime.enter();
+        self.journal_at = None;
+        self.pumps += u64::from(self.engine.pump_journal());
+    }
+
     fn pump(&mut self) {
         let _entered = self.runtime.enter();
         self.pump_at = None;
@@ -375,6 +520,7 @@ fn fatal_into(ended: Arc<Mutex<Option<String>>>) -> Fatal {
 /// The node's door to other nodes.
 struct Hall {
     log: OnceLock<Weak<Log>>,
+    journal: Arc<Journal>,
     door: Arc<PlantedDoor>,
 }
 
@@ -387,8 +533,11 @@ impl Handler for Hall {
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
         let log = self.log.get().and_then(Weak::upgrade);
-        let door = self.door.clone();
+        let (door, journal) = (self.door.clone(), self.journal.clone());
         Box::pin(async move {
+            if service == SERVICE_HISTORY {
+                return answer_history(&journal, &payload);
+            }
             let log = log.ok_or("the node is starting")?;
             log.handle(service, payload).await.map(|answer| door.answer(service, answer))
         })

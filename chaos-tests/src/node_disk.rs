@@ -1,8 +1,8 @@
-//! A node's disk, and the log that it keeps there: the production engine, driven by hand.
+//! A node's disk, and what it keeps there: the production log and journal, driven by hand.
 //!
-//! The engine writes nothing by itself: it says when there is something to write, and the world
-//! decides when the disk gets to it. Segments are small, so that they are closed, dropped and read
-//! from disk often.
+//! Neither writes by itself: each says when there is something to write, and the world decides
+//! when the disk gets to it. Segments are small, so that they are closed, dropped and read from
+//! disk often.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,15 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rotary_log::{LogStores, doubt_note};
+use rotary_proto::ShardId;
 use rotary_storage::{
-    Disk, Drive, Fatal, LogStore, Notes, SegmentLog, SegmentLogOptions, SimulatedDisk, Snapshots,
+    Disk, Drive, Fatal, Journal, JournalOptions, LogStore, Notes, SegmentLog, SegmentLogOptions,
+    SimulatedDisk, Snapshots,
 };
 
 use crate::bugs::{Bug, PlantedDisk, PlantedStore};
+use crate::layer::Layered;
 use crate::random::Random;
 
-/// Where the log is.
-const DIRECTORY: &str = "/node/log";
+/// Where things are.
+const LOG: &str = "/node/log";
+const JOURNAL: &str = "/node/journal";
+const SNAPSHOTS: &str = "/node/snapshots";
+const NOTES: &str = "/node/notes";
 
 /// Where data ends in each file; zeros written ahead are no data.
 pub(crate) type Ends = Arc<Mutex<BTreeMap<PathBuf, u64>>>;
@@ -28,22 +35,42 @@ pub(crate) struct NodeDisk {
     pub(crate) disk: SimulatedDisk,
     bug: Option<Bug>,
     options: SegmentLogOptions,
+    journal: JournalOptions,
     opened: bool,
     ends: Ends,
     /// Where data ended before the last batch.
     cold: BTreeMap<PathBuf, u64>,
 }
 
-/// The log of one process.
+/// What a process has opened.
+pub(crate) struct Opened {
+    pub(crate) engine: Engine,
+    pub(crate) stores: LogStores,
+}
+
+/// The log and the journal of one process.
 pub(crate) struct Engine {
     log: Arc<SegmentLog>,
     asks: Arc<AtomicBool>,
+    pub(crate) journal: Arc<Journal>,
+    journal_asks: Arc<AtomicBool>,
 }
 
 impl Engine {
-    /// Whether there is something to write.
+    /// Whether there is something to write to the log.
     pub(crate) fn asks(&self) -> bool {
         self.asks.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something to write to the journal.
+    pub(crate) fn journal_asks(&self) -> bool {
+        self.journal_asks.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is pending of the journal and syncs it. A journal that fails ends the process.
+    pub(crate) fn pump_journal(&self) -> bool {
+        self.journal_asks.store(false, Ordering::Relaxed);
+        self.journal.pump().unwrap_or(true)
     }
 
     /// Writes one batch and syncs it; whether there was one.
@@ -60,7 +87,7 @@ impl Engine {
 
 impl NodeDisk {
     /// An empty disk.
-    pub(crate) fn new(random: &mut Random, bug: Option<Bug>) -> Self {
+    pub(crate) fn new(random: &mut Random, journal: &mut Random, bug: Option<Bug>) -> Self {
         let step_bytes = random.between(1, 16) * 1024;
         let options = SegmentLogOptions {
             log_id: random.wide(),
@@ -73,16 +100,23 @@ impl NodeDisk {
             free_bytes_min: 64 * 1024,
             ..SegmentLogOptions::default()
         };
+        let journal = JournalOptions {
+            segment_bytes_max: journal.between(4, 64) * 1024,
+            recent_bytes_max: journal.between(1, 64) as usize * 1024,
+            pending_bytes_max: 256 * 1024,
+            mark_interval: journal.between(4, 512),
+            ..JournalOptions::default()
+        };
         let disk = SimulatedDisk::new(random.next());
         let (ends, cold) = (Ends::default(), BTreeMap::new());
-        Self { disk, bug, options, opened: false, ends, cold }
+        Self { disk, bug, options, journal, opened: false, ends, cold }
     }
 
-    /// Opens the node's log for a process that starts.
+    /// Opens everything for a process that starts, and reads all of the journal.
     ///
     /// # Errors
-    /// What the log finds wrong.
-    pub(crate) fn open(&mut self, fatal: Fatal) -> io::Result<(Engine, Arc<dyn LogStore>)> {
+    /// What the log or the journal finds wrong.
+    pub(crate) fn open(&mut self, fatal: Fatal) -> io::Result<Opened> {
         let (disk, ends) = (self.disk.process(), self.ends.clone());
         let disk: Arc<dyn Disk> = Arc::new(PlantedDisk { disk, ends, bug: self.bug });
         if self.bug == Some(Bug::TailLost) && self.opened {
@@ -100,19 +134,67 @@ impl NodeDisk {
             opened => opened?,
         };
         let log = Arc::new(log);
-        let store = Arc::new(PlantedStore { store: log.clone(), bug: self.bug });
-        Ok((Engine { log, asks }, store))
+        let store: Arc<dyn LogStore> =
+            Arc::new(Layered(PlantedStore { store: log.clone(), bug: self.bug }));
+        let snapshots = Snapshots::open(disk.clone(), Path::new(SNAPSHOTS));
+        let snapshots = snapshots.map_err(io::Error::other)?;
+        let notes = Notes::open(disk.clone(), Path::new(NOTES))?;
+        let journal_asks = Arc::new(AtomicBool::new(true));
+        let journal = Arc::new(self.open_journal(&disk, fatal, &journal_asks)?);
+        let engine = Engine { log, asks, journal, journal_asks };
+        Ok(Opened { engine, stores: LogStores { log: store, snapshots, notes } })
     }
 
-    /// Opens what stands beside the log.
+    fn open_journal(
+        &self,
+        disk: &Arc<dyn Disk>,
+        fatal: Fatal,
+        asks: &Arc<AtomicBool>,
+    ) -> io::Result<Journal> {
+        let asks = asks.clone();
+        let drive = Drive::Manual(Arc::new(move || asks.store(true, Ordering::Relaxed)));
+        let options = JournalOptions { fatal, drive, ..self.journal.clone() };
+        let journal = Journal::open(disk.clone(), Path::new(JOURNAL), options);
+        let journal = journal.map_err(io::Error::other)?;
+        for group in journal.groups() {
+            journal.scrub(group).map_err(io::Error::other)?;
+        }
+        Ok(journal)
+    }
+
+    /// What an operator does to a node that is damaged: a note for every group that its log is
+    /// gone, and then it is gone, with all that is made again from the others.
     ///
     /// # Errors
     /// What the disk says.
-    pub(crate) fn open_beside(&self) -> io::Result<(Snapshots, Notes)> {
+    pub(crate) fn set_aside(&mut self, groups: u32) -> io::Result<()> {
         let disk = self.disk.process();
-        let snapshots = Snapshots::open(disk.clone(), Path::new("/node/snapshots"));
-        let notes = Notes::open(disk, Path::new("/node/notes"))?;
-        Ok((snapshots.map_err(io::Error::other)?, notes))
+        let notes = Notes::open(disk.clone(), Path::new(NOTES))?;
+        for group in (0..groups).filter(|_| self.bug != Some(Bug::RebuildUnnoted)) {
+            notes.put(&doubt_note(ShardId(group)), "the log was set aside")?;
+        }
+        for (path, _) in self.disk.files() {
+            if !path.starts_with(NOTES) {
+                disk.remove(&path)?;
+                disk.sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+            }
+        }
+        self.ends.lock().expect("no code panics while it holds this lock").clear();
+        self.cold.clear();
+        Ok(())
+    }
+
+    /// Everything on the disk is gone, as if it were another disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn lose(&mut self) -> io::Result<()> {
+        let disk = self.disk.process();
+        for (path, _) in self.disk.files() {
+            disk.remove(&path)?;
+            disk.sync_directory(path.parent().unwrap_or(Path::new("/")))?;
+        }
+        Ok(())
     }
 
     fn open_log(
@@ -125,23 +207,24 @@ impl NodeDisk {
         let wake = Arc::new(move || asks.store(true, Ordering::Relaxed));
         let drive = Drive::Manual(wake);
         let options = SegmentLogOptions { fatal: fatal.clone(), drive, ..self.options.clone() };
-        SegmentLog::open(disk.clone(), DIRECTORY, options).map_err(io::Error::other)
+        SegmentLog::open(disk.clone(), LOG, options).map_err(io::Error::other)
     }
 
     /// The planted loss of the last bytes.
     fn lose_tail(&self, disk: &dyn Disk) -> io::Result<()> {
-        let Some((path, end)) = self.data().pop() else { return Ok(()) };
+        let log = self.data().into_iter().rfind(|(path, _)| path.starts_with(LOG));
+        let Some((path, end)) = log else { return Ok(()) };
         let file = disk.open(&path)?;
         file.set_len(end.saturating_sub(1))?;
         file.sync()
     }
 
-    /// Segments that are there, and where their data ends.
+    /// Files of data that are there, and where their data ends.
     fn data(&self) -> Vec<(PathBuf, u64)> {
         let ends = self.ends.lock().expect("no code panics while it holds this lock");
         let there = self.disk.files().into_iter();
-        let segments = there.filter(|(path, _)| is_segment(path));
-        segments
+        let files = there.filter(|(path, _)| is_data(path));
+        files
             .filter_map(|(path, bytes)| {
                 let end = *ends.get(&path)?;
                 Some((path, end.min(bytes)))
@@ -167,14 +250,15 @@ impl NodeDisk {
         self.cold().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Turns a bit of old data over.
+    /// Turns a bit of old data over, and says in which file.
     ///
     /// # Panics
     /// If there are fewer bits.
-    pub(crate) fn flip(&self, mut bit: u64) {
+    pub(crate) fn flip(&self, mut bit: u64) -> PathBuf {
         for (path, bytes) in self.cold() {
             if bit < bytes * 8 {
-                return self.disk.flip_bit(&path, bit);
+                self.disk.flip_bit(&path, bit);
+                return path;
             }
             bit -= bytes * 8;
         }
@@ -182,6 +266,13 @@ impl NodeDisk {
     }
 }
 
-fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "segment")
+/// Whether a file is a segment of the log or of the journal, or a snapshot.
+fn is_data(path: &Path) -> bool {
+    let data = ["segment", "journal", "snapshot"];
+    path.extension().is_some_and(|extension| data.iter().any(|data| extension == *data))
+}
+
+/// Whether a file is the journal's.
+pub(crate) fn is_journal(path: &Path) -> bool {
+    path.starts_with(JOURNAL)
 }

@@ -2,22 +2,34 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rotary_directory::{DirectoryAnswer, DirectoryEntry};
 use rotary_proto::outcome::Answer;
 use rotary_proto::{EventRecord, ShardCommand, Stamp};
+use rotary_storage::ChainHash;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::history::Ms;
-use crate::invariants::{Findings, Invariants, Seen};
+use crate::invariants::{Findings, Invariants, Made, Seen};
 use crate::story::Story;
 
 /// What the world knows of its replicas.
 pub(crate) struct Observed {
     pub(crate) now_ms: Ms,
+    /// Of every data shard.
     pub(crate) stories: Vec<Story>,
+    pub(crate) directory: Story,
     pub(crate) invariants: Invariants,
     pub(crate) findings: Findings,
     /// For the trace, in order.
     pub(crate) lines: Vec<String>,
+}
+
+impl Observed {
+    /// The last entry that anybody has applied, of every shard and of the directory.
+    pub(crate) fn last_indexes(&self) -> Vec<u64> {
+        let stories = self.stories.iter().chain([&self.directory]);
+        stories.map(|story| story.last().map_or(0, |(index, _)| index)).collect()
+    }
 }
 
 /// Shared by all machines; clones are the same.
@@ -37,11 +49,24 @@ pub(crate) struct Application<'a> {
     pub(crate) digest: u128,
 }
 
+/// What a machine of the directory did with an entry.
+pub(crate) struct DirectoryApplication<'a> {
+    pub(crate) node: usize,
+    pub(crate) shard: u32,
+    pub(crate) index: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) payload: &'a [u8],
+    pub(crate) entry: Option<&'a DirectoryEntry>,
+    pub(crate) answer: &'a DirectoryAnswer,
+    pub(crate) digest: u128,
+}
+
 impl Observer {
     pub(crate) fn new(nodes: usize, shards: usize) -> Self {
         Self(Arc::new(Mutex::new(Observed {
             now_ms: 0,
             stories: (0..shards).map(|_| Story::default()).collect(),
+            directory: Story::default(),
             invariants: Invariants::new(nodes, shards),
             findings: Findings::default(),
             lines: Vec::new(),
@@ -56,9 +81,16 @@ impl Observer {
     pub(crate) fn installed(&self, node: usize, shard: u32, index: u64, digest: u128) {
         let observed = &mut *self.lock();
         observed.lines.push(format!("install n{} s{shard} i{index} d{digest:032x}", node + 1));
-        let story = &observed.stories[shard as usize];
+        let story = observed.stories.get(shard as usize).unwrap_or(&observed.directory);
         let found = &mut observed.findings;
         observed.invariants.installed((node, shard, index), digest, story, found);
+    }
+
+    /// A replica's journal has that hash after an entry.
+    pub(crate) fn chained(&self, node: usize, shard: u32, index: u64, hash: ChainHash) {
+        let observed = &mut *self.lock();
+        let found = &mut observed.findings;
+        observed.invariants.journals.chained((node, shard, index), hash, found);
     }
 
     /// A machine applied an entry.
@@ -73,21 +105,35 @@ impl Observer {
             done.digest
         );
         observed.lines.push(line);
+        let (payload, digest) = (done.payload, done.digest);
         let seen = Seen {
-            node,
-            shard,
-            index,
+            made: Made { node, shard, index, payload, hash, digest },
             stamp,
             now_ms: observed.now_ms,
-            payload: done.payload,
             command: done.command,
             answer: done.answer,
             events: done.events,
-            hash,
-            digest: done.digest,
         };
         let story = &mut observed.stories[shard as usize];
         observed.invariants.applied(&seen, story, &mut observed.findings);
+    }
+}
+
+impl Observer {
+    /// A machine of the directory applied an entry.
+    pub(crate) fn applied_directory(&self, done: &DirectoryApplication<'_>) {
+        let observed = &mut *self.lock();
+        let DirectoryApplication { node, shard, index, stamp, payload, digest, .. } = *done;
+        let mut hash = Xxh3::new();
+        hash.update(&stamp.0.to_le_bytes());
+        hash.update(payload);
+        hash.update(format!("{:?}", done.answer).as_bytes());
+        let hash = hash.digest();
+        let (replica, stamp) = (format!("n{} s{shard} i{index}", node + 1), stamp.0);
+        observed.lines.push(format!("apply {replica} t{stamp} h{hash:016x} d{digest:032x}"));
+        let made = Made { node, shard, index, payload, hash, digest };
+        let (story, found) = (&mut observed.directory, &mut observed.findings);
+        observed.invariants.applied_directory(&made, done.entry, done.answer, story, found);
     }
 }
 

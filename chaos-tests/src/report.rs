@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) counts: Counts,
     pub(crate) faults: BTreeMap<&'static str, Count>,
     pub(crate) refused_faults: u64,
+    /// Nodes that were rebuilt from the others.
+    pub(crate) rebuilt: u64,
     pub(crate) fault_log: Vec<String>,
     pub(crate) trace: (u64, u64),
     pub(crate) tail: Vec<String>,
@@ -64,6 +66,7 @@ pub(crate) struct Total {
     answered: u64,
     faults: BTreeMap<&'static str, Count>,
     refused_faults: u64,
+    rebuilt: u64,
 }
 
 impl Total {
@@ -75,6 +78,7 @@ impl Total {
         self.entries += report.entries;
         self.answered += report.counts.answered;
         self.refused_faults += report.refused_faults;
+        self.rebuilt += report.rebuilt;
         for (word, count) in &report.faults {
             let sum = self.faults.entry(word).or_default();
             (sum.begun, sum.struck) = (sum.begun + count.begun, sum.struck + count.struck);
@@ -95,6 +99,7 @@ impl Total {
         );
         let word = |(word, count): (&&str, &Count)| format!("{word} {}", count.struck);
         let words: Vec<String> = self.faults.iter().map(word).collect();
-        println!("struck: {}; refused beyond quorum: {}", words.join(", "), self.refused_faults);
+        let (words, refused, rebuilt) = (words.join(", "), self.refused_faults, self.rebuilt);
+        println!("struck: {words}; refused beyond quorum: {refused}; rebuilt: {rebuilt}");
     }
 }

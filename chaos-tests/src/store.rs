@@ -9,7 +9,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rotary_storage::{Done, Group, LogEntry, LogStats, LogStore, Space};
+use rotary_storage::{Done, Group, LogEntry, LogStore};
+
+use crate::history::Ms;
+use crate::layer::Layer;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Image {
@@ -53,6 +56,8 @@ struct Inner {
     /// What readers must see: all of that together.
     visible: BTreeMap<Group, Image>,
     next: u64,
+    /// When all of it was set aside, in the world's ms.
+    forgotten_ms: Option<Ms>,
     wrong: Vec<String>,
 }
 
@@ -89,14 +94,27 @@ impl Shadow {
         Ok(())
     }
 
+    /// The node owes nothing any more: what it had was set aside.
+    pub(crate) fn forget(&self, now_ms: Ms) {
+        let mut inner = self.lock();
+        inner.forgotten_ms = Some(now_ms);
+        inner.durable.clear();
+        inner.pending.clear();
+        inner.visible.clear();
+    }
+
     /// What disks gave back wrongly since the last call.
     pub(crate) fn take_wrong(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().wrong)
     }
 
-    /// Whether the node has that payload on disk in the entry of that index.
-    pub(crate) fn keeps(&self, group: Group, index: u64, payload: &[u8]) -> bool {
+    /// Whether the node has that payload on disk in the entry of that index, or may have had it at
+    /// some moment since `since_ms`.
+    pub(crate) fn keeps(&self, group: Group, index: u64, payload: &[u8], since_ms: Ms) -> bool {
         let inner = self.lock();
+        if inner.forgotten_ms.is_some_and(|forgotten| forgotten >= since_ms) {
+            return true;
+        }
         let Some(image) = inner.durable.get(&group) else { return false };
         let holds = |bytes: &Arc<[u8]>| bytes.windows(payload.len()).any(|part| part == payload);
         image.purged.is_some_and(|through| index <= through)
@@ -174,7 +192,11 @@ impl Shadowed {
     }
 }
 
-impl LogStore for Shadowed {
+impl Layer for Shadowed {
+    fn beneath(&self) -> &dyn LogStore {
+        &*self.store
+    }
+
     fn append(&self, group: Group, entries: Vec<LogEntry>, done: Done) {
         let done = self.shadow.ask(group, Change::Append(entries.clone()), done);
         self.store.append(group, entries, done);
@@ -195,57 +217,18 @@ impl LogStore for Shadowed {
         self.store.purge(group, through, mark, done);
     }
 
-    fn save_lazily(&self, group: Group, name: &'static str, bytes: Vec<u8>) {
-        self.store.save_lazily(group, name, bytes);
-    }
-
     fn read(&self, group: Group, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
         let read = self.store.read(group, range.clone(), bytes_max)?;
         self.shadow.compare(group, &range, &read);
         Ok(read)
-    }
-
-    fn last(&self, group: Group) -> io::Result<Option<LogEntry>> {
-        self.store.last(group)
-    }
-
-    fn vote(&self, group: Group) -> io::Result<Option<Vec<u8>>> {
-        self.store.vote(group)
-    }
-
-    fn purged(&self, group: Group) -> io::Result<Option<(u64, Vec<u8>)>> {
-        self.store.purged(group)
-    }
-
-    fn saved(&self, group: Group, name: &'static str) -> io::Result<Option<Vec<u8>>> {
-        self.store.saved(group, name)
-    }
-
-    fn was_cut(&self, group: Group) -> io::Result<bool> {
-        self.store.was_cut(group)
-    }
-
-    fn clear_cut(&self, group: Group, done: Done) {
-        self.store.clear_cut(group, done);
-    }
-
-    fn space(&self) -> Space {
-        self.store.space()
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        self.store.flush()
-    }
-
-    fn stats(&self) -> LogStats {
-        self.store.stats()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_disk::NodeDisk;
+    use crate::layer::Layered;
+    use crate::node_disk::{NodeDisk, Opened};
     use crate::random::Random;
     use rotary_storage::Fatal;
 
@@ -256,16 +239,17 @@ mod tests {
     #[test]
     fn what_was_acknowledged_must_come_back() {
         let shadow = Shadow::default();
-        let mut disk = NodeDisk::new(&mut Random::salted(1, "test"), None);
+        let mut random = Random::salted(1, "test");
+        let mut disk = NodeDisk::new(&mut random.clone(), &mut random, None);
         let fatal = Fatal::with(|_, _| ());
-        let (engine, store) = disk.open(fatal.clone()).expect("opens");
-        let store = Shadowed::new(shadow.clone(), store);
+        let Opened { engine, stores } = disk.open(fatal.clone()).expect("opens");
+        let store = Layered(Shadowed::new(shadow.clone(), stores.log));
         store.append(7, vec![entry(1), entry(2)], Box::new(|_| ()));
         assert!(engine.pump());
         store.append(7, vec![entry(3)], Box::new(|_| ()));
-        assert!(shadow.keeps(7, 2, &[2; 300]) && !shadow.keeps(7, 3, &[3; 300]));
+        assert!(shadow.keeps(7, 2, &[2; 300], 0) && !shadow.keeps(7, 3, &[3; 300], 0));
         disk.disk.power_cut();
-        let (_, again) = disk.open(fatal).expect("opens");
+        let again = disk.open(fatal).expect("opens").stores.log;
         shadow.recover(&[7], &*again).expect("reads");
         assert_eq!(shadow.take_wrong(), Vec::<String>::new());
         shadow.recover(&[7], &rotary_storage::MemoryLog::new()).expect("reads");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use rotary_proto::EventRecord;
+use rotary_proto::codec::{self, Limit};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One applied entry.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub(crate) struct Told {
 pub(crate) struct Story {
     entries: BTreeMap<u64, Told>,
     events: Vec<EventRecord>,
+    /// The hash of each event's bytes.
+    hashes: Vec<u64>,
 }
 
 impl Story {
@@ -50,9 +54,17 @@ impl Story {
         &self.events
     }
 
+    /// The hash of the bytes of the event with that sequence, from 1. A shard has one site.
+    pub(crate) fn event_hash(&self, sequence: u64) -> Option<u64> {
+        let at = usize::try_from(sequence.checked_sub(1)?).ok()?;
+        self.hashes.get(at).copied()
+    }
+
     /// Adds an entry that no replica applied before.
     pub(crate) fn add(&mut self, index: u64, told: Told, events: &[EventRecord]) {
         self.entries.insert(index, told);
         self.events.extend_from_slice(events);
+        let hash = |event| xxh3_64(&codec::encode(event, Limit::Entry).expect("an event fits"));
+        self.hashes.extend(events.iter().map(hash));
     }
 }

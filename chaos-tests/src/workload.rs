@@ -5,6 +5,8 @@
 
 mod agents;
 mod clients;
+mod readers;
+mod registrar;
 mod setup;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +24,12 @@ use crate::observer::{Observed, Observer};
 use crate::random::Random;
 use agents::{Agent, DILIGENT, Deed, TEND_EVERY_MS};
 use clients::{Clients, Request};
-use setup::{Step, site_of};
+use setup::Step;
 
 pub(crate) use clients::{Answered, Counts};
+pub(crate) use readers::Following;
+pub(crate) use registrar::Registrar;
+pub(crate) use setup::site_of;
 
 const ADMINISTRATOR: PrincipalId = PrincipalId(1);
 /// What the integration that opens conversations signs with.

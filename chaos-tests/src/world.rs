@@ -8,14 +8,14 @@ use std::time::Instant;
 use crate::bugs::Bug;
 use crate::faults::Faults;
 use crate::history::Ms;
-use crate::invariants::{self, CONVERGE_MS_MAX, Findings, Isolation, Liveness};
+use crate::invariants::{CONVERGE_MS_MAX, Extent, Findings, Isolation, Liveness};
 use crate::node::{Cluster, Node};
 use crate::panics;
 use crate::random::Random;
 use crate::report::Report;
 use crate::store::Shadow;
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{Following, Registrar, Workload};
 
 /// Setting up takes no longer, without faults.
 const SET_UP_MS_MAX: Ms = 60_000;
@@ -53,6 +53,8 @@ struct World {
     nodes: Vec<Node>,
     shadows: Vec<Shadow>,
     workload: Workload,
+    registrar: Registrar,
+    readers: Following,
     faults: Faults,
     isolation: Isolation,
     liveness: Liveness,
@@ -85,13 +87,17 @@ impl World {
         let mut random = Random::salted(seed, "world");
         let nodes = if random.permille(250) { 5 } else { 3 };
         let shards = random.between(1, 2) as usize;
-        let cluster = Cluster::new(seed, nodes, shards, bug);
+        // A directory costs as much as a data shard.
+        let has_directory = shards == 1 || random.permille(250);
+        let cluster = Cluster::new(seed, nodes, (shards, has_directory), bug);
         let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
         let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
         Ok(Self {
             shadows: made.iter().map(|node| node.shadow.clone()).collect(),
             nodes: made,
             workload: Workload::new(seed, shards),
+            registrar: Registrar::new(seed, cluster.directory()),
+            readers: Following::new(seed, shards),
             faults: Faults::new(seed, nodes, still_clocks),
             isolation: Isolation::new(nodes),
             liveness: Liveness::default(),
@@ -121,7 +127,10 @@ impl World {
             self.use_it();
         }
         self.run_nodes();
-        invariants::disk(&self.shadows, &mut self.findings);
+        self.readers.step(self.now_ms, &self.nodes, &self.cluster.observer);
+        for node in &mut self.nodes {
+            node.check_disk(&mut self.findings);
+        }
         for panic in panics::take() {
             self.findings.breach("panic", panic);
         }
@@ -131,6 +140,7 @@ impl World {
 
     fn use_it(&mut self) {
         let observer = &self.cluster.observer;
+        self.registrar.step(self.now_ms, &self.nodes, observer);
         let (answers, garbled) = self.workload.step(self.now_ms, &self.nodes, observer);
         let observed = &mut *observer.lock();
         for answer in &answers {
@@ -200,10 +210,15 @@ impl World {
                 self.late("the cluster does not converge")
             }
             Phase::Serve => self.serve(),
-            Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.agrees() => {
+            Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.is_settled() => {
                 self.judge()
             }
-            Phase::Settle { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => self.judge(),
+            Phase::Settle { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
+                if !self.readers.is_through(&self.cluster.observer) {
+                    self.findings.breach("P8", "a reader does not come to the end".to_owned());
+                }
+                self.judge()
+            }
             phase => phase,
         };
     }
@@ -219,28 +234,33 @@ impl World {
         if served { Phase::Settle { since_ms: self.now_ms } } else { Phase::Serve }
     }
 
-    /// Nodes that are not damaged.
-    fn sound(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|node| !self.faults.damaged().contains(node)).collect()
-    }
-
-    /// Whether every sound node runs and has applied all that anybody has.
+    /// Whether every node runs, with its history, and has applied all that anybody has.
     fn agrees(&self) -> bool {
         let observed = self.cluster.observer.lock();
-        self.sound().into_iter().all(|node| {
-            let mut stories = (0u32..).zip(&observed.stories);
-            self.nodes[node].is_ready()
-                && stories.all(|(shard, story)| {
-                    let last = story.last().map_or(0, |(index, _)| index);
-                    observed.invariants.applied_to(node, shard) == last
-                })
+        (0..self.nodes.len()).all(|node| {
+            let mut lasts = (0u32..).zip(observed.last_indexes());
+            self.nodes[node].is_whole()
+                && lasts.all(|(shard, last)| observed.invariants.applied_to(node, shard) == last)
         })
     }
 
+    fn is_settled(&self) -> bool {
+        self.agrees() && self.readers.is_through(&self.cluster.observer)
+    }
+
     fn judge(&mut self) -> Phase {
-        let sound = self.sound();
-        let observed = self.cluster.observer.lock();
-        observed.invariants.end(&sound, &observed.stories, &mut self.findings);
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        let observed = &mut *self.cluster.observer.lock();
+        observed.invariants.end(&all, &observed.stories, &observed.directory, &mut self.findings);
+        for node in &self.nodes {
+            let Some(journal) = node.journal() else { continue };
+            node.check_streams(journal, Extent::All, observed);
+            for shard in 0..self.cluster.shards as u32 {
+                let (at, hash) = ((node.index, shard, u64::MAX), journal.head(shard).hash);
+                observed.invariants.journals.chained(at, hash, &mut observed.findings);
+            }
+        }
+        self.findings.0.append(&mut observed.findings.0);
         Phase::Over
     }
 
@@ -261,6 +281,7 @@ impl World {
             counts: self.workload.clients.counts,
             faults: self.faults.counts,
             refused_faults: self.faults.refused,
+            rebuilt: self.faults.rebuilt,
             fault_log: self.faults.log,
             trace: self.trace.digest(),
             tail: self.trace.tail(),

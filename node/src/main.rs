@@ -26,7 +26,6 @@ mod demo;
 mod feed;
 mod gateway;
 mod hint;
-mod history;
 mod load;
 mod machine;
 mod marks;

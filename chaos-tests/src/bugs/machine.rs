@@ -1,9 +1,11 @@
 //! A machine that gets entries, or what comes of them, slightly wrong.
 
+use rotary_directory::DirectoryEntry;
 use rotary_distributor::Applied;
 use rotary_proto::event::{Audience, Event, EventRecord};
 use rotary_proto::{Actor, Command, Done, Origin, Outcome, Refusal, RequestId, ShardCommand};
 use rotary_proto::{Stamp, Wall};
+use rotary_storage::JournalRecord;
 
 use super::Bug;
 
@@ -21,6 +23,28 @@ impl PlantedMachine {
     /// Whether the entry is passed over.
     pub(crate) fn skips(&self, index: u64) -> bool {
         self.bug == Some(Bug::EntrySkipped) && self.node == ODD_NODE && index.is_multiple_of(61)
+    }
+
+    /// What the journal is told.
+    pub(crate) fn records(
+        &self,
+        index: u64,
+        mut records: Vec<JournalRecord>,
+    ) -> Vec<JournalRecord> {
+        let odd = self.node == ODD_NODE && index.is_multiple_of(61);
+        match (self.bug, records.last_mut()) {
+            (Some(Bug::JournalRecordSkipped), _) if odd => Vec::new(),
+            (Some(Bug::JournalRecordAltered), Some(last)) if odd => {
+                last.bytes.reverse();
+                records
+            }
+            _ => records,
+        }
+    }
+
+    /// How far the log is told that the journal is durable.
+    pub(crate) fn recorded(&self, durable: u64) -> u64 {
+        if self.bug == Some(Bug::JournalMarkIgnored) { u64::MAX } else { durable }
     }
 
     /// The stamp that the machine is told.
@@ -48,6 +72,14 @@ impl PlantedMachine {
             _ => {}
         }
         ShardCommand::Site(envelope)
+    }
+
+    /// The entry that the directory is told.
+    pub(crate) fn entry(&self, index: u64, mut entry: DirectoryEntry) -> DirectoryEntry {
+        if let (Some(Bug::DirectoryForgets), Some((_, key))) = (self.bug, &mut entry.origin) {
+            *key = RequestId(key.0 ^ u128::from(index));
+        }
+        entry
     }
 
     /// What came of it.

@@ -33,12 +33,16 @@ pub(crate) enum Kind {
     DiskFull,
     /// A bit of old data flips while the node is down (P12).
     BitFlip,
+    /// A disk is lost with all that was on it (P1).
+    DiskLost,
+    /// A replica's digests come out wrong, until it ends itself for that (P9).
+    Astray,
     /// A wall clock jumps (P11).
     ClockJump,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Crash,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -54,6 +58,8 @@ impl Kind {
         Self::FailedSync,
         Self::DiskFull,
         Self::BitFlip,
+        Self::DiskLost,
+        Self::Astray,
         Self::ClockJump,
     ];
 
@@ -61,7 +67,7 @@ impl Kind {
     pub(crate) const fn weight(self) -> u64 {
         match self {
             Self::Crash | Self::PowerCut | Self::Halves | Self::OneWay | Self::Pause => 3,
-            Self::PowerCutAll => 1,
+            Self::PowerCutAll | Self::DiskLost | Self::Astray => 1,
             _ => 2,
         }
     }
@@ -84,6 +90,8 @@ impl Kind {
             Self::FailedSync => "failed-sync",
             Self::DiskFull => "disk-full",
             Self::BitFlip => "bit-flip",
+            Self::DiskLost => "disk-lost",
+            Self::Astray => "astray",
             Self::ClockJump => "clock-jump",
         }
     }

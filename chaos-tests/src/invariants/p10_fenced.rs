@@ -36,8 +36,9 @@ impl Isolation {
     ) {
         let (operation, node) = (told.operation, told.node);
         let label = &operation.label;
-        let keeps =
-            |shadow: &&Shadow| shadow.keeps(operation.shard, told.index, &operation.payload);
+        let keeps = |shadow: &&Shadow| {
+            shadow.keeps(operation.shard, told.index, &operation.payload, told.sent_ms)
+        };
         let count = shadows.iter().filter(keeps).count();
         if 2 * count <= shadows.len() {
             let what = format!("{label} was acknowledged at {} with {count} on disk", told.index);

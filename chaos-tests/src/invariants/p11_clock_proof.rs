@@ -29,15 +29,15 @@ impl ClockProof {
     }
 
     pub(crate) fn applied(&mut self, seen: &Seen<'_>, found: &mut Findings) {
-        let last = &mut self.last[seen.shard as usize];
+        let last = &mut self.last[seen.made.shard as usize];
         let (stamp, now_ms) = (seen.stamp, seen.now_ms);
         let (ran, took) = (stamp.ms_since(last.0), now_ms - last.1);
         if stamp <= last.0 {
-            found.breach("P11", format!("index {}: {stamp:?} after {:?}", seen.index, last.0));
+            found.breach("P11", format!("index {}: {stamp:?} after {:?}", seen.made.index, last.0));
         }
         if stamp > Stamp::from_ms(now_ms + 1) || ran > took + COMMIT_MS_MAX {
             let age = format!("{ran} ms of shard time in {took} ms, {stamp:?} at {now_ms} ms");
-            found.breach("P11", format!("index {}: {age}", seen.index));
+            found.breach("P11", format!("index {}: {age}", seen.made.index));
         }
         *last = (stamp, now_ms);
         for record in seen.events {

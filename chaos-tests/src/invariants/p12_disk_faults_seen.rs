@@ -1,11 +1,11 @@
 //! P12: disk faults are seen.
 //!
-//! What a log gives back is what it acknowledged, or it refuses to open: damage is never served and
-//! never cut away. After a failed sync the process ends at once, with nothing acknowledged on top.
+//! What a log or a journal gives back is what it acknowledged, or it refuses to open: damage is
+//! never served and never cut away. After a failed sync the process ends at once, with nothing
+//! acknowledged on top.
 //! No log refuses to open, and no process ends by itself, unless its disk was troubled.
 
 use super::Findings;
-use crate::store::Shadow;
 
 /// How a node's process ended, or why it could not start.
 #[derive(Debug, Clone)]
@@ -31,11 +31,9 @@ pub(crate) fn survived(node: usize, what: &str, found: &mut Findings) {
     found.breach("P12", format!("node {} goes on after {what}", node + 1));
 }
 
-/// Everything that disks gave back wrongly.
-pub(crate) fn check(shadows: &[Shadow], found: &mut Findings) {
-    for (node, shadow) in shadows.iter().enumerate() {
-        for wrong in shadow.take_wrong() {
-            found.breach("P12", format!("node {}: {wrong}", node + 1));
-        }
+/// Everything that a node's disk gave back wrongly.
+pub(crate) fn check(node: usize, wrong: impl Iterator<Item = String>, found: &mut Findings) {
+    for wrong in wrong {
+        found.breach("P12", format!("node {}: {wrong}", node + 1));
     }
 }

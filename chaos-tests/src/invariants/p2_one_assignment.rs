@@ -21,7 +21,7 @@ impl OneAssignment {
     pub(crate) fn applied(&mut self, seen: &Seen<'_>, found: &mut Findings) {
         for record in seen.events {
             if let Some(wrong) = self.event(&record.event) {
-                found.breach("P2", format!("index {}: {wrong}", seen.index));
+                found.breach("P2", format!("index {}: {wrong}", seen.made.index));
             }
         }
     }

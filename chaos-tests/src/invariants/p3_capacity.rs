@@ -32,7 +32,7 @@ impl CapacityHolds {
             if let Some((conversation, agent)) = self.event(&record.event)
                 && let Some(wrong) = self.excess(conversation.site, agent)
             {
-                found.breach("P3", format!("index {}: {agent} has {wrong}", seen.index));
+                found.breach("P3", format!("index {}: {agent} has {wrong}", seen.made.index));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Every replica applies the same entries in the same order, without a gap, whether for the first
 //! time or again after a restart: equal index means equal stamp, payload, answer, events and state.
 
-use super::{Findings, Seen};
+use super::{Findings, Made};
 use crate::story::Story;
 
 /// How far each replica has applied.
@@ -40,7 +40,7 @@ impl ReplicasAgree {
         }
     }
 
-    pub(crate) fn applied(&mut self, seen: &Seen<'_>, story: &Story, found: &mut Findings) {
+    pub(crate) fn applied(&mut self, seen: &Made<'_>, story: &Story, found: &mut Findings) {
         let before = &mut self.applied[seen.node][seen.shard as usize];
         let last = std::mem::replace(before, seen.index);
         let place = || format!("node {} shard {} index {}", seen.node + 1, seen.shard, seen.index);
@@ -59,8 +59,13 @@ impl ReplicasAgree {
         }
     }
 
-    pub(crate) fn end(&self, up: &[usize], stories: &[Story], found: &mut Findings) {
-        for (shard, story) in stories.iter().enumerate() {
+    pub(crate) fn end<'a>(
+        &self,
+        up: &[usize],
+        stories: impl Iterator<Item = &'a Story>,
+        found: &mut Findings,
+    ) {
+        for (shard, story) in stories.enumerate() {
             let last = story.last().map_or(0, |(index, _)| index);
             for node in up {
                 let at = self.applied[*node][shard];

@@ -28,7 +28,7 @@
 //! log is applied to them from there. A snapshot is frozen between two entries and written beside
 //! the shard ([`Machine::freeze`]); entries that it stands for are forgotten, but for a few that a
 //! slow replica may want. A replica that is further behind gets the snapshot, in chunks, on the
-//! bulk lane.
+//! bulk lane, and then what its journal lacks below it ([`History`]).
 //!
 //! A panic while applying ends the process ([`Fatal`]): a replica that skipped an entry must not
 //! go on.
@@ -37,6 +37,7 @@ mod clock;
 mod config;
 mod digests;
 mod forward;
+mod history;
 mod inbound;
 mod log;
 mod machine;
@@ -58,6 +59,7 @@ mod wall;
 
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
+pub use history::{History, SERVICE_HISTORY, answer_history, decode_base, encode_base};
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
 pub use log::Log;
 pub use machine::{Chunks, Frozen, Machine, Records};

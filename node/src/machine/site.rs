@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use metrics::{Counter, counter};
 use rotary_distributor::{Applied, Restore};
-use rotary_log::{Chunks, Frozen, Machine, Records};
+use rotary_log::{Chunks, Frozen, Machine, Records, decode_base, encode_base};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
 use rotary_storage::{
@@ -15,7 +15,6 @@ use rotary_storage::{
 };
 
 use crate::feed::FeedEntry;
-use crate::history::Base;
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::names;
 
@@ -176,21 +175,18 @@ impl Machine for SiteMachine {
 
     fn freeze(&mut self) -> Box<dyn Frozen> {
         let base = self.replica.journal().tip(self.shard.id.0);
-        let base = codec::encode(&Base::from(base), Limit::Wire).expect("a base fits a frame");
-        Box::new(FrozenShard { base, shard: self.shard.write().freeze() })
+        Box::new(FrozenShard { base: encode_base(base), shard: self.shard.write().freeze() })
     }
 
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
         let base = chunks.next().ok_or_else(|| "it has no chunks".to_owned())?;
-        let base = base.map_err(|error| error.to_string())?;
-        let base: Base = codec::decode(&base, Limit::Wire).map_err(|error| error.to_string())?;
+        let base = decode_base(&base.map_err(|error| error.to_string())?)?;
         let mut restore = Restore::new(self.shard.id);
         for chunk in chunks {
             let chunk = chunk.map_err(|error| error.to_string())?;
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
         let shard = restore.finish().map_err(|error| error.to_string())?;
-        let base = JournalBase::from(base);
         self.agree(&base).map_err(|error| error.to_string())?;
         let journal = self.replica.journal();
         journal.rebase(self.shard.id.0, base).map_err(|error| error.to_string())?;

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rotary_log::{
-    Log, SERVICE_DIGEST, SERVICE_PROPOSE, SERVICE_RAFT, SERVICE_SNAPSHOT, SERVICE_TAIL,
+    Log, SERVICE_DIGEST, SERVICE_HISTORY, SERVICE_PROPOSE, SERVICE_RAFT, SERVICE_SNAPSHOT,
+    SERVICE_TAIL, answer_history,
 };
 use rotary_proto::NodeId;
 use rotary_proto::codec::{self, Limit};
@@ -15,7 +16,6 @@ use rotary_transport::Handler;
 
 use crate::actor::Registry;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
-use crate::history::{self, SERVICE_HISTORY};
 
 /// Answers requests of other nodes. What they are for is started after the transport that brings
 /// them, so it is put in later; until then they are refused.
@@ -89,7 +89,7 @@ impl Handler for NodeHandler {
                 let journal = self.journal.get().cloned();
                 async move {
                     let journal = journal.ok_or("this node is starting")?;
-                    let read = move || history::answer(&journal, &payload);
+                    let read = move || answer_history(&journal, &payload);
                     let read = tokio::task::spawn_blocking(read).await;
                     read.unwrap_or_else(|error| Err(error.to_string()))
                 }

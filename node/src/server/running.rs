@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
-use rotary_log::{Log, LogConfig, Machine};
+use rotary_log::{Blocking, History, Log, LogConfig, Machine};
 use rotary_proto::{GatewayId, NodeId, ShardId};
 use rotary_storage::Fatal;
 use rotary_transport::Transport;
@@ -20,7 +20,6 @@ use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::router::router;
 use crate::gateway::session::{Sessions, start_leases};
 use crate::hint::{Freshness, Hints, start_beats};
-use crate::history;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::marks;
@@ -94,8 +93,7 @@ pub(crate) async fn start(
         metrics,
     });
     start_leases(doors.clone());
-    let whole = history::keep_whole(doors.replica.clone(), ground.transport.clone(), members);
-    tokio::spawn(whole);
+    tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
     if let Some(retention) = Retention::of_days(config.journal.retention_days) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
@@ -106,6 +104,16 @@ pub(crate) async fn start(
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
+}
+
+fn history(replica: &Replica, transport: &Arc<Transport>, members: Vec<NodeId>) -> History {
+    History {
+        journal: replica.journal().clone(),
+        transport: transport.clone(),
+        members,
+        shards: replica.shards().map(|shard| shard.id).collect(),
+        blocking: Blocking::Threads,
+    }
 }
 
 fn peers(config: &Config) -> Vec<Peer> {

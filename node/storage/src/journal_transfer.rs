@@ -124,6 +124,8 @@ impl Journal {
             return Ok(());
         }
         self.shared.change(group, |journal| {
+            // What was passed over goes before the end: the flush must begin no other segment.
+            journal.mark();
             if journal.open.bytes > 0 {
                 journal.close_segment();
             }

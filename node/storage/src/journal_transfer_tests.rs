@@ -105,6 +105,26 @@ fn a_replica_that_fell_behind_gets_what_it_lacks_and_goes_on_meanwhile() {
 }
 
 #[test]
+fn a_replica_that_had_passed_over_its_last_indexes_is_filled_all_the_same() {
+    let source = filled(&SimulatedDisk::new(1), 1..=20);
+    for index in 21..=LAST {
+        let later =
+            pair(index).into_iter().map(|record| JournalRecord { index: index + 5, ..record });
+        source.append(GROUP, later.collect()).expect("in sequence");
+    }
+    for through in [21, 25] {
+        let disk = SimulatedDisk::new(2);
+        let target = filled(&disk, 1..=20);
+        target.advance(GROUP, through).expect("advances");
+        target.rebase(GROUP, source.tip(GROUP)).expect("rebased");
+        fetch(&target, &source, 300).expect("fetched");
+        assert_eq!(read_all(&target), read_all(&source));
+        disk.kill();
+        assert_equal(&disk, &source);
+    }
+}
+
+#[test]
 fn what_a_peer_has_forgotten_is_not_missed() {
     let source = source();
     source.retain(GROUP, 40).expect("dropped");

@@ -1,0 +1,61 @@
+//! P8: a reader that goes on elsewhere misses nothing and reads nothing twice.
+//!
+//! From its position, any replica that has all of its history gives the events that come next, or
+//! none yet; never others, and never that they are gone.
+
+use rotary_proto::SiteId;
+use rotary_storage::{Journal, JournalError};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::story::Story;
+
+/// Records of one read.
+const PAGE_RECORDS: usize = 64;
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// What a reader's turn came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has read up to there.
+    Came(u64),
+    /// The node could not be read, or has a gap by now: the reader goes elsewhere.
+    Lost,
+    /// A broken promise.
+    Wrong(String),
+}
+
+/// What readers are owed.
+pub(crate) struct Readers;
+
+impl Readers {
+    /// Reads a page of a stream after a position.
+    pub(crate) fn read(
+        (node, shard, site): (usize, u32, SiteId),
+        journal: &Journal,
+        position: u64,
+        story: &Story,
+    ) -> Turn {
+        let place = format!("node {} shard {shard}: a reader at {position}", node + 1);
+        let read = journal.read(shard, site.key(), position + 1, PAGE_RECORDS, PAGE_BYTES);
+        let records = match read {
+            Ok(records) => records,
+            Err(JournalError::Forgotten { .. }) if journal.missing(shard).is_none() => {
+                return Turn::Wrong(format!("{place} is told that it is too late"));
+            }
+            Err(JournalError::Damaged { path, offset, what }) => {
+                let damage = format!("{}: {what} at {offset}", path.display());
+                return Turn::Wrong(format!("{place} is given a damaged journal: {damage}"));
+            }
+            Err(_) => return Turn::Lost,
+        };
+        let mut position = position;
+        for record in records {
+            position += 1;
+            let right = story.event_hash(position) == Some(xxh3_64(&record.bytes));
+            if record.sequence != position || !right {
+                return Turn::Wrong(format!("{place} is given {} for {position}", record.sequence));
+            }
+        }
+        Turn::Came(position)
+    }
+}
