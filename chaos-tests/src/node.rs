@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rotary_log::{
-    Blocking, Fatal, Log, LogConfig, LogStores, Machine, ProposeError, Proposed, WallClock,
+    Blocking, Door, Fatal, Log, LogConfig, LogStores, Machine, ProposeError, Proposed, WallClock,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
 use rotary_transport::{
@@ -253,12 +253,12 @@ impl Node {
             let certificates = certificates.map_err(|error| error.to_string())?;
             let listen = socket.local_address();
             let transport = TransportConfig { node: id, listen, peers, certificates };
-            let hall = Arc::new(Hall { log: OnceLock::new(), door });
-            let transport = Transport::start_over(socket, transport, hall.clone());
+            let shards = Door::new();
+            let hall = Arc::new(Hall { shards: shards.clone(), door });
+            let transport = Transport::start_over(socket, transport, hall);
             let transport = Arc::new(transport.map_err(|error| error.to_string())?);
-            let started = Log::start(config, store, transport, machines).await;
+            let started = Log::start(config, store, transport, &shards, machines).await;
             let started = Arc::new(started.map_err(|error| error.to_string())?);
-            drop(hall.log.set(Arc::downgrade(&started)));
             drop(log.set(started.clone()));
             for shard in started.shards() {
                 started.initialize(shard).await.map_err(|error| error.to_string())?;
@@ -374,7 +374,7 @@ fn fatal_into(ended: Arc<Mutex<Option<String>>>) -> Fatal {
 
 /// The node's door to other nodes.
 struct Hall {
-    log: OnceLock<Weak<Log>>,
+    shards: Door,
     door: Arc<PlantedDoor>,
 }
 
@@ -386,11 +386,9 @@ impl Handler for Hall {
         service: u8,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let log = self.log.get().and_then(Weak::upgrade);
-        let door = self.door.clone();
+        let (shards, door) = (self.shards.clone(), self.door.clone());
         Box::pin(async move {
-            let log = log.ok_or("the node is starting")?;
-            log.handle(service, payload).await.map(|answer| door.answer(service, answer))
+            shards.handle(service, payload).await.map(|answer| door.answer(service, answer))
         })
     }
 }

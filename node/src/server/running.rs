@@ -65,7 +65,8 @@ pub(crate) async fn start(
     log.snapshot_entries_kept = config.log.snapshot_entries_kept;
     log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
     log.runtimes = ground.threads.handles().to_vec();
-    let log = Log::start(log, ground.stores, ground.transport.clone(), machines).await?;
+    let (transport, door) = (ground.transport.clone(), &ground.handler.door);
+    let log = Log::start(log, ground.stores, transport, door, machines).await?;
     let log = Arc::new(log);
     ground.handler.set_log(log.clone());
     for shard in log.shards() {
