@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rotary_log::{
-    Blocking, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
+    Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
     SERVICE_HISTORY, WallClock, answer_history,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
@@ -363,13 +363,13 @@ impl Node {
             let listen = socket.local_address();
             let transport = TransportConfig { node: id, listen, peers, certificates };
             let journal = ground.journal;
-            let hall = Arc::new(Hall { log: OnceLock::new(), journal: journal.clone(), door });
-            let transport = Transport::start_over(socket, transport, hall.clone());
+            let shards = Door::new();
+            let hall = Hall { shards: shards.clone(), journal: journal.clone(), door };
+            let transport = Transport::start_over(socket, transport, Arc::new(hall));
             let transport = Arc::new(transport.map_err(|error| error.to_string())?);
             let members: Vec<NodeId> = config.members.iter().copied().collect();
-            let started = Log::start(config, store, transport.clone(), machines).await;
+            let started = Log::start(config, store, transport.clone(), &shards, machines).await;
             let started = Arc::new(started.map_err(|error| error.to_string())?);
-            drop(hall.log.set(Arc::downgrade(&started)));
             drop(log.set(started.clone()));
             for shard in started.shards() {
                 started.initialize(shard).await.map_err(|error| error.to_string())?;
@@ -519,7 +519,7 @@ fn fatal_into(ended: Arc<Mutex<Option<String>>>) -> Fatal {
 
 /// The node's door to other nodes.
 struct Hall {
-    log: OnceLock<Weak<Log>>,
+    shards: Door,
     journal: Arc<Journal>,
     door: Arc<PlantedDoor>,
 }
@@ -532,14 +532,13 @@ impl Handler for Hall {
         service: u8,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let log = self.log.get().and_then(Weak::upgrade);
+        let shards = self.shards.clone();
         let (door, journal) = (self.door.clone(), self.journal.clone());
         Box::pin(async move {
             if service == SERVICE_HISTORY {
                 return answer_history(&journal, &payload);
             }
-            let log = log.ok_or("the node is starting")?;
-            log.handle(service, payload).await.map(|answer| door.answer(service, answer))
+            shards.handle(service, payload).await.map(|answer| door.answer(service, answer))
         })
     }
 }

@@ -22,6 +22,14 @@ pub(crate) trait Spine: Send + Sync + 'static {
         repeatable: bool,
     ) -> BoxFuture<'static, Result<Vec<u8>, SpineError>>;
 
+    /// Waits, for as long as `patience`, until this node has applied everything of a shard that was
+    /// acknowledged anywhere before the call.
+    fn read_index(
+        &self,
+        shard: ShardId,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<(), SpineError>>;
+
     /// How a shard is doing, as this node sees it; `None` for a shard it has no replica of.
     fn status(&self, shard: ShardId) -> Option<ShardStatus>;
 
@@ -80,7 +88,7 @@ pub(crate) enum SpineError {
     #[error("not done: {0}")]
     NotApplied(String),
     /// Certainly not applied: too much is on its way already.
-    #[error("too many commands are on their way to {shard}")]
+    #[error("too much is on its way to {shard}")]
     Busy {
         /// Which shard.
         shard: ShardId,

@@ -4,9 +4,11 @@
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
 mod nodes;
 
+use std::time::Duration;
+
 use hyper::Method;
 use nodes::{Nodes, done, eventually};
-use rotary_client::{Notice, Session, SessionConfig};
+use rotary_client::{Notice, Patience, Session, SessionConfig};
 use rotary_proto::event::Author;
 use rotary_proto::frame::{CommandReply, EventFrame, Mode};
 use rotary_proto::values::Item;
@@ -350,4 +352,63 @@ async fn marks(nodes: &Nodes) -> Option<(u64, Vec<u64>)> {
     let shard = cluster["shards"].as_array()?.iter().find(|row| row["shard"] == "sh_1")?.clone();
     let marks = shard["marks"].as_object()?.values().filter_map(Value::as_u64).collect();
     Some((shard["recorded"].as_u64()?, marks))
+}
+
+/// Where a site's state is read, the events and the words of a conversation among it.
+fn readable(site: SiteId, conversation: ConversationId) -> Vec<String> {
+    let of_site = ["", "/queues", "/queues/qu_1", "/agents", "/agents/ag_1", "/skills", "/reasons"];
+    let of_site = of_site.into_iter().chain(["/dispositions", "/conversations", "/events"]);
+    let of_site = of_site.map(|path| format!("/v1/sites/{site}{path}"));
+    let of_one =
+        ["", "/messages", "/trace"].map(|path| format!("/v1/conversations/{conversation}{path}"));
+    of_site.chain(of_one).chain([format!("/v1/conversations?site={site}")]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linearizable_read_sees_what_any_node_acknowledged() {
+    let mut nodes = Nodes::init(3, 1);
+    nodes.start_all().await;
+    let (site, _, customer) = floor(&nodes).await;
+    let path = format!("/v1/sites/{site}/queues/qu_1");
+    for number in 1..=30 {
+        let (writer, reader) = (number % 3 + 1, (number + number / 3) % 3 + 1);
+        let name = format!("sales {number}");
+        done(&nodes.admin(writer), Method::PUT, &path, json!({"name": name})).await;
+        let read = format!("{path}?consistency=linearizable");
+        let view: Value = nodes.admin(reader).read(&read).await.expect("readable");
+        assert_eq!(view["plan"]["name"], json!(name), "written on {writer}, read on {reader}");
+    }
+    // A site that a node has not heard of is there as well, for whoever asks so.
+    let tenant = done(&nodes.admin(1), Method::POST, "/v1/tenants", json!({"name": "south"})).await;
+    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "south"}});
+    let made = done(&nodes.admin(1), Method::POST, "/v1/sites", body).await;
+    let made = made["site"].as_str().expect("a text").to_owned();
+    let path = format!("/v1/sites/{made}?consistency=linearizable");
+    nodes.admin(3).read::<Value>(&path).await.expect("readable");
+    let conversation = open(&nodes, site, &customer).await;
+    let asked = |path: &str, how: &str| {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{mark}consistency={how}")
+    };
+    for path in readable(site, conversation) {
+        for how in ["linearizable", "local"] {
+            nodes.admin(2).read::<Value>(&asked(&path, how)).await.expect(&path);
+        }
+        let refused = nodes.admin(2).read::<Value>(&asked(&path, "eventual")).await;
+        let refused = refused.expect_err(&path).to_string();
+        for word in ["bad-value", "eventual", "`local`", "`linearizable`"] {
+            assert!(refused.contains(word), "{path}: {refused}");
+        }
+    }
+    nodes.kill(2);
+    nodes.kill(3);
+    let patience = Patience { attempt: Duration::from_secs(30), total: Duration::ZERO };
+    let alone = nodes.admin(1).patient(patience);
+    let path = format!("/v1/sites/{site}");
+    alone.read::<Value>(&path).await.expect("it reads what it has");
+    let refused = alone.read::<Value>(&asked(&path, "linearizable")).await;
+    let refused = refused.expect_err("nobody confirms it").to_string();
+    assert!(refused.contains("no leader") || refused.contains("late"), "{refused}");
+    nodes.start(2);
+    nodes.admin(1).read::<Value>(&asked(&path, "linearizable")).await.expect("a quorum is back");
 }

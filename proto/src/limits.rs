@@ -160,6 +160,8 @@ pub const WORK_PER_ENTRY_MAX: u32 = 2_048;
 pub const PROPOSAL_BATCH_MAX: usize = 256;
 /// Commands waiting at one shard's proposer before the door refuses more.
 pub const PROPOSALS_IN_FLIGHT_MAX: usize = 4_096;
+/// Reads waiting for one replica's next confirmation that its leader leads before more are refused.
+pub const READS_IN_FLIGHT_MAX: usize = 4_096;
 /// Messages waiting in one actor's mailbox before a send is refused.
 pub const MAILBOX_MAX: usize = 1_024;
 /// Events on their way to one session before it is closed as slow (it resumes later).

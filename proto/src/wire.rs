@@ -24,17 +24,19 @@ pub const ALPN: &[u8] = b"rotary/1";
 /// How urgent a frame is. Each lane between two nodes is a stream of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lane {
-    /// Heartbeats, votes and appends.
+    /// Appends, and what else shards agree by.
     Raft,
     /// Forwarded commands, feeds, hints.
     Live,
     /// Snapshots and journal segments.
     Bulk,
+    /// Heartbeats and votes: a few bytes each, and a shard's leader depends on them.
+    Heartbeat,
 }
 
 impl Lane {
     /// Every lane, most urgent first.
-    pub const ALL: [Self; 3] = [Self::Raft, Self::Live, Self::Bulk];
+    pub const ALL: [Self; 4] = [Self::Heartbeat, Self::Raft, Self::Live, Self::Bulk];
 }
 
 /// What a frame is to its request.

@@ -8,15 +8,13 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use rotary_log::{Chunks, Frozen, Log, LogConfig, LogStores, Machine};
+use rotary_log::{Chunks, Door, Frozen, Log, LogConfig, LogStores, Machine};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
 use rotary_storage::{Disk, FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
-use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
+use rotary_transport::{Certificates, ClusterAuthority, Transport, TransportConfig};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -67,22 +65,6 @@ impl Frozen for Nothing {
     }
 }
 
-#[derive(Default)]
-struct Door(OnceLock<Weak<Log>>);
-
-impl Handler for Door {
-    fn handle(
-        &self,
-        _: NodeId,
-        _: Lane,
-        service: u8,
-        payload: Bytes,
-    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let log = self.0.get().and_then(Weak::upgrade);
-        Box::pin(async move { log.ok_or("the node is starting")?.handle(service, payload).await })
-    }
-}
-
 async fn start(
     authority: &ClusterAuthority,
     node: NodeId,
@@ -101,8 +83,8 @@ async fn start(
             &pem.key,
         )?,
     };
-    let door = Arc::new(Door::default());
-    let transport = Arc::new(Transport::start(config, door.clone())?);
+    let door = Door::new();
+    let transport = Arc::new(Transport::start(config, Arc::new(door.clone()))?);
     let path = path.join(node.to_string());
     let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let stores = LogStores {
@@ -113,9 +95,7 @@ async fn start(
     let machine = || Box::new(Idle(Stamp::ZERO)) as Box<dyn Machine>;
     let machines = (0..shards).map(|shard| (ShardId(shard), machine())).collect();
     let config = LogConfig::new(node, addresses.keys().copied());
-    let log = Arc::new(Log::start(config, stores, transport, machines).await?);
-    // The only setting of it, so it cannot be set already.
-    drop(door.0.set(Arc::downgrade(&log)));
+    let log = Arc::new(Log::start(config, stores, transport, &door, machines).await?);
     for shard in 0..shards {
         log.initialize(ShardId(shard)).await?;
     }

@@ -21,13 +21,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use rotary_distributor::{Applied, Shard};
-use rotary_log::{Chunks, Frozen, Log, LogConfig, LogStores, Machine};
+use rotary_log::{Chunks, Door, Frozen, Log, LogConfig, LogStores, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::command::Subject;
 use rotary_proto::event::Event;
@@ -39,7 +38,7 @@ use rotary_proto::{
     Stamp, Wall,
 };
 use rotary_storage::{Disk, FileDisk, Journal, JournalOptions, JournalRecord, Notes, Snapshots};
-use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
+use rotary_transport::{Certificates, ClusterAuthority, Transport, TransportConfig};
 
 /// As in a node.
 #[global_allocator]
@@ -127,22 +126,6 @@ impl Machine for Engine {
 
     fn install(&mut self, _: u64, _: &mut Chunks<'_>) -> Result<(), String> {
         Err("the bench takes no snapshots".to_owned())
-    }
-}
-
-#[derive(Default)]
-struct Door(OnceLock<Weak<Log>>);
-
-impl Handler for Door {
-    fn handle(
-        &self,
-        _: NodeId,
-        _: Lane,
-        service: u8,
-        payload: Bytes,
-    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let log = self.0.get().and_then(Weak::upgrade);
-        Box::pin(async move { log.ok_or("the node is starting")?.handle(service, payload).await })
     }
 }
 
@@ -273,8 +256,8 @@ async fn node(number: u64, load: Load, path: PathBuf) -> Result<(), Failure> {
             &read(&format!("{number}.key"))?,
         )?,
     };
-    let door = Arc::new(Door::default());
-    let transport = Arc::new(Transport::start(config, door.clone())?);
+    let door = Door::new();
+    let transport = Arc::new(Transport::start(config, Arc::new(door.clone()))?);
     let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let stores = LogStores {
         log: store_named(&load.store, &own)?,
@@ -295,8 +278,7 @@ async fn node(number: u64, load: Load, path: PathBuf) -> Result<(), Failure> {
     }
     let mut config = LogConfig::new(NodeId(number), addresses.keys().copied());
     config.snapshot_bytes_min = u64::MAX;
-    let log = Arc::new(Log::start(config, stores, transport, machines).await?);
-    drop(door.0.set(Arc::downgrade(&log)));
+    let log = Arc::new(Log::start(config, stores, transport, &door, machines).await?);
     for shard in (0..load.shards).map(ShardId) {
         log.initialize(shard).await?;
     }

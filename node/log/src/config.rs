@@ -29,6 +29,8 @@ pub struct LogConfig {
     pub election_max_ms: u64,
     /// How long a proposal waits for its commit before its outcome is called unknown.
     pub propose_timeout: Duration,
+    /// How long a read waits for its index to be confirmed and applied before it is called late.
+    pub read_timeout: Duration,
     /// Batches that one shard's proposer has on their way at once. Fewer make larger batches.
     pub batches_in_flight_max: usize,
     /// Bytes of entries applied that make a snapshot due, if the last snapshot is not longer.
@@ -90,6 +92,7 @@ impl LogConfig {
             election_min_ms: 300,
             election_max_ms: 600,
             propose_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(1),
             batches_in_flight_max: 4,
             snapshot_bytes_min: 8 * 1024 * 1024,
             snapshot_entries_kept: 10_000,

@@ -24,6 +24,9 @@
 //! never will be) or *unknown*. [`Log::propose_with_retry`] repeats the former freely and the
 //! latter only where the caller says that repeating is safe.
 //!
+//! **Reads.** A machine may be read at any time, and may be behind. Whoever must see everything
+//! that was acknowledged before asks for [`Log::read_index`] first, on any node.
+//!
 //! **Restart.** Machines are not persistent: they start from the newest snapshot, or empty, and the
 //! log is applied to them from there. A snapshot is frozen between two entries and written beside
 //! the shard ([`Machine::freeze`]); entries that it stands for are forgotten, but for a few that a
@@ -36,6 +39,7 @@
 mod clock;
 mod config;
 mod digests;
+mod door;
 mod forward;
 mod history;
 mod inbound;
@@ -45,6 +49,7 @@ mod network;
 mod poison;
 mod propose;
 mod proposer;
+mod read;
 mod rebuild;
 mod recent;
 mod shard;
@@ -59,11 +64,13 @@ mod wall;
 
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
+pub use door::Door;
 pub use history::{History, SERVICE_HISTORY, answer_history, decode_base, encode_base};
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
 pub use log::Log;
 pub use machine::{Chunks, Frozen, Machine, Records};
 pub use propose::{ProposeError, Proposed};
+pub use read::{ReadError, SERVICE_READ};
 pub use rotary_storage::Fatal;
 pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
 pub use tail::{SERVICE_TAIL, doubt_note};

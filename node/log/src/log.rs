@@ -5,24 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rotary_proto::codec::{self, Limit};
 use rotary_proto::limits::{APPEND_BYTES_MAX, ENTRY_BYTES_MAX, PROPOSAL_BATCH_MAX};
 use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::{LogStats, Space};
 use rotary_transport::Transport;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{LogConfig, LogError};
-use crate::digests::{self, SERVICE_DIGEST};
+use crate::door::Door;
 use crate::forward;
-use crate::inbound::{self, SERVICE_PROPOSE, SERVICE_RAFT};
 use crate::machine::Machine;
-use crate::propose::{self, ProposeError, Proposed};
+use crate::propose::{ProposeError, Proposed};
 use crate::proposer::Outcome;
+use crate::read::{self, ReadError};
 use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
-use crate::tail::{self, SERVICE_TAIL};
-use crate::transfer::{self, SERVICE_SNAPSHOT};
 use crate::types::seeded;
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -46,31 +45,49 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Starts a replica of every shard given. Entries known to be committed are applied before
-    /// this returns.
+    /// Starts a replica of every shard given, side by side, and opens `door` for each as it stands:
+    /// a replica that needs another node's state waits for it, and the other node may be waiting
+    /// for this one. Entries known to be committed are applied before this returns.
     ///
     /// # Errors
-    /// `Config`; `Raft` where the log store's content is refused.
+    /// `Config`; `Storage`; `Raft` where the log store's content is refused. The shards that stand
+    /// already are stopped.
     pub async fn start(
         config: LogConfig,
         stores: LogStores,
         transport: Arc<Transport>,
+        door: &Door,
         machines: Vec<(ShardId, Box<dyn Machine>)>,
     ) -> Result<Self, LogError> {
-        let mut shards = BTreeMap::new();
+        let mut starting = JoinSet::new();
         for (id, machine) in machines {
             let (config, stores, transport) = (config.clone(), stores.clone(), transport.clone());
             let turn = id.0 as usize % config.runtimes.len().max(1);
-            let runtime = config.runtimes.get(turn).cloned();
+            let runtime = config.runtimes.get(turn).cloned().unwrap_or_else(Handle::current);
             let seed = config.seed.map(|seed| seed.wrapping_add(u64::from(id.0)));
-            let start = seeded(seed, Shard::start(id, machine, config, stores, transport));
-            let started = match runtime {
-                Some(runtime) => runtime.spawn(start).await.map_err(std::io::Error::other)?,
-                None => start.await,
-            };
-            shards.insert(id, started?);
+            let start = Shard::start(id, machine, config, stores, transport);
+            starting.spawn_on(seeded(seed, start), &runtime);
         }
-        Ok(Self { config, stores, transport, shards })
+        let mut log = Self { config, stores, transport, shards: BTreeMap::new() };
+        while let Some(started) = starting.join_next().await {
+            let started = started.map_err(|error| LogError::Storage(std::io::Error::other(error)));
+            match started.and_then(|started| started) {
+                Ok(shard) => {
+                    door.open_for(&shard);
+                    log.shards.insert(shard.id, shard);
+                }
+                Err(error) => {
+                    starting.abort_all();
+                    while let Some(other) = starting.join_next().await {
+                        log.shards.extend(other.ok().and_then(Result::ok).map(|it| (it.id, it)));
+                    }
+                    log.halt().await;
+                    return Err(error);
+                }
+            }
+        }
+        door.complete();
+        Ok(log)
     }
 
     /// Founds a shard, if it falls to this node and the shard is empty: the members are its voters,
@@ -164,24 +181,13 @@ impl Log {
         let leader = at.or(replica.view.borrow().leader);
         match leader {
             None => vec![Err(ProposeError::NotLeader { leader: None }); count],
-            Some(leader) if leader == self.config.node => {
-                self.propose_here(replica, payloads).await
-            }
+            Some(leader) if leader == self.config.node => replica.propose_in_time(payloads).await,
             Some(leader) if at.is_some() => {
                 let ttl = self.config.propose_timeout;
                 forward::send(replica, &self.transport, leader, payloads, ttl).await
             }
             Some(_) => replica.forward(payloads).await,
         }
-    }
-
-    async fn propose_here(&self, shard: &Shard, payloads: Vec<Bytes>) -> Vec<Outcome> {
-        let (timeout, count) = (self.config.propose_timeout, payloads.len());
-        let late = |_| {
-            let reason = format!("not committed within {} ms", timeout.as_millis());
-            vec![Err(ProposeError::Unknown(reason)); count]
-        };
-        tokio::time::timeout(timeout, shard.propose_here(payloads)).await.unwrap_or_else(late)
     }
 
     /// Proposes until it succeeds, is refused for good, or the deadline passes. Definite refusals
@@ -221,6 +227,42 @@ impl Log {
         }
     }
 
+    /// How far this node must have applied a shard to have everything that was acknowledged,
+    /// anywhere, before the call; returns once it has. The leader asks a quorum whether it still
+    /// leads, so no clock is trusted; a node that does not lead asks the one that does, once.
+    /// Waits no longer than [`LogConfig::read_timeout`].
+    ///
+    /// # Errors
+    /// See [`ReadError`]; all are definite.
+    pub async fn read_index(&self, shard: ShardId) -> Result<u64, ReadError> {
+        read::index(self.shards.get(&shard).ok_or(ReadError::NoShard(shard))?).await
+    }
+
+    /// The same, again and again with a growing pause until it succeeds or the deadline passes.
+    ///
+    /// # Errors
+    /// The last one's, or `Late` if the deadline cut an attempt short.
+    pub async fn read_index_with_retry(
+        &self,
+        shard: ShardId,
+        deadline: impl Into<Instant>,
+    ) -> Result<u64, ReadError> {
+        let (deadline, mut pause) = (deadline.into(), RETRY_PAUSE_MIN);
+        loop {
+            let index = tokio::time::timeout_at(deadline, self.read_index(shard)).await;
+            let late = |_| Err(ReadError::Late("the deadline has passed".to_owned()));
+            let error = match index.unwrap_or_else(late) {
+                Ok(index) => return Ok(index),
+                Err(error) => error,
+            };
+            if !error.may_pass() || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            self.pause(shard, pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+        }
+    }
+
     /// Rests, but no longer than until this node learns of another leader; says whether it has.
     async fn pause(&self, shard: ShardId, pause: Duration) -> bool {
         let Some(replica) = self.shards.get(&shard) else { return false };
@@ -244,46 +286,6 @@ impl Log {
             None
         } else {
             others.get(attempt / 2 % others.len().max(1)).copied()
-        }
-    }
-
-    /// Answers a request that came over the transport for [`SERVICE_RAFT`], [`SERVICE_PROPOSE`],
-    /// [`SERVICE_SNAPSHOT`], [`SERVICE_DIGEST`] or [`SERVICE_TAIL`].
-    ///
-    /// # Errors
-    /// A text for the caller's log: the request is malformed, or for a shard or a service that is
-    /// not here.
-    pub async fn handle(&self, service: u8, payload: Bytes) -> Result<Vec<u8>, String> {
-        match service {
-            SERVICE_RAFT => {
-                let (kind, shard, body) = inbound::split_raft(&payload)?;
-                let shard = self.shard(shard).map_err(|error| error.to_string())?;
-                inbound::raft(shard, kind, body).await
-            }
-            SERVICE_PROPOSE => {
-                let (id, commands) = propose::split(&payload)?;
-                let outcomes = match self.shards.get(&id) {
-                    Some(shard) => self.propose_here(shard, commands).await,
-                    None => vec![Err(ProposeError::NoShard(id)); commands.len()],
-                };
-                codec::encode(&outcomes, Limit::Wire).map_err(|error| error.to_string())
-            }
-            SERVICE_SNAPSHOT => {
-                let (group, body) = transfer::split(&payload)?;
-                let shard = self.shard(ShardId(group)).map_err(|error| error.to_string())?;
-                transfer::receive(shard, body).await
-            }
-            SERVICE_DIGEST | SERVICE_TAIL => {
-                let group = payload.first_chunk::<4>();
-                let group = group.ok_or_else(|| "a request without a group".to_owned())?;
-                let shard = self.shard(ShardId(u32::from_le_bytes(*group)));
-                let shard = shard.map_err(|error| error.to_string())?;
-                match service {
-                    SERVICE_TAIL => tail::answer(shard),
-                    _ => digests::answer(shard).await,
-                }
-            }
-            other => Err(format!("the log does not serve {other}")),
         }
     }
 

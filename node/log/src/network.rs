@@ -1,7 +1,16 @@
 //! Raft's messages on their way out: every group of this node, over the shared connections.
 //!
-//! A message is one request on the raft lane: its kind, its group, and openraft's own message in
-//! the house codec. The answer is openraft's response in the same codec.
+//! A message is one request: its kind, its group, and openraft's own message in the house codec.
+//! The answer is openraft's response in the same codec.
+//!
+//! What carries entries takes the raft lane. Votes, and appends without entries, which is what a
+//! heartbeat is, take the heartbeat lane: behind a megabyte of another shard's entries they would
+//! cost a leader that is well its office. They may so overtake an append, which is safe. Each
+//! message is a request of its own, and requests were never promised to arrive in order. A
+//! heartbeat refers to the last entry that its follower is *known* to have, not to one on its way,
+//! so nothing is missing where it arrives; it says how far the leader has committed, which the
+//! follower takes no further than what it has accepted from that leader, and never back; and it
+//! has nothing that could replace an entry. One from a leader of before is refused for its vote.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -48,7 +57,7 @@ pub(crate) struct Router {
 impl Router {
     async fn call<Q: Serialize, A: DeserializeOwned>(
         &self,
-        target: u64,
+        (target, lane): (u64, Lane),
         group: u32,
         kind: Kind,
         message: &Q,
@@ -61,7 +70,7 @@ impl Router {
         request.extend_from_slice(&raft_header(kind, group));
         encode_after(message, &mut request).map_err(|error| broken(&error))?;
         let request = Bytes::from(request);
-        match self.transport.call(NodeId(target), Lane::Raft, SERVICE_RAFT, request, ttl).await {
+        match self.transport.call(NodeId(target), lane, SERVICE_RAFT, request, ttl).await {
             Ok(answer) => decode(&answer).map_err(|error| broken(&error)),
             Err(error @ CallError::NotSent(_)) => {
                 Err(RPCError::Unreachable(Unreachable::from_string(error)))
@@ -81,9 +90,13 @@ impl GroupRouter<Types, u32> for Router {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let ttl = if request.entries.is_empty() { option.soft_ttl() } else { APPEND_TTL };
+        let (lane, ttl) = if request.entries.is_empty() {
+            (Lane::Heartbeat, option.soft_ttl())
+        } else {
+            (Lane::Raft, APPEND_TTL)
+        };
         let bytes = request.entries.iter().map(entry_bytes).sum::<usize>() + MESSAGE_BYTES;
-        self.call(target, group, Kind::Append, &request, (ttl, bytes)).await
+        self.call((target, lane), group, Kind::Append, &request, (ttl, bytes)).await
     }
 
     async fn vote(
@@ -93,7 +106,8 @@ impl GroupRouter<Types, u32> for Router {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::Vote, &request, short(&option)).await
+        let to = (target, Lane::Heartbeat);
+        self.call(to, group, Kind::Vote, &request, short(&option)).await
     }
 
     async fn pre_vote(
@@ -103,7 +117,8 @@ impl GroupRouter<Types, u32> for Router {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::PreVote, &request, short(&option)).await
+        let to = (target, Lane::Heartbeat);
+        self.call(to, group, Kind::PreVote, &request, short(&option)).await
     }
 
     async fn full_snapshot(
@@ -131,7 +146,9 @@ impl GroupRouter<Types, u32> for Router {
         request: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        self.call(target, group, Kind::Transfer, &request, short(&option)).await
+        // Behind the appends: whoever takes over must have them.
+        let to = (target, Lane::Raft);
+        self.call(to, group, Kind::Transfer, &request, short(&option)).await
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Instant as _, ServerState};
-use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
+use rotary_proto::limits::{PROPOSALS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX};
 use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::{LogStore, Notes, Snapshots};
 use rotary_transport::Transport;
@@ -24,6 +25,7 @@ use crate::machine::Machine;
 use crate::network::Network;
 use crate::propose::ProposeError;
 use crate::proposer::{self, Outcome, Proposal};
+use crate::read::{self, Reader};
 use crate::rebuild::{self, Peers};
 use crate::snapshot::{self, SnapshotStore};
 use crate::state_machine::{Applied, StateMachine};
@@ -96,6 +98,10 @@ pub struct ShardCounters {
     pub forwarded: u64,
     /// Ticks that it proposed.
     pub ticks: u64,
+    /// Reads that asked it for a read index.
+    pub reads: u64,
+    /// Rounds in which it had their indexes confirmed.
+    pub read_rounds: u64,
     /// The index of its current snapshot, 0 if it has none.
     pub snapshot_index: u64,
     /// Snapshots that it got from a leader.
@@ -113,6 +119,8 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) forwarded: AtomicU64,
     pub(crate) ticks: AtomicU64,
+    pub(crate) reads: AtomicU64,
+    pub(crate) read_rounds: AtomicU64,
     pub(crate) snapshot_index: AtomicU64,
     pub(crate) snapshots_installed: AtomicU64,
     pub(crate) freeze_micros_max: AtomicU64,
@@ -145,6 +153,9 @@ pub(crate) struct Shard {
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
     queue: mpsc::Sender<Proposal>,
     forwarding: mpsc::Sender<Proposal>,
+    pub(crate) reads: mpsc::Sender<Reader>,
+    propose_timeout: Duration,
+    pub(crate) read_timeout: Duration,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -180,6 +191,7 @@ impl Shard {
             .map_err(|error| LogError::Raft { shard: id, reason: error.to_string() })?;
         let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
         let (forwarding, to_forward) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
+        let (reads, to_read) = mpsc::channel(READS_IN_FLIGHT_MAX);
         let shard = Arc::new(Self {
             id,
             node: config.node,
@@ -192,6 +204,9 @@ impl Shard {
             receiving: tokio::sync::Mutex::default(),
             queue,
             forwarding,
+            reads,
+            propose_timeout: config.propose_timeout,
+            read_timeout: config.read_timeout,
             tasks: Mutex::default(),
         });
         let (depth, wall) = (config.batches_in_flight_max, config.wall.clone());
@@ -202,6 +217,7 @@ impl Shard {
             tokio::spawn(watch_leader(shard.clone())),
             tokio::spawn(proposer),
             tokio::spawn(forwarder),
+            tokio::spawn(read::run(shard.clone(), transport.clone(), to_read)),
             tokio::spawn(ticker::run(shard.clone())),
             tokio::spawn(snapshot::trigger(shard.raft.clone(), shard.applied.clone())),
             tokio::spawn(keep_whole(shard.clone(), &config, transport)),
@@ -221,6 +237,16 @@ impl Shard {
             return vec![Err(ProposeError::NotLeader { leader: view.leader }); payloads.len()];
         }
         queue(&self.queue, payloads).await
+    }
+
+    /// The same, for no longer than the configuration says; what is late has an unknown outcome.
+    pub(crate) async fn propose_in_time(&self, payloads: Vec<Bytes>) -> Vec<Outcome> {
+        let (timeout, count) = (self.propose_timeout, payloads.len());
+        let late = |_| {
+            let reason = format!("not committed within {} ms", timeout.as_millis());
+            vec![Err(ProposeError::Unknown(reason)); count]
+        };
+        tokio::time::timeout(timeout, self.propose_here(payloads)).await.unwrap_or_else(late)
     }
 
     /// Has this node's forwarder propose at the leader.
@@ -272,6 +298,8 @@ impl Shard {
             batches: read(&counters.batches),
             forwarded: read(&counters.forwarded),
             ticks: read(&counters.ticks),
+            reads: read(&counters.reads),
+            read_rounds: read(&counters.read_rounds),
             snapshot_index: read(&counters.snapshot_index),
             snapshots_installed: read(&counters.snapshots_installed),
             freeze_micros_max: read(&counters.freeze_micros_max),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Nothing, Page, Paging, limit};
+use crate::gateway::list::{Nothing, Page, Paging, Reading, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::queues::version;
 use crate::gateway::sites::unmade;
@@ -51,9 +51,10 @@ pub(crate) async fn show(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids((site, agent)): Ids<(SiteId, AgentId)>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<AgentView>, Problem> {
     permit(&claims, Action::SeeAgent(site, agent))?;
-    let view = doors.shard_of(site).await?.read().agent_view(site, agent);
+    let view = doors.shard_to_read(site, reading.consistency).await?.read().agent_view(site, agent);
     view.map(AxumJson).ok_or_else(|| Problem::from(Refusal::AgentUnknown))
 }
 
@@ -68,7 +69,8 @@ pub(crate) async fn list(
     let limit = limit(paging.limit)?;
     let after = paging.after.map(|text| text.parse::<AgentId>()).transpose();
     let after = after.map_err(|error| Problem::bad_value(format!("after: {error}")))?;
-    let views = doors.shard_of(site).await?.read().agent_views(site, after, limit);
+    let shard = doors.shard_to_read(site, paging.consistency).await?;
+    let views = shard.read().agent_views(site, after, limit);
     let data = views.ok_or_else(|| unmade(site))?;
     let next = data.last().filter(|_| data.len() == limit).map(|view| view.agent.to_string());
     Ok(AxumJson(Page { data, next }))

@@ -11,7 +11,7 @@ use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::events::blocking;
 use crate::gateway::extract::{Caller, Query};
-use crate::gateway::list::{Page, limit};
+use crate::gateway::list::{Consistency, Page, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role};
 
@@ -27,6 +27,8 @@ pub(crate) struct ClosedQuery {
     to: Option<u64>,
     after: Option<String>,
     limit: Option<usize>,
+    #[serde(default)]
+    consistency: Consistency,
 }
 
 /// A conversation that is over, and when it closed.
@@ -49,7 +51,8 @@ pub(crate) async fn list(
     let site = query.site.or(claims.site);
     let site = site.ok_or_else(|| Problem::bad_value("site: say whose conversations"))?;
     let filter = allowed(&claims, site, &query)?;
-    let (replica, shard) = (doors.replica.clone(), doors.shard_of(site).await?.id);
+    let (replica, shard) =
+        (doors.replica.clone(), doors.shard_to_read(site, query.consistency).await?.id);
     let page = blocking(move || replica.closed(shard, site, &filter, after, limit)).await?;
     let row = |ClosedRow { view, closed }: ClosedRow| ClosedJson { view, closed };
     let data = page.rows.into_iter().map(row).collect();

@@ -19,7 +19,7 @@ use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::events::read_story;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Nothing, Page, Paging, limit};
+use crate::gateway::list::{Consistency, Nothing, Page, Paging, Reading, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::unmade;
 use crate::gateway::token::{Claims, Role};
@@ -110,14 +110,14 @@ pub(crate) async fn list(
     let after = after.map_err(|error| Problem::bad_value(format!("after: {error}")))?;
     if let (Role::Customer, Some(customer)) = (claims.role, claims.customer) {
         permit(&claims, Action::SeeNames(site))?;
-        let shard = doors.shard_of(site).await?;
+        let shard = doors.shard_to_read(site, paging.consistency).await?;
         let mut data = shard.read().customer_conversations(site, customer);
         data.retain(|view| after.is_none_or(|after| view.conversation > after));
         data.truncate(limit);
         return Ok(page(data, limit));
     }
     permit(&claims, Action::Oversee(site))?;
-    let shard = doors.shard_of(site).await?;
+    let shard = doors.shard_to_read(site, paging.consistency).await?;
     let views = shard.read().conversation_views(site, after.map(|id| id.unique), limit);
     Ok(page(views.ok_or_else(|| unmade(site))?, limit))
 }
@@ -133,10 +133,11 @@ pub(crate) async fn find(
     doors: &Doors,
     claims: &Claims,
     id: ConversationId,
+    consistency: Consistency,
 ) -> Result<ConversationView, Problem> {
     // Whether it exists is not told before it is known that the site is the asker's.
     permit(claims, Action::SeeConversation(id.site, None))?;
-    let shard = doors.shard_of(id.site).await?;
+    let shard = doors.shard_to_read(id.site, consistency).await?;
     let hot = shard.read().conversation_view(id);
     let view = match hot {
         Some(view) if view.stage != Stage::Closed => view,
@@ -163,8 +164,9 @@ pub(crate) async fn show(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids(id): Ids<ConversationId>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<ConversationView>, Problem> {
-    find(&doors, &claims, id).await.map(AxumJson)
+    find(&doors, &claims, id, reading.consistency).await.map(AxumJson)
 }
 
 /// `POST /v1/conversations/{id}/messages`

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::actor::Registry;
 use crate::gateway::authority::{self, Action};
+use crate::gateway::list::Consistency;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::Sessions;
 use crate::gateway::token::{Claims, Tokens};
@@ -30,6 +31,8 @@ use crate::telemetry::names;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for this node to learn of a site made elsewhere.
 const SITE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a linearizable read waits for its index, retries included: longer than a failover.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer waits for this node to have applied it itself.
 const OWN_WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -88,10 +91,28 @@ impl Doors {
 
     /// The shard of a site that exists.
     pub(crate) async fn shard_of(&self, site: SiteId) -> Result<&Arc<ShardReplica>, Problem> {
-        self.replica.find_site(site, SITE_PATIENCE).await.ok_or_else(|| {
-            let detail = format!("there is no site {site}; GET /v1/sites lists what there is");
-            Problem::new(axum::http::StatusCode::NOT_FOUND, "site-unknown", detail)
-        })
+        self.replica.find_site(site, SITE_PATIENCE).await.ok_or_else(|| site_unknown(site))
+    }
+
+    /// The same, to be read: as it is, or once it has everything that was acknowledged before.
+    pub(crate) async fn shard_to_read(
+        &self,
+        site: SiteId,
+        consistency: Consistency,
+    ) -> Result<&Arc<ShardReplica>, Problem> {
+        if consistency == Consistency::Local {
+            return self.shard_of(site).await;
+        }
+        if self.replica.shard_of(site).is_none() {
+            self.spine.read_index(DIRECTORY, READ_PATIENCE).await?;
+        }
+        let shard = self.replica.shard_of(site).ok_or_else(|| site_unknown(site))?;
+        self.spine.read_index(shard.id, READ_PATIENCE).await?;
+        if self.replica.is_whole(shard.id) {
+            return Ok(shard);
+        }
+        let detail = "this node is fetching what was before its snapshot; ask another node";
+        Err(Problem::unavailable(detail).after(1_000))
     }
 
     /// Asks a command of a site for an HTTP request, and waits until this node has applied it too,
@@ -230,6 +251,11 @@ impl Doors {
     pub(crate) fn is_behind(&self, shard: ShardId) -> bool {
         !self.replica.is_whole(shard) || self.spine.status(shard).is_none_or(|status| status.behind)
     }
+}
+
+fn site_unknown(site: SiteId) -> Problem {
+    let detail = format!("there is no site {site}; GET /v1/sites lists what there is");
+    Problem::new(axum::http::StatusCode::NOT_FOUND, "site-unknown", detail)
 }
 
 /// Whether a command brings something that was not there, as against going on with what is.

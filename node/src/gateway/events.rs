@@ -13,7 +13,7 @@ use crate::gateway::authority::{Action, permit, viewer};
 use crate::gateway::conversations::find;
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Query};
-use crate::gateway::list::{Page, limit};
+use crate::gateway::list::{Consistency, Page, Reading, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role};
 use crate::replica::ReadError;
@@ -45,6 +45,8 @@ pub(crate) struct EventsQuery {
     after: u64,
     limit: Option<usize>,
     viewer: Option<String>,
+    #[serde(default)]
+    consistency: Consistency,
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,8 @@ pub(crate) struct MessagesQuery {
     #[serde(default)]
     after: u32,
     limit: Option<usize>,
+    #[serde(default)]
+    consistency: Consistency,
 }
 
 /// A message or note as the API shows it.
@@ -95,7 +99,7 @@ pub(crate) async fn list(
     let viewer = wanted.unwrap_or_else(|| viewer(&claims));
     permit(&claims, Action::Read(site, viewer))?;
     let limit = limit(query.limit)?;
-    let shard = doors.shard_of(site).await?.id;
+    let shard = doors.shard_to_read(site, query.consistency).await?.id;
     let replica = doors.replica.clone();
     let read = move || {
         let mut position = Position::after(viewer, site, query.after);
@@ -162,8 +166,10 @@ pub(crate) async fn trace(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids(id): Ids<ConversationId>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<Page<EventJson>>, Problem> {
     permit(&claims, Action::Oversee(id.site))?;
+    doors.shard_to_read(id.site, reading.consistency).await?;
     let story = read_story(&doors, id, usize::MAX).await?;
     if story.is_empty() {
         return Err(Problem::from(rotary_proto::Refusal::ConversationUnknown));
@@ -178,7 +184,7 @@ pub(crate) async fn messages(
     Ids(id): Ids<ConversationId>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<AxumJson<Page<MessageJson, u32>>, Problem> {
-    find(&doors, &claims, id).await?;
+    find(&doors, &claims, id, query.consistency).await?;
     let limit = limit(query.limit)?;
     let story = read_story(&doors, id, usize::MAX).await?;
     served(&claims, &story)?;

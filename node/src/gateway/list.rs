@@ -1,4 +1,5 @@
-//! The shapes that answers share: lists with a next page, and what was decided.
+//! The shapes that questions and answers share: how fresh the state must be that is read, lists
+//! with a next page, and what was decided.
 
 use axum::Json as AxumJson;
 use axum::http::StatusCode;
@@ -28,10 +29,31 @@ impl<T> Page<T> {
     }
 }
 
+/// How fresh the state must be that an answer is read from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Consistency {
+    /// This node's replica as it is; it may be behind.
+    #[default]
+    Local,
+    /// With everything that was acknowledged, by any node, before the question.
+    Linearizable,
+}
+
+/// How to read what has nothing else to be asked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reading {
+    #[serde(default)]
+    pub(crate) consistency: Consistency,
+}
+
 /// Which page is wanted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
+    #[serde(default)]
+    pub(crate) consistency: Consistency,
     pub(crate) after: Option<String>,
     pub(crate) limit: Option<usize>,
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
-use crate::gateway::extract::{Caller, Ids, Json, Key};
-use crate::gateway::list::Page;
+use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
+use crate::gateway::list::{Page, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::unmade;
 
@@ -40,9 +40,10 @@ pub(crate) async fn show(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids((site, queue)): Ids<(SiteId, QueueId)>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<QueueView>, Problem> {
     permit(&claims, Action::Oversee(site))?;
-    let view = doors.shard_of(site).await?.read().queue_view(site, queue);
+    let view = doors.shard_to_read(site, reading.consistency).await?.read().queue_view(site, queue);
     view.map(AxumJson).ok_or_else(|| Problem::from(rotary_proto::Refusal::QueueUnknown))
 }
 
@@ -51,8 +52,9 @@ pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids(site): Ids<SiteId>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<Page<QueueView>>, Problem> {
     permit(&claims, Action::Oversee(site))?;
-    let views = doors.shard_of(site).await?.read().queue_views(site);
+    let views = doors.shard_to_read(site, reading.consistency).await?.read().queue_views(site);
     views.map(|views| AxumJson(Page::whole(views))).ok_or_else(|| unmade(site))
 }

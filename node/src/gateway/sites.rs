@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{Decided, Doors};
-use crate::gateway::extract::{Caller, Ids, Json, Key};
-use crate::gateway::list::{Nothing, Page};
+use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
+use crate::gateway::list::{Nothing, Page, Reading};
 use crate::gateway::problem::Problem;
 
 #[derive(Deserialize)]
@@ -85,9 +85,10 @@ pub(crate) async fn show(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids(site): Ids<SiteId>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<SiteView>, Problem> {
     permit(&claims, Action::Oversee(site))?;
-    let view = doors.shard_of(site).await?.read().site_view(site);
+    let view = doors.shard_to_read(site, reading.consistency).await?.read().site_view(site);
     view.map(AxumJson).ok_or_else(|| unmade(site))
 }
 
@@ -163,9 +164,10 @@ pub(crate) async fn list_names<T: Nameable>(
     State(doors): State<Doors>,
     Caller(claims): Caller,
     Ids(site): Ids<SiteId>,
+    Query(reading): Query<Reading>,
 ) -> Result<AxumJson<Page<Named<T>>>, Problem> {
     permit(&claims, Action::SeeNames(site))?;
-    let shard = doors.shard_of(site).await?;
+    let shard = doors.shard_to_read(site, reading.consistency).await?;
     let names = T::list(&shard.read(), site).ok_or_else(|| unmade(site))?;
     Ok(AxumJson(Page::whole(names)))
 }

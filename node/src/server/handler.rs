@@ -4,10 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rotary_log::{
-    Log, SERVICE_DIGEST, SERVICE_HISTORY, SERVICE_PROPOSE, SERVICE_RAFT, SERVICE_SNAPSHOT,
-    SERVICE_TAIL, answer_history,
-};
+use rotary_log::{Door, Log, SERVICE_HISTORY, answer_history};
 use rotary_proto::NodeId;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::wire::Lane;
@@ -18,9 +15,10 @@ use crate::actor::Registry;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
 
 /// Answers requests of other nodes. What they are for is started after the transport that brings
-/// them, so it is put in later; until then they are refused.
+/// them, so it is put in later; until then they are refused. The log opens its own door.
 #[derive(Default)]
 pub(crate) struct NodeHandler {
+    pub(crate) door: Door,
     log: OnceLock<Arc<Log>>,
     freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
@@ -69,14 +67,9 @@ impl Handler for NodeHandler {
         let starting = || Err("this node is starting".to_owned());
         let log = self.log.get().cloned();
         match service {
-            SERVICE_RAFT | SERVICE_PROPOSE | SERVICE_SNAPSHOT | SERVICE_DIGEST | SERVICE_TAIL => {
-                async move {
-                    match log {
-                        Some(log) => log.handle(service, payload).await,
-                        None => starting(),
-                    }
-                }
-                .boxed()
+            service if Door::serves(service) => {
+                let door = self.door.clone();
+                async move { door.handle(service, payload).await }.boxed()
             }
             SERVICE_BEAT => {
                 let beat = match (log, self.freshness.get()) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rotary_log::{Log, ProposeError};
+use rotary_log::{Log, ProposeError, ReadError};
 use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Space;
@@ -43,6 +43,16 @@ fn spine_error(shard: ShardId, error: ProposeError) -> SpineError {
     }
 }
 
+fn read_error(shard: ShardId, error: ReadError) -> SpineError {
+    match error {
+        ReadError::NotLeader { .. } | ReadError::Unreachable { .. } => {
+            SpineError::NoLeader { shard }
+        }
+        ReadError::Busy => SpineError::Busy { shard },
+        error => SpineError::NotApplied(error.to_string()),
+    }
+}
+
 impl Spine for LogSpine {
     fn propose(
         &self,
@@ -65,6 +75,19 @@ impl Spine for LogSpine {
             let deadline = Instant::now() + patience;
             let proposed = log.propose_with_retry(shard, payload, deadline, repeatable).await;
             proposed.map(|proposed| proposed.answer).map_err(|error| spine_error(shard, error))
+        }
+        .boxed()
+    }
+
+    fn read_index(
+        &self,
+        shard: ShardId,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<(), SpineError>> {
+        let log = self.log.clone();
+        async move {
+            let index = log.read_index_with_retry(shard, Instant::now() + patience).await;
+            index.map(|_| ()).map_err(|error| read_error(shard, error))
         }
         .boxed()
     }

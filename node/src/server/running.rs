@@ -70,7 +70,8 @@ pub(crate) async fn start(
     log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
     log.runtimes = ground.threads.handles().to_vec();
     let wall = log.wall.clone();
-    let log = Log::start(log, ground.stores, ground.transport.clone(), machines).await?;
+    let (transport, door) = (ground.transport.clone(), &ground.handler.door);
+    let log = Log::start(log, ground.stores, transport, door, machines).await?;
     let log = Arc::new(log);
     ground.handler.set_log(log.clone());
     for shard in log.shards() {

@@ -144,6 +144,9 @@ fn transport(keep_alive: bool) -> quinn::TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        // More than all lanes of a connection can have on their way, so that none waits for bytes
+        // of another: priorities order what is written, not who may write.
+        .send_window(4 * u64::from(STREAM_WINDOW_BYTES))
         .datagram_receive_buffer_size(None);
     config
 }

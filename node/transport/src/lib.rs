@@ -2,10 +2,11 @@
 //!
 //! A node that has something to ask of another opens QUIC connections to it, with TLS on both
 //! sides from the cluster's own authority ([`Certificates`]). On them it keeps one long-lived
-//! stream per [`Lane`]: *raft* and *live* share a connection, raft with the higher priority; *bulk*
-//! has a connection of its own, because priorities alone do not keep a full send queue from
-//! delaying what follows it. Requests carry an id and are answered in any order; everything that
-//! waits for a stream when its writer wakes goes out in one write.
+//! stream per [`Lane`]: *heartbeat*, *raft* and *live* share a connection, with falling priority,
+//! so that a heartbeat passes the megabytes that wait for the raft lane; *bulk* has a connection of
+//! its own, because priorities alone do not keep a full send queue from delaying what follows it.
+//! Requests carry an id and are answered in any order; everything that waits for a stream when its
+//! writer wakes goes out in one write.
 //!
 //! [`Transport::call`] says exactly what a failure means ([`CallError`]): *not sent* (the peer
 //! cannot have seen it), or *unknown* (it may have). Nothing is sent twice here; repeating is for

@@ -24,6 +24,7 @@ pub(crate) fn lane_byte(lane: Lane) -> u8 {
         Lane::Raft => 1,
         Lane::Live => 2,
         Lane::Bulk => 3,
+        Lane::Heartbeat => 4,
     }
 }
 
@@ -33,6 +34,7 @@ pub(crate) fn lane_of(byte: u8) -> Option<Lane> {
 
 pub(crate) fn priority(lane: Lane) -> i32 {
     match lane {
+        Lane::Heartbeat => 30,
         Lane::Raft => 20,
         Lane::Live => 5,
         Lane::Bulk => 0,
@@ -46,7 +48,7 @@ type Slot = watch::Sender<Option<Arc<Wire>>>;
 #[derive(Debug)]
 pub(crate) struct Peer {
     address: watch::Sender<SocketAddr>,
-    slots: [Slot; 3],
+    slots: [Slot; 4],
     /// Somebody wants a connection: cuts the rest between attempts short.
     wanted: [Notify; 2],
 }
@@ -60,7 +62,7 @@ pub(crate) struct Dialler {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// Connections differ by what they carry: raft and live together, bulk alone.
+/// Connections differ by what they carry: heartbeats, raft and live together, bulk alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Fast,
@@ -76,7 +78,7 @@ impl Class {
 
     fn lanes(self) -> &'static [Lane] {
         match self {
-            Self::Fast => &[Lane::Raft, Lane::Live],
+            Self::Fast => &[Lane::Heartbeat, Lane::Raft, Lane::Live],
             Self::Bulk => &[Lane::Bulk],
         }
     }

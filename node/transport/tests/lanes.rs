@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rotary_proto::NodeId;
+use rotary_proto::limits::LANE_REQUESTS_MAX;
 use rotary_transport::{
     BindError, CallError, Certificates, ClusterAuthority, Handler, Lane, PAYLOAD_BYTES_MAX,
     Transport, TransportConfig,
@@ -109,6 +110,38 @@ async fn concurrent_calls_are_paired_and_share_writes() {
     let stats = one.stats();
     assert_eq!(stats.frames_sent, 2000);
     assert!(stats.writes < 1000, "{} writes for 2000 frames", stats.writes);
+}
+
+/// Calls that nobody waits for: they are sent, and answered after the test or never.
+async fn call_and_leave(from: &Transport, to: u64, service: u8, bytes: usize, count: usize) {
+    let call = |_| from.call(NodeId(to), Lane::Raft, service, vec![0; bytes], Duration::ZERO);
+    for left in futures::future::join_all((0..count).map(call)).await {
+        assert!(matches!(left, Err(CallError::Unknown(_))), "{left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_passes_a_raft_lane_that_is_full() {
+    let authority = authority();
+    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    introduce(&[&one, &two]);
+    echo(&one, 2, Lane::Raft, "the lane is open").await.expect("answers");
+    // As many requests as a lane serves at once, none of which is answered; the next one is read
+    // and waits for its turn, and what is behind it stays in the stream.
+    call_and_leave(&one, 2, SLOW, 0, LANE_REQUESTS_MAX).await;
+    call_and_leave(&one, 2, ECHO, PAYLOAD_BYTES_MAX, 12).await;
+    let read = 1 + LANE_REQUESTS_MAX as u64 + 1;
+    let began = Instant::now();
+    while two.stats().frames_received < read {
+        assert!(began.elapsed() < LIMIT, "{:?}", two.stats());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = echo(&one, 2, Lane::Heartbeat, "alive").await.expect("passes");
+    assert_eq!(answer, "nd_1 Heartbeat alive");
+    assert_eq!(two.stats().frames_received, read + 1, "it overtook eleven large frames");
+    let ttl = Duration::from_millis(100);
+    let behind = one.call(NodeId(2), Lane::Raft, ECHO, Vec::new(), ttl).await;
+    assert!(matches!(behind, Err(CallError::Unknown(_))), "{behind:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -195,7 +195,12 @@ fn what_nodes_exchange() {
     for (variant, kind) in kinds {
         page.add_raw(&format!("frame of kind {variant}, FNV-1a sum"), &wire_frame(kind));
     }
-    let lanes = samples!(Lane { Raft => Lane::Raft, Live => Lane::Live, Bulk => Lane::Bulk });
+    let lanes = samples!(Lane {
+        Raft => Lane::Raft,
+        Live => Lane::Live,
+        Bulk => Lane::Bulk,
+        Heartbeat => Lane::Heartbeat,
+    });
     for (variant, lane) in lanes {
         page.add_bytes(&format!("Lane::{variant}"), &lane);
     }

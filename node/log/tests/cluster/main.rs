@@ -1,6 +1,9 @@
 //! What a cluster's log promises, on three nodes with real sockets and real disks.
 
+mod batches;
+mod reads;
 mod snapshots;
+mod starts;
 mod tails;
 mod world;
 

@@ -1,15 +1,15 @@
 //! A cluster of real nodes in one process: real sockets, real TLS, real disks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rotary_log::{Chunks, Fatal, Frozen, Log, LogConfig, LogStores, Machine, Records};
+use rotary_log::{Chunks, Door, Fatal, Frozen, Log, LogConfig, LogStores, Machine, Records};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
 use rotary_storage::{FileDisk, Notes, SegmentLog, SegmentLogOptions, Snapshots};
@@ -148,20 +148,38 @@ impl Frozen for FrozenEntries {
     }
 }
 
-/// Routes requests to the log, once there is one.
-#[derive(Default)]
-struct Door(OnceLock<Weak<Log>>);
+/// Nodes that are cut off: requests between them and the others fail, whoever asks.
+type CutOff = Arc<Mutex<BTreeSet<NodeId>>>;
 
-impl Handler for Door {
+/// A node's door, at the end of a line that may be cut.
+struct Line {
+    node: NodeId,
+    cut_off: CutOff,
+    door: Door,
+}
+
+impl Handler for Line {
     fn handle(
         &self,
-        _: NodeId,
+        from: NodeId,
         _: Lane,
         service: u8,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let log = self.0.get().and_then(Weak::upgrade);
-        Box::pin(async move { log.ok_or("the node is starting")?.handle(service, payload).await })
+        let (node, cut_off, door) = (self.node, self.cut_off.clone(), self.door.clone());
+        Box::pin(async move {
+            let is_cut = || {
+                let cut_off = cut_off.lock().expect("not poisoned");
+                cut_off.contains(&from) != cut_off.contains(&node)
+            };
+            let cut = || Err("the line is cut".to_owned());
+            if is_cut() {
+                return cut();
+            }
+            let answer = door.handle(service, payload).await;
+            // An answer is lost like a request.
+            if is_cut() { cut() } else { answer }
+        })
     }
 }
 
@@ -182,6 +200,7 @@ pub(crate) struct World {
     pub(crate) shards: Vec<ShardId>,
     pub(crate) fatal: Fatal,
     snapshot_bytes_min: u64,
+    cut_off: CutOff,
     authority: ClusterAuthority,
     addresses: BTreeMap<NodeId, SocketAddr>,
     directory: TempDir,
@@ -211,6 +230,7 @@ impl World {
             shards: (0..shards).map(ShardId).collect(),
             fatal,
             snapshot_bytes_min,
+            cut_off: CutOff::default(),
             authority: ClusterAuthority::create("test").expect("a good id"),
             addresses,
             directory: tempfile::tempdir().expect("a directory"),
@@ -228,8 +248,11 @@ impl World {
 
     /// Starts a node on whatever its directory holds.
     pub(crate) async fn start_node(&mut self, node: u64) {
-        let door = Arc::new(Door::default());
-        let id = NodeId(node);
+        let started = self.node(node).await;
+        self.nodes.insert(node, started);
+    }
+
+    async fn transport(&self, id: NodeId, door: &Door) -> Arc<Transport> {
         let transport = eventually("the port is free", || {
             let pem = self.authority.issue(id).expect("signs");
             let ca = self.authority.certificate_pem();
@@ -240,9 +263,16 @@ impl World {
                 peers: self.addresses.clone(),
                 certificates: certificates.expect("fits"),
             };
-            Transport::start(config, door.clone()).ok()
-        })
-        .await;
+            let (cut_off, door) = (self.cut_off.clone(), door.clone());
+            Transport::start(config, Arc::new(Line { node: id, cut_off, door })).ok()
+        });
+        Arc::new(transport.await)
+    }
+
+    /// A node that runs on whatever its directory holds.
+    pub(crate) async fn node(&self, node: u64) -> Node {
+        let (id, door) = (NodeId(node), Door::new());
+        let transport = self.transport(id, &door).await;
         let store = eventually("the store is free", || {
             let options = SegmentLogOptions {
                 log_id: u128::from(node),
@@ -253,7 +283,6 @@ impl World {
             SegmentLog::open(Arc::new(FileDisk), self.path(node).join("log"), options).ok()
         })
         .await;
-        let transport = Arc::new(transport);
         let mut seen = BTreeMap::new();
         let mut machines = Vec::new();
         for shard in &self.shards {
@@ -275,13 +304,17 @@ impl World {
             digest_interval: Duration::from_millis(100),
             ..LogConfig::new(id, self.addresses.keys().copied())
         };
-        let log = Log::start(config, stores, transport.clone(), machines).await;
+        let log = Log::start(config, stores, transport.clone(), &door, machines).await;
         let log = Arc::new(log.expect("starts"));
-        door.0.set(Arc::downgrade(&log)).expect("set once");
         for shard in &self.shards {
             log.initialize(*shard).await.expect("founded, or nothing to do");
         }
-        self.nodes.insert(node, Node { log, transport, seen });
+        Node { log, transport, seen }
+    }
+
+    /// Cuts these nodes, together, off from the others; none to mend it.
+    pub(crate) fn cut_off(&self, nodes: &[u64]) {
+        *self.cut_off.lock().expect("not poisoned") = nodes.iter().copied().map(NodeId).collect();
     }
 
     /// Takes a node away as a crash does: nothing is handed on, nothing is flushed.

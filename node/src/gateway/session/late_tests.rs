@@ -90,6 +90,14 @@ impl Spine for Leaderless {
         async move { Ok(answer) }.boxed()
     }
 
+    fn read_index(
+        &self,
+        shard: ShardId,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<(), SpineError>> {
+        async move { Err(SpineError::NoLeader { shard }) }.boxed()
+    }
+
     fn status(&self, _: ShardId) -> Option<ShardStatus> {
         let (leader, leads_here, term) = (None, false, 1);
         let (last, committed, applied) = (0, 0, 0);
