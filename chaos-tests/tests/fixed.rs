@@ -26,12 +26,12 @@ fn seeds_that_once_failed_hold() {
 
 #[test]
 fn some_other_seeds_hold() {
-    simulate(&["simulate", "--seed", "10000", "--seeds", "6", "--minutes", "1", "--keep-going"]);
+    simulate(&["simulate", "--seed", "10000", "--seeds", "12", "--minutes", "1", "--keep-going"]);
 }
 
 #[test]
 fn some_more_seeds_hold() {
-    simulate(&["simulate", "--seed", "10012", "--seeds", "6", "--minutes", "1", "--keep-going"]);
+    simulate(&["simulate", "--seed", "10012", "--seeds", "12", "--minutes", "1", "--keep-going"]);
 }
 
 #[test]

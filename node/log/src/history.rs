@@ -168,7 +168,7 @@ impl History {
         // If every other one has forgotten it, it is too old for this one, too.
         let earliest = forgotten.iter().min_by_key(|base| base.head.index).cloned();
         let Some(base) = earliest.filter(|_| forgotten.len() == asked) else { return };
-        tracing::warn!(%shard, index = base.head.index, "older history is kept by nobody; given up");
+        tracing::warn!(%shard, index = base.head.index, "older history is kept by none; given up");
         let journal = self.journal.clone();
         let begin = move || journal.begin_at(shard.0, base).map_err(io::Error::other);
         if let Err(error) = self.blocking.run(begin).await {
