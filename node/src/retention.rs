@@ -65,10 +65,20 @@ impl Retention {
     pub(crate) async fn keep(mut self, replica: Arc<Replica>, log: Arc<Log>, wall: WallClock) {
         loop {
             tokio::time::sleep(LOOK).await;
+            let (reader, clock) = (replica.clone(), wall.now());
+            let now = tokio::task::spawn_blocking(move || present(&reader, clock)).await;
+            let now = match now {
+                Ok(Ok(now)) => now,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "nobody knows how old records are; none are dropped");
+                    continue;
+                }
+                Err(_) => return,
+            };
             let shards: Vec<ShardId> = replica.shards().map(|shard| shard.id).collect();
             for shard in shards {
                 let snapshot = log.counters(shard).map_or(0, |counters| counters.snapshot_index);
-                let (replica, now) = (replica.clone(), wall.now());
+                let replica = replica.clone();
                 let look = move || {
                     let swept = self.sweep(&replica, shard, now, snapshot);
                     (self, swept)
@@ -83,7 +93,8 @@ impl Retention {
         }
     }
 
-    /// Drops what is old at `now` of a shard whose snapshot has that index. Blocks on the disk.
+    /// Drops what is old of a shard whose snapshot has that index, at the time that [`present`]
+    /// gives. Blocks on the disk.
     ///
     /// # Errors
     /// [`ReadError`]; what was not dropped then is dropped the next time.
@@ -98,7 +109,6 @@ impl Retention {
         if !replica.is_whole(shard) {
             return Ok(Swept::default());
         }
-        let now = present(replica, now)?;
         self.roll(journal, group, now)?;
         let old = old_through(journal, group, Wall(now.0.saturating_sub(self.keep_ms)))?;
         let needed = journal.durable_index(group).min(replica.lookup().through(group));

@@ -94,6 +94,7 @@ impl Node {
     }
 
     fn sweep(&mut self, now: Wall, snapshot: u64) -> Swept {
+        let now = present(&self.replica, now).expect("readable");
         let swept = self.retention.sweep(&self.replica, SHARD, now, snapshot);
         let swept = swept.expect("the disk is well");
         self.replica.journal().flush().expect("written");

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rotary_proto::NodeId;
 use rotary_storage::EXIT_DIVERGED;
 use rotary_transport::{Lane, Transport};
 
+use crate::door::about;
 use crate::machine::Records;
 use crate::shard::Shard;
 use crate::types::{decode, encode};
@@ -147,7 +147,7 @@ pub(crate) async fn answer(shard: &Shard) -> Result<Vec<u8>, String> {
 pub(crate) async fn check(shard: &Shard, members: &[NodeId], transport: &Transport) {
     let others = members.iter().filter(|node| **node != transport.node());
     let asked = others.map(|node| async move {
-        let group = Bytes::from(shard.id.0.to_le_bytes().to_vec());
+        let group = about(shard.id);
         let call = transport.call(*node, Lane::Live, SERVICE_DIGEST, group, ASK_TTL);
         decode::<Vec<(u64, Pair)>>(&call.await.ok()?).ok()
     });

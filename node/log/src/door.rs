@@ -164,7 +164,12 @@ impl Door {
     }
 }
 
-/// The group that a request is about, where that is what it begins with.
+/// A request that says no more than which shard it is about.
+pub(crate) fn about(shard: ShardId) -> Bytes {
+    Bytes::copy_from_slice(&shard.0.to_le_bytes())
+}
+
+/// The shard that a request is about, where that is what it begins with: see [`about`].
 fn group(payload: &[u8]) -> Result<ShardId, String> {
     let group = payload.first_chunk::<4>().ok_or("a request without a group")?;
     Ok(ShardId(u32::from_le_bytes(*group)))

@@ -13,7 +13,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::metrics::WaitError;
@@ -26,6 +25,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::door::about;
 use crate::shard::Shard;
 
 /// The transport service that answers with a leader's read index.
@@ -145,7 +145,7 @@ pub(crate) async fn confirm(shard: &Shard) -> Result<u64, ReadError> {
 
 /// Asks the node that leads, as far as this one knows, for no longer than that is so.
 async fn ask(shard: &Shard, transport: &Transport, leader: NodeId) -> Result<u64, ReadError> {
-    let group = Bytes::from(shard.id.0.to_le_bytes().to_vec());
+    let group = about(shard.id);
     let answer = transport.call(leader, Lane::Live, SERVICE_READ, group, shard.read_timeout);
     let mut view = shard.view.subscribe();
     let term = view.borrow().term;

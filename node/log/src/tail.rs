@@ -20,12 +20,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rotary_proto::{NodeId, ShardId};
 use rotary_transport::{Lane, Transport};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::door::about;
 use crate::shard::Shard;
 use crate::types::{LogId, VoteRequest, decode, encode};
 
@@ -143,7 +143,7 @@ async fn look(
 ) -> Vec<NodeId> {
     let others = members.iter().copied().filter(|node| *node != transport.node());
     let asked = others.map(|node| async move {
-        let group = Bytes::from(shard.id.0.to_le_bytes().to_vec());
+        let group = about(shard.id);
         let answer = transport.call(node, Lane::Live, SERVICE_TAIL, group, ASK_TTL).await;
         (node, answer.ok().and_then(|answer| decode::<Report>(&answer).ok()))
     });

@@ -371,8 +371,7 @@ impl LogStore for SegmentLog {
         let home = &self.shared.home;
         let Ok(free) = home.disk.free_bytes(&home.directory) else { return space };
         if free >= wanted {
-            self.shared.lock().look_at_space = true;
-            self.shared.wake();
+            self.look_at_space();
         }
         Space::Low { free, wanted }
     }
