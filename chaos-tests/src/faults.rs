@@ -74,6 +74,8 @@ pub(crate) struct Faults {
     pub(crate) rebuilt: u64,
     /// Nodes whose disk was troubled since they were last started.
     troubled: BTreeSet<usize>,
+    /// Whether the time of faults is over.
+    healed: bool,
     still_clocks: bool,
 }
 
@@ -92,6 +94,7 @@ impl Faults {
             operator: Random::salted(seed, "operator"),
             rebuilt: 0,
             troubled: BTreeSet::new(),
+            healed: false,
             still_clocks,
         }
     }
@@ -453,6 +456,7 @@ impl Faults {
         nodes: &mut [Node],
         found: &mut Findings,
     ) {
+        self.healed = true;
         for active in std::mem::take(&mut self.active) {
             self.end(now_ms, &active, cluster, nodes, found);
         }

@@ -13,7 +13,9 @@ impl Faults {
         self.restart_ms[node] = None;
         let soon = self.operator.permille(600);
         let after = self.operator.between(500, 15_000);
-        self.operator_ms[node] = soon.then_some(now_ms + after);
+        // What only a start after the healing shows is mended like what was known before.
+        let comes = if self.healed { Some(now_ms) } else { soon.then_some(now_ms + after) };
+        self.operator_ms[node] = comes;
     }
 
     /// Rebuilds the nodes whose time has come, one at a time.

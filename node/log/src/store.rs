@@ -58,6 +58,14 @@ impl RaftLog {
         }
     }
 
+    /// The entry at an index; `None` if it is not there, and for an index that is forgotten.
+    pub(crate) fn log_id(&self, index: u64) -> io::Result<Option<LogId>> {
+        let read = self.store.read(self.group, index..index + 1, APPEND_BYTES_MAX)?;
+        let Some(entry) = read.first() else { return Ok(None) };
+        let entry = decode::<Entry>(&entry.bytes).map_err(io::Error::other)?;
+        Ok(Some(entry.log_id()))
+    }
+
     fn purged(&self) -> io::Result<Option<LogId>> {
         let mark = self.store.purged(self.group)?;
         mark.map(|(_, mark)| decode(&mark).map_err(io::Error::other)).transpose()
@@ -77,6 +85,12 @@ impl RaftLog {
     /// See [`LogStore::clear_cut`].
     pub(crate) fn clear_cut(&self, done: Done) {
         self.store.clear_cut(self.group, done);
+    }
+
+    /// Removes every entry from an index on.
+    pub(crate) async fn drop_from(&self, index: u64) -> io::Result<()> {
+        let last = index.checked_sub(1);
+        self.durably(|store, done| store.truncate_after(self.group, last, done)).await
     }
 
     /// Hands a write to the store and waits until it is durable.

@@ -121,8 +121,10 @@ fn a_second_death_while_recovering_loses_nothing_either() {
 #[test]
 fn a_failed_sync_is_the_end_and_loses_nothing_durable() {
     let (whole, _) = whole();
-    for nth in 0.. {
-        let disk = SimulatedDisk::new(nth);
+    for run in 0.. {
+        // Twice each: the power goes with the process, or only some time after the next one began.
+        let (nth, power_goes_at_once) = (run / 2, run % 2 == 0);
+        let disk = SimulatedDisk::new(run);
         disk.fail_sync(nth);
         let ends = Arc::new(Mutex::new(0));
         let count = ends.clone();
@@ -144,8 +146,13 @@ fn a_failed_sync_is_the_end_and_loses_nothing_durable() {
             assert!(nth > 30 && durable.index >= INDEXES - 1, "sync {nth}, {durable:?}");
             return;
         }
-        disk.power_cut();
-        check(&disk, durable, whole, &format!("sync {nth}"));
+        if power_goes_at_once {
+            disk.power_cut();
+        } else {
+            drop(journal);
+            disk.kill();
+        }
+        check(&disk, durable, whole, &format!("sync {nth}, at once {power_goes_at_once}"));
     }
 }
 

@@ -4,9 +4,9 @@
 //! checked when it is read, or all of it by [`crate::Journal::scrub`]. The last segment is read
 //! whole. It alone may end in bytes that are no frame, because the one before it was synced before
 //! it was begun; and only if no frame behind those bytes says that they had been synced. What is
-//! cut was never reported durable, and the log brings it back. What is kept is synced again:
-//! whoever wrote it may have died before its sync, and a process that dies takes nothing from the
-//! disk that a power cut would not take later.
+//! cut was never reported durable, and the log brings it back. What is kept but was not sure to be
+//! durable is written again and synced: whoever wrote it may have died before its sync, or because
+//! of it, and then the pages count as clean although the disk never saw them.
 
 use std::path::Path;
 
@@ -60,6 +60,8 @@ pub(crate) struct Scanned {
     open: Open,
     streams: Streams,
     head: JournalHead,
+    /// Its length that was synced before its last frame was written.
+    durable: u64,
     /// Whether it stops at an end.
     ended: bool,
 }
@@ -86,11 +88,10 @@ impl Runs<'_> {
         let Some(scanned) = scan.run(&file, &bytes)? else {
             return self.remove(number, bytes.len());
         };
-        // Whoever wrote it may have died before it was synced.
         if scanned.open.bytes < bytes.len() as u64 && !scanned.ended {
             cut(&file, number, &scanned, bytes.len())?;
         }
-        file.file().sync().map_err(|error| file.io(error))?;
+        rewrite(&file, &bytes, &scanned)?;
         let io = |source| JournalError::io(self.directory, source);
         self.disk.sync_directory(self.directory).map_err(io)?;
         if scanned.ended
@@ -228,6 +229,15 @@ fn cut(
     file.file().sync().map_err(|error| file.io(error))
 }
 
+/// Writes what may be in the page cache only once more, and syncs it.
+fn rewrite(file: &SegmentFile, bytes: &[u8], scanned: &Scanned) -> Result<(), JournalError> {
+    let end = if scanned.ended { bytes.len() } else { scanned.open.bytes as usize };
+    let durable = scanned.durable.min(end as u64);
+    let kept = &bytes[durable as usize..end];
+    file.file().write_at(durable, kept).map_err(|error| file.io(error))?;
+    file.file().sync().map_err(|error| file.io(error))
+}
+
 /// A segment being read whole.
 pub(crate) struct Scan {
     pub(crate) group: u32,
@@ -249,6 +259,7 @@ impl Scan {
             open: Open { bytes: length as u64, ..open },
             streams: begin.streams.clone(),
             head: begin.head,
+            durable: 0,
             ended: false,
             begin,
         };
@@ -256,7 +267,9 @@ impl Scan {
             let offset = scanned.open.bytes as usize;
             let frame = journal_frame::frame_at(self.group, bytes, offset);
             let taken = frame.and_then(|(frame, length)| {
-                self.take(&mut scanned, &frame).map(|more| (more, length))
+                let more = self.take(&mut scanned, &frame)?;
+                scanned.durable = u64::from(frame.since);
+                Ok((more, length))
             });
             match taken {
                 Ok((true, length)) => scanned.open.bytes += length as u64,

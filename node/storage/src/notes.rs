@@ -42,7 +42,10 @@ impl Notes {
     pub fn put(&self, name: &str, text: &str) -> io::Result<()> {
         let file = match self.disk.create(&self.directory.join(name)) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            // Whoever made it may have died before its name was durable.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return self.disk.sync_directory(&self.directory);
+            }
             Err(error) => return Err(error),
         };
         let bytes = text.as_bytes();

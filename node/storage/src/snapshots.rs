@@ -97,6 +97,8 @@ impl Snapshots {
         let groups = disk.list(directory).map_err(failed)?;
         for group in groups.iter().filter(|name| name.starts_with("group-")) {
             let group = directory.join(group);
+            // A snapshot may have got its name from a process that died before this sync.
+            disk.sync_directory(&group).map_err(failed)?;
             for name in disk.list(&group).map_err(failed)? {
                 if name.ends_with(".part") {
                     disk.remove(&group.join(name)).map_err(failed)?;
