@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::shard::{Raft, Shard};
-use crate::types::{decode, encode};
+use crate::types::{AppendEntries, decode, encode};
 
 /// The transport service that carries Raft's own messages.
 pub const SERVICE_RAFT: u8 = 1;
@@ -49,7 +49,7 @@ pub(crate) fn split_raft(payload: &[u8]) -> Result<(Kind, ShardId, &[u8]), Strin
 pub(crate) async fn raft(shard: &Shard, kind: Kind, body: &[u8]) -> Result<Vec<u8>, String> {
     let raft = &shard.raft;
     match kind {
-        Kind::Append => answer(body, |message| async { raft.append_entries(message).await }).await,
+        Kind::Append => append(shard, body).await,
         Kind::Vote => {
             shard.tail.may_vote(&decode(body).map_err(|error| error.to_string())?)?;
             answer(body, |message| async { raft.vote(message).await }).await
@@ -63,6 +63,13 @@ pub(crate) async fn raft(shard: &Shard, kind: Kind, body: &[u8]) -> Result<Vec<u
         }
         Kind::Transfer => transfer(raft, body).await,
     }
+}
+
+async fn append(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, String> {
+    let message: AppendEntries = decode(body).map_err(|error| error.to_string())?;
+    shard.tail.may_follow(message.vote.leader_id.term)?;
+    let answer = shard.raft.append_entries(message).await.map_err(|error| error.to_string())?;
+    encode(&answer).map_err(|error| error.to_string())
 }
 
 async fn transfer(raft: &Raft, body: &[u8]) -> Result<Vec<u8>, String> {

@@ -1,4 +1,4 @@
-//! A replica whose log lost its tail does not vote until nothing can be missing.
+//! A replica whose log lost its tail neither votes nor follows as if it had lost nothing.
 //!
 //! A torn last batch is cut when the log is opened. If its sync had never returned, nothing that
 //! this replica promised was in it; but if the disk lied or rotted, entries or a vote that it had
@@ -12,6 +12,12 @@
 //!   lost, and an alarm says so.
 //!
 //! A replica whose whole log was lost is no different, once that is noted ([`doubt_note`]).
+//!
+//! The vote that it lost may have made a leader, and an older one that it followed instead could
+//! have a majority with it for what the new one never sees. So it takes nothing from a leader
+//! before so many others have said in which term they are that no majority could have been made
+//! with its vote behind their backs, and then only from a leader of the highest of these terms or
+//! a later one.
 //!
 //! While a member is absent and those that were not cut are no majority, the shard waits, and says
 //! for whom.
@@ -48,22 +54,26 @@ pub fn doubt_note(shard: ShardId) -> String {
 struct Report {
     term: u64,
     leads: bool,
+    /// Whether it lost its tail, too, so that its term may be one that it has forgotten.
+    cut: bool,
     last: Option<LogId>,
     /// The highest index that it knows to have been committed.
     committed: u64,
 }
 
-/// Whether a replica may vote.
+/// For whom a replica may vote, and whom it may follow.
 #[derive(Debug, Default)]
 pub(crate) struct TailState {
     cut: AtomicBool,
     /// Once every member has reported: a log that ends before this gets no vote.
     floor: Mutex<Option<LogId>>,
+    /// Once enough members have reported: a leader of an earlier term is not followed.
+    term: Mutex<Option<u64>>,
 }
 
 impl TailState {
     pub(crate) fn new(cut: bool) -> Self {
-        Self { cut: AtomicBool::new(cut), floor: Mutex::default() }
+        Self { cut: AtomicBool::new(cut), floor: Mutex::default(), term: Mutex::default() }
     }
 
     /// Whether something may be missing from the log.
@@ -73,6 +83,36 @@ impl TailState {
 
     fn floor(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
         self.floor.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// The first term whose leader may be followed, once that is known.
+    fn term(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        self.term.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Whether this replica may take anything from the leader of that term.
+    pub(crate) fn may_follow(&self, term: u64) -> Result<(), String> {
+        if !self.is_cut() {
+            return Ok(());
+        }
+        match *self.term() {
+            Some(first) if term >= first => Ok(()),
+            Some(first) => Err(format!(
+                "its log lost its tail; it follows no leader of term {term}, others are in {first}"
+            )),
+            None => Err("its log lost its tail; it asks the others for their terms".to_owned()),
+        }
+    }
+
+    /// Takes in what the others said, of `members` altogether.
+    fn heard(&self, own: u64, reports: &[Report], members: usize) {
+        let certain = reports.iter().filter(|report| !report.cut).count();
+        let minority = members - (members / 2 + 1);
+        if certain > minority || reports.len() + 1 == members {
+            let highest = reports.iter().map(|report| report.term).fold(own, u64::max);
+            let mut term = self.term();
+            *term = (*term).max(Some(highest));
+        }
     }
 
     /// Whether this replica may answer a request for its vote.
@@ -97,7 +137,8 @@ pub(crate) fn answer(shard: &Shard) -> Result<Vec<u8>, String> {
 fn report(shard: &Shard) -> std::io::Result<Report> {
     let (view, status) = (*shard.view.borrow(), shard.status());
     let committed = shard.log.committed()?.map_or(0, |id| id.index).max(status.applied_index);
-    Ok(Report { term: view.term, leads: view.is_self, last: shard.log.last_log_id()?, committed })
+    let last = shard.log.last_log_id()?;
+    Ok(Report { term: view.term, leads: view.is_self, cut: shard.tail.is_cut(), last, committed })
 }
 
 /// Ends the doubt; returns once the replica may vote.
@@ -151,8 +192,10 @@ async fn look(
     let absent = answers.iter().filter(|(_, report)| report.is_none()).map(|(node, _)| *node);
     let absent: Vec<NodeId> = absent.collect();
     let mut reports: Vec<Report> = answers.iter().filter_map(|(_, report)| *report).collect();
-    let term = shard.view.borrow().term;
-    let leader = reports.iter().filter(|report| report.leads && report.term >= term);
+    shard.tail.heard(shard.view.borrow().term, &reports, members.len());
+    let term = *shard.tail.term();
+    let leader =
+        reports.iter().filter(|report| report.leads && term.is_some_and(|t| report.term >= t));
     if let Some(leader) = leader.max_by_key(|report| report.term) {
         let last = leader.last.map_or(0, |id| id.index);
         target.get_or_insert(last);
@@ -205,5 +248,32 @@ mod tests {
         assert!(cut.may_vote(&request(Some(id(3, 39)))).is_err());
         assert_eq!(cut.may_vote(&request(Some(id(3, 40)))), Ok(()));
         assert_eq!(cut.may_vote(&request(Some(id(4, 2)))), Ok(()));
+    }
+
+    fn report(term: u64, cut: bool) -> Report {
+        Report { term, leads: false, cut, last: None, committed: 0 }
+    }
+
+    /// The first term that a cut replica in term 4 follows once these have reported.
+    fn follows(reports: &[Report], members: usize) -> Option<u64> {
+        let cut = TailState::new(true);
+        assert!(cut.may_follow(u64::MAX).is_err(), "nobody has reported");
+        cut.heard(4, reports, members);
+        (0..20).find(|term| cut.may_follow(*term).is_ok())
+    }
+
+    #[test]
+    fn a_cut_replica_follows_nobody_whom_its_lost_vote_may_have_deposed() {
+        assert_eq!(TailState::new(false).may_follow(0), Ok(()));
+        assert_eq!(follows(&[report(4, false)], 3), None, "the other may lead in a later term");
+        assert_eq!(follows(&[report(4, false), report(5, false)], 3), Some(5));
+        assert_eq!(follows(&[report(2, false), report(3, false)], 3), Some(4), "its own term");
+        let sure = [report(4, false), report(4, false), report(6, false)];
+        assert_eq!(follows(&sure[..2], 5), None, "the other two and it are a majority");
+        assert_eq!(follows(&sure, 5), Some(6));
+        let forgetful = [report(4, false), report(6, true), report(5, false)];
+        assert_eq!(follows(&forgetful, 5), None);
+        assert_eq!(follows(&[report(7, true), report(5, true)], 3), Some(7), "all have spoken");
+        assert_eq!(follows(&[], 1), Some(4));
     }
 }

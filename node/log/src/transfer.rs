@@ -109,6 +109,7 @@ pub(crate) async fn receive(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, Strin
             Answer::Next(next)
         }
         Request::Install(id, vote) => {
+            shard.tail.may_follow(vote.leader_id.term)?;
             let known = receiving.take_if(|receiving| receiving.id == id);
             let known = known.ok_or_else(|| "a snapshot not offered".to_owned())?;
             Answer::Installed(install(shard, known, vote).await?)

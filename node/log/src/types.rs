@@ -49,6 +49,7 @@ pub(crate) async fn seeded<F: Future>(seed: Option<u64>, start: F) -> F::Output 
 
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<Types>;
+pub(crate) type AppendEntries = openraft::raft::AppendEntriesRequest<Types>;
 pub(crate) type VoteRequest = openraft::raft::VoteRequest<Types>;
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;

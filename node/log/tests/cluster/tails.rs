@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use rotary_log::doubt_note;
 
 use crate::world::{World, eventually};
@@ -64,6 +65,27 @@ async fn a_cut_replica_votes_once_it_has_caught_up() {
     world.kill(other).await;
     propose_many(&world, SHARD, 60..70).await;
     assert_each_once(&world.agreed(SHARD, 70).await, 70);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_replica_confirms_nobody_until_the_third_has_spoken() {
+    let mut world = World::start(3, 1).await;
+    propose_many(&world, SHARD, 0..50).await;
+    let leader = world.leader(SHARD).await;
+    let (cut, third) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    world.kill(cut).await;
+    propose_many(&world, SHARD, 50..60).await;
+    world.kill(third).await;
+    let (path, at) = tail(&world, cut).expect("a log");
+    write(&path, at, &[0xee]);
+    world.start_node(cut).await;
+    // As far as the two can know, the third leads by the vote that was lost.
+    let lone = world.nodes[&leader].log.propose(SHARD, Bytes::from_static(b"lone")).await;
+    assert!(lone.is_err(), "{lone:?}");
+    assert!(is_cut(&world, cut));
+    world.start_node(third).await;
+    propose_many(&world, SHARD, 60..70).await;
+    whole(&world, cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
