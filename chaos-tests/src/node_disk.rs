@@ -38,8 +38,16 @@ pub(crate) struct NodeDisk {
     journal: JournalOptions,
     opened: bool,
     ends: Ends,
-    /// Where data ended before the last batch.
-    cold: BTreeMap<PathBuf, u64>,
+    cold: BTreeMap<PathBuf, Cold>,
+}
+
+/// Where the data of a file ended.
+#[derive(Debug, Clone, Copy)]
+struct Cold {
+    /// When something was about to be written somewhere.
+    noted: u64,
+    /// The last time before that when it ended elsewhere.
+    before: u64,
 }
 
 /// What a process has opened.
@@ -232,20 +240,29 @@ impl NodeDisk {
             .collect()
     }
 
-    /// A batch is about to be written: all that is there by now is old.
+    /// A batch is about to be written to one of the files.
     pub(crate) fn note_cold(&mut self) {
-        self.cold = self.data().into_iter().collect();
+        for (path, end) in self.data() {
+            // A snapshot has no batches: it gets its name when all of it is there.
+            let is_whole = path.extension().is_some_and(|extension| extension == "snapshot");
+            let first = Cold { noted: end, before: if is_whole { end } else { 0 } };
+            let cold = self.cold.entry(path).or_insert(first);
+            if cold.noted != end {
+                *cold = Cold { noted: end, before: cold.noted };
+            }
+        }
     }
 
     fn cold(&self) -> impl Iterator<Item = (PathBuf, u64)> {
-        let there = self.disk.files().into_iter();
-        there.filter_map(|(path, bytes)| {
-            let end = *self.cold.get(&path)?;
-            Some((path, end.min(bytes)))
+        self.data().into_iter().filter_map(|(path, end)| {
+            let cold = *self.cold.get(&path)?;
+            let old = if end == cold.noted { cold.before } else { cold.noted };
+            Some((path, old.min(end)))
         })
     }
 
-    /// How many bytes there are that no later write can have torn.
+    /// How many bytes there are before the last batch of their file, so that no death can have torn
+    /// them.
     pub(crate) fn cold_bytes(&self) -> u64 {
         self.cold().map(|(_, bytes)| bytes).sum()
     }

@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use rotary_log::{Fatal, ProposeError, Role};
 use rotary_proto::limits::ENTRY_BYTES_MAX;
 use rotary_proto::{NodeId, ShardId, Stamp};
-use world::{LIMIT, World, eventually};
+use world::{Forgets, LIMIT, World, eventually};
 
 const SHARD: ShardId = ShardId(0);
 
@@ -227,7 +227,7 @@ async fn a_panic_while_applying_is_fatal() {
     let fatal = Fatal::with(move |code, reason| {
         sink.lock().expect("not poisoned").push((code, reason.to_owned()));
     });
-    let world = World::start_with(1, 1, fatal, u64::MAX).await;
+    let world = World::start_with(1, 1, fatal, Forgets::default()).await;
     world.propose(1, SHARD, "fine").await;
     let log = world.nodes[&1].log.clone();
     let proposal = tokio::spawn(async move { log.propose(SHARD, "panic").await });

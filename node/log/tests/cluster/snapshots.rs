@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rotary_log::Fatal;
 use rotary_proto::ShardId;
 
-use crate::world::{World, eventually};
+use crate::world::{Forgets, World, eventually};
 use crate::{SHARD, assert_each_once, propose_many};
 
 /// Small enough that a few dozen commands make a snapshot due.
@@ -21,7 +21,8 @@ async fn world() -> (World, Ends) {
     let fatal = Fatal::with(move |code, reason| {
         sink.lock().expect("not poisoned").push((code, reason.to_owned()));
     });
-    (World::start_with(3, 1, fatal, BYTES_MIN).await, ends)
+    let forgets = Forgets { after_bytes: BYTES_MIN, ..Forgets::default() };
+    (World::start_with(3, 1, fatal, forgets).await, ends)
 }
 
 fn installed(world: &World, node: u64) -> u64 {

@@ -5,10 +5,12 @@ use std::fs;
 use rotary_log::Fatal;
 use rotary_proto::ShardId;
 
-use crate::world::{World, eventually};
+use crate::world::{Forgets, World, eventually};
 use crate::{assert_each_once, propose_many};
 
-const BYTES_MIN: u64 = 2_000;
+/// So many are kept that each still knows, when it starts again, of the commit of what the other has
+/// forgotten: nobody could tell it before the third is back.
+const FORGETS: Forgets = Forgets { after_bytes: 2_000, but_entries: 100 };
 
 /// Damages the snapshot that a node has of a shard.
 fn damage(world: &World, node: u64, shard: ShardId) {
@@ -24,11 +26,11 @@ fn damage(world: &World, node: u64, shard: ShardId) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_rebuild_from_each_other_while_the_third_is_down() {
-    let mut world = World::start_with(3, 2, Fatal::exit(), BYTES_MIN).await;
+    let mut world = World::start_with(3, 2, Fatal::exit(), FORGETS).await;
     let shards = world.shards.clone();
     for shard in &shards {
-        propose_many(&world, *shard, 0..300).await;
-        world.agreed(*shard, 300).await;
+        propose_many(&world, *shard, 0..600).await;
+        world.agreed(*shard, 600).await;
         for node in [1, 2] {
             eventually("the log is forgotten", || {
                 let status = world.nodes[&node].log.status(*shard).expect("known");
@@ -50,7 +52,7 @@ async fn two_nodes_rebuild_from_each_other_while_the_third_is_down() {
     };
     world.nodes.extend([(1, one), (2, two)]);
     for shard in shards {
-        propose_many(&world, shard, 300..330).await;
-        assert_each_once(&world.agreed(shard, 330).await, 330);
+        propose_many(&world, shard, 600..630).await;
+        assert_each_once(&world.agreed(shard, 630).await, 630);
     }
 }

@@ -195,11 +195,26 @@ impl Node {
     }
 }
 
+/// When the logs of a world are forgotten.
+#[derive(Clone, Copy)]
+pub(crate) struct Forgets {
+    /// Once so much was applied since the last snapshot, in bytes.
+    pub(crate) after_bytes: u64,
+    /// How many of the entries that the snapshot stands for are kept.
+    pub(crate) but_entries: u64,
+}
+
+impl Default for Forgets {
+    fn default() -> Self {
+        Self { after_bytes: u64::MAX, but_entries: 10 }
+    }
+}
+
 pub(crate) struct World {
     pub(crate) nodes: BTreeMap<u64, Node>,
     pub(crate) shards: Vec<ShardId>,
     pub(crate) fatal: Fatal,
-    snapshot_bytes_min: u64,
+    forgets: Forgets,
     cut_off: CutOff,
     authority: ClusterAuthority,
     addresses: BTreeMap<NodeId, SocketAddr>,
@@ -209,14 +224,14 @@ pub(crate) struct World {
 impl World {
     /// Nodes 1 to `nodes`, each with a replica of shards 0 to `shards - 1`, founded and led.
     pub(crate) async fn start(nodes: u64, shards: u32) -> Self {
-        Self::start_with(nodes, shards, Fatal::exit(), u64::MAX).await
+        Self::start_with(nodes, shards, Fatal::exit(), Forgets::default()).await
     }
 
     pub(crate) async fn start_with(
         nodes: u64,
         shards: u32,
         fatal: Fatal,
-        snapshot_bytes_min: u64,
+        forgets: Forgets,
     ) -> Self {
         let sockets: Vec<(NodeId, UdpSocket)> = (1..=nodes)
             .map(|node| (NodeId(node), UdpSocket::bind("127.0.0.1:0").expect("a port")))
@@ -229,7 +244,7 @@ impl World {
             nodes: BTreeMap::new(),
             shards: (0..shards).map(ShardId).collect(),
             fatal,
-            snapshot_bytes_min,
+            forgets,
             cut_off: CutOff::default(),
             authority: ClusterAuthority::create("test").expect("a good id"),
             addresses,
@@ -299,8 +314,8 @@ impl World {
         };
         let config = LogConfig {
             fatal: self.fatal.clone(),
-            snapshot_bytes_min: self.snapshot_bytes_min,
-            snapshot_entries_kept: 10,
+            snapshot_bytes_min: self.forgets.after_bytes,
+            snapshot_entries_kept: self.forgets.but_entries,
             digest_interval: Duration::from_millis(100),
             ..LogConfig::new(id, self.addresses.keys().copied())
         };
