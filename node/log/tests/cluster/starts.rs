@@ -8,8 +8,8 @@ use rotary_proto::ShardId;
 use crate::world::{Forgets, World, eventually};
 use crate::{assert_each_once, propose_many};
 
-/// So many are kept that each still knows, when it starts again, of the commit of what the other has
-/// forgotten: nobody could tell it before the third is back.
+/// So many are kept that each still knows, when it starts again, of the commit of what the other
+/// has forgotten: nobody could tell it before the third is back.
 const FORGETS: Forgets = Forgets { after_bytes: 2_000, but_entries: 100 };
 
 /// Damages the snapshot that a node has of a shard.
