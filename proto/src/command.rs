@@ -7,12 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::effect::EffectOutcome;
 use crate::ids::{
-    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, NodeId, OfferId, PrincipalId,
-    QueueId, ReasonId, RequestId, SessionId, SiteId, SkillId,
+    AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, NodeId, OfferId,
+    PrincipalId, QueueId, ReasonId, RequestId, SessionId, SiteId, SkillId, WebhookId,
 };
-use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings};
+use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings, WebhookPlan};
 use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
+use crate::web::Secret;
 
 /// One entry of a shard's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,12 @@ pub enum ShardCommand {
     RaiseVersion {
         /// The logic version; lower than the present one changes nothing.
         version: u32,
+    },
+    /// The replicas that live and have caught up, as the leader sees them: whoever performs effects
+    /// is one of these.
+    SetView {
+        /// Which; the same as before change nothing.
+        replicas: Vec<NodeId>,
     },
     /// A replica's journal is on its disk up to there, from its beginning or its retention's.
     JournalMark {
@@ -157,6 +165,26 @@ pub enum Command {
         agent: AgentId,
         /// Who they are. A smaller capacity takes effect as conversations end.
         profile: AgentProfile,
+    },
+    /// Makes or replaces a webhook.
+    PutWebhook {
+        /// Which.
+        webhook: WebhookId,
+        /// What it is told, and where. What waits to be told keeps its deadline.
+        plan: WebhookPlan,
+        /// What its messages are signed with from here on; the present one if absent.
+        secret: Option<Secret>,
+    },
+    /// An effect came out.
+    EndEffect {
+        /// Which; one that is over changes nothing.
+        effect: EffectId,
+        /// How.
+        outcome: EffectOutcome,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the other side said last, if it said anything: an HTTP status.
+        status: Option<u16>,
     },
     /// A session begins, or returns on this or another gateway.
     Attach {
@@ -300,6 +328,8 @@ impl Command {
             Self::PutDisposition { .. } => "put_disposition",
             Self::PutQueue { .. } => "put_queue",
             Self::PutAgent { .. } => "put_agent",
+            Self::PutWebhook { .. } => "put_webhook",
+            Self::EndEffect { .. } => "end_effect",
             Self::Attach { .. } => "attach",
             Self::Detach { .. } => "detach",
             Self::Declare { .. } => "declare",

@@ -5,29 +5,10 @@
 //! which changes only by a committed command. The ids are fixed here because Call-ID, Message-ID
 //! and webhook id derive from them.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ConversationId, NodeId, ShardId};
+use crate::ids::{ConversationId, EffectId, NodeId, WebhookId};
 use crate::stamp::Stamp;
-
-/// The entry that wanted the effect, and which of that entry's effects it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EffectId {
-    /// Which log.
-    pub shard: ShardId,
-    /// Which entry.
-    pub index: u64,
-    /// Which effect of that entry, from 0.
-    pub ordinal: u32,
-}
-
-impl fmt::Display for EffectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ef_{}.{}.{}", self.shard.0, self.index, self.ordinal)
-    }
-}
 
 /// What may be done about an effect whose performer died half-way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,6 +20,23 @@ pub enum Repetition {
     Once,
 }
 
+/// Whom an effect is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectTarget {
+    /// A webhook's endpoint is told of an event.
+    Webhook(WebhookId),
+}
+
+impl EffectTarget {
+    /// What may be done about a performer's death.
+    pub const fn repetition(self) -> Repetition {
+        match self {
+            Self::Webhook(_) => Repetition::Repeatable,
+        }
+    }
+}
+
 /// Something to do in the outside world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PendingEffect {
@@ -46,8 +44,8 @@ pub struct PendingEffect {
     pub id: EffectId,
     /// The conversation it belongs to; decides its owner.
     pub conversation: ConversationId,
-    /// What may be done about a performer's death.
-    pub repetition: Repetition,
+    /// Whom it is for.
+    pub target: EffectTarget,
     /// The sequence of the site event that says what is to be done.
     pub sequence: u64,
     /// When it counts as failed without an outcome.
@@ -71,7 +69,7 @@ pub struct EffectStart {
 pub enum EffectOutcome {
     /// The other side took it.
     Sent,
-    /// The other side certainly did not.
+    /// The other side certainly did not, or refused it.
     NotSent,
     /// Nobody can know; an agent is shown so.
     Unknown,

@@ -7,11 +7,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Subject;
+use crate::effect::{EffectOutcome, EffectTarget};
 use crate::ids::{
-    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, ItemId, OfferId, QueueId,
-    ReasonId, SessionId, SiteId, SkillId,
+    AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, ItemId, OfferId,
+    QueueId, ReasonId, SessionId, SiteId, SkillId, WebhookId,
 };
-use crate::plan::{AgentProfile, Declared, QueuePlan, SiteSettings, Strategy};
+use crate::plan::{AgentProfile, Declared, QueuePlan, SiteSettings, Strategy, WebhookPlan};
 use crate::stamp::{Stamp, Wall};
 use crate::values::{Attributes, Body, Channel, Name, Priority, Sealed};
 
@@ -125,6 +126,34 @@ pub enum Event {
         version: u32,
         /// The profile.
         profile: AgentProfile,
+    },
+    /// A webhook was made or replaced. Its secret is shown to nobody.
+    WebhookSet {
+        /// Which.
+        webhook: WebhookId,
+        /// The plan's version, from 1.
+        version: u32,
+        /// The plan.
+        plan: WebhookPlan,
+    },
+    /// Something that had to be done outside is over.
+    EffectEnded {
+        /// Which effect.
+        effect: EffectId,
+        /// The conversation it belonged to.
+        conversation: ConversationId,
+        /// Whom it was for.
+        target: EffectTarget,
+        /// The sequence of the event that wanted it.
+        sequence: u64,
+        /// How it came out.
+        outcome: EffectOutcome,
+        /// Why, if nobody outside said so.
+        why: EffectEnd,
+        /// How often it was tried, as far as the last performer knows.
+        attempts: u32,
+        /// What the other side said last: an HTTP status.
+        status: Option<u16>,
     },
     /// A session began or returned.
     SessionAttached {
@@ -313,6 +342,84 @@ impl Event {
             | Self::WrapUpStarted { conversation, .. }
             | Self::Closed { conversation, .. } => Some(*conversation),
             _ => None,
+        }
+    }
+
+    /// What a webhook would call it, and the conversation it belongs to, if webhooks can be told
+    /// of it.
+    pub const fn topic(&self) -> Option<(Topic, ConversationId)> {
+        match self {
+            Self::Opened { conversation, .. } => Some((Topic::Opened, *conversation)),
+            Self::Queued { conversation, .. } => Some((Topic::Queued, *conversation)),
+            Self::Offered { conversation, .. } => Some((Topic::Offered, *conversation)),
+            Self::OfferEnded { conversation, .. } => Some((Topic::OfferEnded, *conversation)),
+            Self::Assigned { conversation, .. } => Some((Topic::Assigned, *conversation)),
+            Self::Released { conversation, .. } => Some((Topic::Released, *conversation)),
+            Self::Posted { conversation, .. } => Some((Topic::Posted, *conversation)),
+            Self::Ended { conversation, .. } => Some((Topic::Ended, *conversation)),
+            Self::Closed { conversation, .. } => Some((Topic::Closed, *conversation)),
+            _ => None,
+        }
+    }
+}
+
+/// What ended an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectEnd {
+    /// Its performer said how it came out.
+    Performed,
+    /// Its time was over.
+    Expired,
+    /// As many waited for the same endpoint as may.
+    Overflow,
+}
+
+/// What a webhook can be told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Topic {
+    /// A customer arrived.
+    #[serde(rename = "conversation.opened")]
+    Opened,
+    /// A conversation took its place in a queue.
+    #[serde(rename = "conversation.queued")]
+    Queued,
+    /// A conversation was proposed to an agent.
+    #[serde(rename = "conversation.offered")]
+    Offered,
+    /// An offer ended without an assignment.
+    #[serde(rename = "conversation.offer_ended")]
+    OfferEnded,
+    /// An agent took a conversation.
+    #[serde(rename = "conversation.assigned")]
+    Assigned,
+    /// An agent gave a conversation back to a queue.
+    #[serde(rename = "conversation.released")]
+    Released,
+    /// A message or note was added.
+    #[serde(rename = "conversation.posted")]
+    Posted,
+    /// The customer's part is over.
+    #[serde(rename = "conversation.ended")]
+    Ended,
+    /// Nothing more will happen to a conversation.
+    #[serde(rename = "conversation.closed")]
+    Closed,
+}
+
+impl Topic {
+    /// The word that JSON uses.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Opened => "conversation.opened",
+            Self::Queued => "conversation.queued",
+            Self::Offered => "conversation.offered",
+            Self::OfferEnded => "conversation.offer_ended",
+            Self::Assigned => "conversation.assigned",
+            Self::Released => "conversation.released",
+            Self::Posted => "conversation.posted",
+            Self::Ended => "conversation.ended",
+            Self::Closed => "conversation.closed",
         }
     }
 }

@@ -154,6 +154,10 @@ number_id!(
     DispositionId(u16), "di_", "a disposition id", "di_1"
 );
 number_id!(
+    /// A place outside that is told what happens, local to a site.
+    WebhookId(u16), "wh_", "a webhook id", "wh_1"
+);
+number_id!(
     /// One proposal of a conversation to an agent, counted within a site.
     OfferId(u64), "of_", "an offer id", "of_1"
 );
@@ -309,6 +313,47 @@ serde_by_form!(GatewayId, (u64, u64), |id| (id.node.0, id.run), |(node, run)| Ga
     run
 });
 
+/// Something that must be done outside: the entry that wanted it, and which of that entry's
+/// effects it is. Message ids outside derive from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EffectId {
+    /// Which log.
+    pub shard: ShardId,
+    /// Which entry.
+    pub index: u64,
+    /// Which effect of that entry; they rise, and may leave numbers out.
+    pub ordinal: u32,
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ef_{}.{}.{}", self.shard.0, self.index, self.ordinal)
+    }
+}
+
+impl FromStr for EffectId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let parse = || {
+            let (shard, rest) = text.strip_prefix("ef_")?.split_once('.')?;
+            let (index, ordinal) = rest.split_once('.')?;
+            let shard = ShardId(decimal(shard)?);
+            Some(Self { shard, index: decimal(index)?, ordinal: decimal(ordinal)? })
+        };
+        parse().ok_or_else(|| IdError::new(text, "an effect id", "ef_1.600.0"))
+    }
+}
+
+serde_by_form!(EffectId, (u32, u64, u32), |id| (id.shard.0, id.index, id.ordinal), |(
+    shard,
+    index,
+    ordinal,
+)| EffectId {
+    shard: ShardId(shard),
+    index,
+    ordinal
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +368,7 @@ mod tests {
         round_trip::<AgentId>("ag_4294967295");
         round_trip::<SiteId>("st_1.20");
         round_trip::<GatewayId>("gw_3.18446744073709551615");
+        round_trip::<EffectId>("ef_5.18446744073709551615.31");
         round_trip::<SessionId>("se_0190163d8694739baf5a1e1b57f02a01");
         round_trip::<ConversationId>("cv_1.2.0190163d8694739baf5a1e1b57f02a01");
     }

@@ -33,6 +33,7 @@ pub mod refusal;
 pub mod snapshot;
 pub mod stamp;
 pub mod values;
+pub mod web;
 pub mod wire;
 
 pub use command::{Actor, Command, Envelope, Origin, ShardCommand};
@@ -43,3 +44,4 @@ pub use plan::{AgentProfile, Capacity, Declared, QueuePlan, Requirement, SiteSet
 pub use refusal::Refusal;
 pub use stamp::{Stamp, Wall};
 pub use values::{Attributes, BlobRef, Body, Channel, Name, Priority, Sealed};
+pub use web::{Secret, WebUrl};

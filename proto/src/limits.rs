@@ -15,6 +15,12 @@ pub const BLOBS_PER_ITEM_MAX: usize = 8;
 pub const PERSONAL_NAME_BYTES_MAX: usize = 512;
 /// A name that routing or reports may read: of a queue, a skill, a site.
 pub const NAME_BYTES_MAX: usize = 128;
+/// An address on the web, in bytes.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// A webhook's secret, in bytes before base64, at least.
+pub const SECRET_BYTES_MIN: usize = 24;
+/// A webhook's secret, in bytes before base64, at most.
+pub const SECRET_BYTES_MAX: usize = 64;
 /// One declared, non-personal attribute: its key.
 pub const ATTRIBUTE_KEY_BYTES_MAX: usize = 64;
 /// One declared, non-personal attribute: its value.
@@ -51,6 +57,10 @@ pub const SITES_PER_TENANT_MAX: usize = 4_096;
 pub const QUEUES_PER_SITE_MAX: usize = 4_096;
 /// Agents of one site.
 pub const AGENTS_PER_SITE_MAX: usize = 65_536;
+/// Webhooks of one site.
+pub const WEBHOOKS_PER_SITE_MAX: usize = 16;
+/// Effects that wait for one webhook. What comes when there are more is given up at once.
+pub const EFFECTS_PER_WEBHOOK_MAX: usize = 4_096;
 /// Skills known to one site.
 pub const SKILLS_PER_SITE_MAX: usize = 4_096;
 /// Skills of one agent.
@@ -138,6 +148,8 @@ pub const HOLD_DEFAULT_MS: u64 = 10 * 60 * 1_000;
 pub const WRAP_UP_DEFAULT_MS: u64 = 30_000;
 /// How long a pending effect waits for its outcome.
 pub const EFFECT_DEFAULT_MS: u64 = 60_000;
+/// How long a webhook's endpoint is tried with one message.
+pub const WEBHOOK_GIVE_UP_DEFAULT_MS: u64 = 24 * 3_600 * 1_000;
 /// A feed with nothing to say says so this often (wall milliseconds).
 pub const FEED_HEARTBEAT_MS: u64 = 200;
 /// A reader that hears nothing for this long attaches elsewhere (wall milliseconds).

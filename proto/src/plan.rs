@@ -3,13 +3,15 @@
 //! Everything that routing reads lives in the site's own shard, so that an edit is one entry
 //! there. Each edit of a queue or an agent raises that entity's version, which decisions record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Topic;
 use crate::ids::{QueueId, ReasonId, SkillId};
 use crate::limits;
 use crate::values::{BadValue, Channel, Name, Priority, Sealed};
+use crate::web::WebUrl;
 
 /// Settings of a whole site.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -250,6 +252,37 @@ impl AgentProfile {
     }
 }
 
+/// A place outside that is told what happens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookPlan {
+    /// What people call it.
+    pub name: Name,
+    /// Where messages are posted to.
+    pub url: WebUrl,
+    /// What it is told of.
+    pub topics: BTreeSet<Topic>,
+    /// How long the endpoint is tried with one message.
+    #[serde(default = "defaults::give_up")]
+    pub give_up_ms: u64,
+    /// Whether anything new is told. What waits already is given up while it is not.
+    #[serde(default = "defaults::yes")]
+    pub enabled: bool,
+}
+
+impl WebhookPlan {
+    /// Whether it is within its bounds.
+    ///
+    /// # Errors
+    /// [`BadValue`] naming the field.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.topics.is_empty() {
+            return Err(BadValue::new("topics", "at least one; set enabled to false to be silent"));
+        }
+        deadline("give_up_ms", self.give_up_ms)
+    }
+}
+
 /// What an agent says of themselves. Routable is who declared ready, has a live session and has
 /// room: three facts that are kept apart.
 #[derive(
@@ -312,6 +345,9 @@ mod defaults {
 
     pub(super) fn yes() -> bool {
         true
+    }
+    pub(super) fn give_up() -> u64 {
+        limits::WEBHOOK_GIVE_UP_DEFAULT_MS
     }
     pub(super) fn mix() -> u8 {
         3

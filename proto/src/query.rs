@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Subject;
-use crate::ids::{AgentId, ConversationId, CustomerId, OfferId, QueueId, ReasonId, SessionId};
-use crate::plan::{Capacity, Declared, QueuePlan, SiteSettings};
+use crate::ids::{
+    AgentId, ConversationId, CustomerId, OfferId, QueueId, ReasonId, SessionId, WebhookId,
+};
+use crate::plan::{Capacity, Declared, QueuePlan, SiteSettings, WebhookPlan};
 use crate::values::{Channel, Priority};
 
 /// A queue and what is in it.
@@ -29,6 +31,19 @@ pub struct QueueView {
     pub wrap_up: u64,
     /// How long the one that has waited longest has waited.
     pub oldest_wait_ms: u64,
+}
+
+/// A webhook and what waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookView {
+    /// Which.
+    pub webhook: WebhookId,
+    /// The plan's version.
+    pub version: u32,
+    /// What it is told, and where.
+    pub plan: WebhookPlan,
+    /// Messages that its endpoint has not taken yet.
+    pub pending: u64,
 }
 
 /// An agent and what they are doing.

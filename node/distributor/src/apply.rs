@@ -3,8 +3,8 @@
 use rotary_proto::{Actor, Command, Done, Refusal};
 
 use crate::commands::{
-    abandon, accept, attach, close, declare, decline, detach, hold, open, post, put_agent,
-    put_name, put_queue, put_site, requeue, wrap_up,
+    abandon, accept, attach, close, declare, decline, detach, end_effect, hold, open, post,
+    put_agent, put_name, put_queue, put_site, put_webhook, requeue, wrap_up,
 };
 use crate::turn::Turn;
 
@@ -19,6 +19,12 @@ pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result
         }
         Command::PutQueue { queue, plan } => put_queue::apply(turn, actor, queue, plan),
         Command::PutAgent { agent, profile } => put_agent::apply(turn, actor, agent, profile),
+        Command::PutWebhook { webhook, plan, secret } => {
+            put_webhook::apply(turn, actor, webhook, plan, secret)
+        }
+        Command::EndEffect { effect, outcome, attempts, status } => {
+            end_effect::apply(turn, actor, effect, outcome, attempts, status)
+        }
         Command::Attach { session, subject, gateway } => {
             attach::apply(turn, actor, session, subject, gateway)
         }

@@ -24,6 +24,7 @@ impl Turn<'_> {
                 Due::Declines(unique) => self.declines_due(unique),
                 Due::Agent(agent) => self.agent_due(agent),
                 Due::Session(session) => self.session_due(session),
+                Due::Effect(effect) => self.effect_due(effect),
             }
         }
         self.forget();

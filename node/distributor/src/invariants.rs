@@ -106,6 +106,11 @@ fn deadlines(site: &Site, report: &mut Report) {
             expect(Due::Session(id), at);
         }
     }
+    for (id, effect) in site.effects.pending.iter() {
+        if !site.is_armed(Due::Effect(id), effect.until) {
+            report("P5", format!("{id} is due at {:?}, and no alarm is set", effect.until));
+        }
+    }
 }
 
 /// The index says what entities say: who waits is in line in one class, who is indexed as free is

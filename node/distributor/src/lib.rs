@@ -43,6 +43,7 @@ mod class;
 mod commands;
 mod conversation;
 mod digest;
+mod effects;
 mod expiry;
 pub mod invariants;
 mod life;

@@ -2,19 +2,23 @@
 //!
 //! Nothing here changes anything, and nothing here is asked while an entry is applied.
 
+use rotary_proto::effect::PendingEffect;
 use rotary_proto::ids::{
-    AgentId, ConversationId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId,
-    SiteId, SkillId,
+    AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, QueueId, ReasonId,
+    SessionId, SiteId, SkillId, WebhookId,
 };
 use rotary_proto::outcome::Answer;
 use rotary_proto::query::{
     AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
+    WebhookView,
 };
 use rotary_proto::values::Name;
+use rotary_proto::web::Secret;
 use rotary_proto::{Channel, Priority, Stamp};
 
 use crate::agent::Agent;
 use crate::conversation::{Conversation, Place, Stage};
+use crate::effects::Webhook;
 use crate::offerable::{Obstacle, obstacle};
 use crate::queue::Queue;
 use crate::shard::Shard;
@@ -57,6 +61,34 @@ impl Shard {
     pub fn queue_views(&self, site: SiteId) -> Option<Vec<QueueView>> {
         let (site, now) = (self.sites.get(&site)?, self.last_stamp());
         Some(site.queues.iter().map(|(id, queue)| queue_view(site, id, queue, now)).collect())
+    }
+
+    /// Every webhook of a site.
+    pub fn webhook_views(&self, site: SiteId) -> Option<Vec<WebhookView>> {
+        let site = self.sites.get(&site)?;
+        let view = |(id, webhook): (&WebhookId, &Webhook)| WebhookView {
+            webhook: *id,
+            version: webhook.version,
+            plan: webhook.plan.clone(),
+            pending: site.effects.waiting(*id) as u64,
+        };
+        Some(site.webhooks.iter().map(view).collect())
+    }
+
+    /// What a webhook's messages are signed with.
+    pub fn webhook_secret(&self, site: SiteId, webhook: WebhookId) -> Option<&Secret> {
+        self.sites.get(&site)?.webhooks.get(&webhook).map(|webhook| &webhook.secret)
+    }
+
+    /// At most `limit` effects that wait to be performed, oldest first, after a given one.
+    pub fn effects(
+        &self,
+        site: SiteId,
+        after: Option<EffectId>,
+        limit: usize,
+    ) -> Option<Vec<PendingEffect>> {
+        let pending = &self.sites.get(&site)?.effects.pending;
+        Some(pending.iter_after(after).take(limit).map(|(_, effect)| effect.clone()).collect())
     }
 
     /// One agent.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rotary_proto::effect::View;
 use rotary_proto::event::{Audience, Event, EventRecord};
 use rotary_proto::ids::{GatewayId, NodeId, ReasonId, ShardId, SiteId};
 use rotary_proto::outcome::Answer;
@@ -33,6 +34,7 @@ pub struct Shard {
     pub(crate) sites: BTreeMap<SiteId, Site>,
     leases: BTreeMap<GatewayId, Stamp>,
     marks: Marks,
+    view: View,
     /// When each site is due, in order of time. Derived.
     due: BTreeSet<(Stamp, SiteId)>,
     due_of: BTreeMap<SiteId, Stamp>,
@@ -53,6 +55,7 @@ pub struct Applied {
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    shard: ShardId,
     index: u64,
     now: Stamp,
     wall: Wall,
@@ -68,6 +71,7 @@ impl Shard {
             sites: BTreeMap::new(),
             leases: BTreeMap::new(),
             marks: Marks::default(),
+            view: View::default(),
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
             unsettled: Vec::new(),
@@ -101,9 +105,16 @@ impl Shard {
         self.sites.iter_mut().map(|(id, site)| (site, due_of.get(id).copied()))
     }
 
-    /// Gives a fresh shard the stamp, version and marks of a snapshot.
-    pub(crate) fn restore_head(&mut self, last: Stamp, logic_version: u32, marks: Marks) {
+    /// Gives a fresh shard the stamp, version, marks and view of a snapshot.
+    pub(crate) fn restore_head(
+        &mut self,
+        last: Stamp,
+        logic_version: u32,
+        marks: Marks,
+        view: View,
+    ) {
         (self.last, self.logic_version, self.marks) = (last, logic_version, marks);
+        self.view = view;
     }
 
     /// Puts a lease back; whether it is new and within the bound.
@@ -131,6 +142,22 @@ impl Shard {
     /// shard that was told of no members.
     pub fn recorded(&self) -> u64 {
         self.marks.recorded()
+    }
+
+    /// The replicas that live and have caught up, as the last leader saw them.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Takes in a view. Members only count, where it is known who they are.
+    fn set_view(&mut self, replicas: Vec<NodeId>) {
+        let members = self.marks.all();
+        let known = |node: &NodeId| members.is_empty() || members.contains_key(node);
+        let replicas: BTreeSet<NodeId> = replicas.into_iter().filter(known).collect();
+        let replicas = replicas.into_iter().take(limits::MEMBERS_PER_SHARD_MAX).collect();
+        if self.view.replicas != replicas {
+            self.view = View { epoch: self.view.epoch + 1, replicas };
+        }
     }
 
     /// Replaces the members, of whom the first [`limits::MEMBERS_PER_SHARD_MAX`] count. Who they
@@ -174,7 +201,7 @@ impl Shard {
         wall: Wall,
         command: ShardCommand,
     ) -> Applied {
-        let entry = Entry { index, now: stamp.after(self.last), wall };
+        let entry = Entry { shard: self.id, index, now: stamp.after(self.last), wall };
         self.last = entry.now;
         self.effort.begin();
         let mut events = Vec::new();
@@ -195,6 +222,10 @@ impl Shard {
             ShardCommand::RaiseVersion { version } => {
                 self.raise_version(version);
                 answer(Ok(Done::Stored { version: self.logic_version }), 0, index)
+            }
+            ShardCommand::SetView { replicas } => {
+                self.set_view(replicas);
+                answer(Ok(Done::Ok), 0, index)
             }
             ShardCommand::JournalMark { node, index: mark } => {
                 let raised = self.marks.raise(node, mark, index);
@@ -268,7 +299,7 @@ impl Shard {
     /// (index, logic version). It is quicker after [`Shard::settle_all`].
     pub fn digest(&self) -> u128 {
         let leases = self.leases.iter().collect::<Vec<_>>();
-        let head = (self.id, self.last, self.logic_version, leases, self.marks.all());
+        let head = (self.id, self.last, self.logic_version, leases, self.marks.all(), &self.view);
         let head = crate::digest::hash_of(105, &head, &mut Vec::new());
         self.sites.values().map(Site::digest).fold(head, u128::wrapping_add)
     }
@@ -440,7 +471,8 @@ fn turn<'a>(
     events: &'a mut Vec<EventRecord>,
     effort: &'a mut Effort,
 ) -> Turn<'a> {
-    Turn { site, now: entry.now, wall: entry.wall, index: entry.index, events, effort }
+    let Entry { shard, index, now, wall } = entry;
+    Turn { site, now, wall, shard, index, events, effort }
 }
 
 fn answer(result: Result<Done, Refusal>, sequence: u64, index: u64) -> Answer {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use rotary_proto::Stamp;
 use rotary_proto::ids::{
-    AgentId, CustomerId, DispositionId, GatewayId, QueueId, ReasonId, SessionId, SiteId, SkillId,
+    AgentId, CustomerId, DispositionId, EffectId, GatewayId, QueueId, ReasonId, SessionId, SiteId,
+    SkillId, WebhookId,
 };
 use rotary_proto::limits;
 use rotary_proto::plan::SiteSettings;
@@ -18,6 +19,7 @@ use crate::agent::Agent;
 use crate::class::Classes;
 use crate::conversation::Conversation;
 use crate::digest::{Sum, hash_of};
+use crate::effects::{Effects, Webhook};
 use crate::page::{Fifo, FrozenFifo};
 use crate::queue::Queue;
 use crate::session::Session;
@@ -38,10 +40,12 @@ pub(crate) struct Site {
     pub(crate) skills: Arc<BTreeMap<SkillId, Name>>,
     pub(crate) reasons: Arc<BTreeMap<ReasonId, Name>>,
     pub(crate) dispositions: Arc<BTreeMap<DispositionId, Name>>,
+    pub(crate) webhooks: Arc<BTreeMap<WebhookId, Webhook>>,
     pub(crate) queues: Table<QueueId, Queue>,
     pub(crate) agents: Table<AgentId, Agent>,
     pub(crate) conversations: Table<u128, Conversation>,
     pub(crate) sessions: Table<SessionId, Session>,
+    pub(crate) effects: Effects,
     pub(crate) tombstones: Tombstones,
     pub(crate) requests: RequestWindow,
     /// What is due at once, because an earlier entry had done its share of work.
@@ -95,6 +99,8 @@ pub(crate) enum Due {
     Agent(AgentId),
     /// The session's grace or its afterlife is over.
     Session(SessionId),
+    /// The effect waits no longer for its outcome.
+    Effect(EffectId),
 }
 
 /// At most one alarm for each thing that can be due, in order of time. Each entity keeps its own
@@ -181,10 +187,12 @@ impl Site {
             skills: Arc::default(),
             reasons: Arc::default(),
             dispositions: Arc::default(),
+            webhooks: Arc::default(),
             queues: Table::new(1),
             agents: Table::new(2),
             conversations: Table::new(3),
             sessions: Table::new(4),
+            effects: Effects::new(),
             tombstones: Tombstones::default(),
             requests: RequestWindow::default(),
             work: VecDeque::new(),
@@ -220,6 +228,16 @@ impl Site {
         }
     }
 
+    /// Sets the alarm of what has none yet and never moves it.
+    pub(crate) fn arm(&mut self, due: Due, at: Stamp) {
+        self.alarms.order.insert((at, due));
+    }
+
+    /// Whether that alarm rings at that time.
+    pub(crate) fn is_armed(&self, due: Due, at: Stamp) -> bool {
+        self.alarms.order.contains(&(at, due))
+    }
+
     /// Makes sure that an alarm rings no later than `at`; one that is set sooner stays, and
     /// whoever answers it sets it again.
     pub(crate) fn set_alarm_by(&mut self, due: Due, at: Stamp) {
@@ -250,6 +268,7 @@ impl Site {
             Due::Declines(id) => self.conversations.get(id)?.declines_alarm,
             Due::Agent(id) => self.agents.get(id)?.alarm,
             Due::Session(id) => self.sessions.get(id)?.alarm,
+            Due::Effect(id) => self.effects.pending.get(id).map(|effect| effect.until),
         }
     }
 
@@ -260,6 +279,7 @@ impl Site {
             Due::Declines(id) => self.conversations.edit_derived(id).map(|c| &mut c.declines_alarm),
             Due::Agent(id) => self.agents.edit_derived(id).map(|agent| &mut agent.alarm),
             Due::Session(id) => self.sessions.edit_derived(id).map(|session| &mut session.alarm),
+            Due::Effect(_) => None,
         };
         place.map(|place| *place = at).is_some()
     }
@@ -290,6 +310,7 @@ impl Site {
         self.agents.settle(keep, &mut self.buffer);
         self.conversations.settle(keep, &mut self.buffer);
         self.sessions.settle(keep, &mut self.buffer);
+        self.effects.pending.settle(keep, &mut self.buffer);
         self.unsettled = keep > 0;
     }
 
@@ -305,6 +326,7 @@ impl Site {
             &*self.skills,
             &*self.reasons,
             &*self.dispositions,
+            &*self.webhooks,
         );
         [
             hash_of(HEAD, &head, &mut buffer),
@@ -312,6 +334,7 @@ impl Site {
             self.agents.sum(),
             self.conversations.sum(),
             self.sessions.sum(),
+            self.effects.pending.sum(),
             self.tombstones.sum.value(),
             self.requests.sum(),
         ]

@@ -6,7 +6,7 @@
 //! chunks and gives a shard that *behaves* as the frozen one did: to every further entry the same
 //! answer, events, digest, next deadline and steps of work.
 //!
-//! What travels (`record`): entities, windows, tombstones, leases, marks, and the few things that
+//! What travels (`record`): entities, windows, tombstones, leases, marks, the view, and the few things that
 //! look derived and are not, because they follow from history:
 //!
 //! * work that entries left over, sessions of lost gateways that are still to be walked, and since
@@ -26,9 +26,10 @@ mod restore;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use rotary_proto::effect::{PendingEffect, View};
 use rotary_proto::ids::{
-    AgentId, DispositionId, GatewayId, NodeId, QueueId, ReasonId, SessionId, ShardId, SiteId,
-    SkillId,
+    AgentId, DispositionId, EffectId, GatewayId, NodeId, QueueId, ReasonId, SessionId, ShardId,
+    SiteId, SkillId, WebhookId,
 };
 use rotary_proto::plan::SiteSettings;
 use rotary_proto::snapshot::{self, Machine};
@@ -40,6 +41,7 @@ pub use restore::{Restore, RestoreError};
 use crate::agent::Agent;
 use crate::class::FrozenClasses;
 use crate::conversation::Conversation;
+use crate::effects::Webhook;
 use crate::page::FrozenFifo;
 use crate::queue::Queue;
 use crate::session::Session;
@@ -58,6 +60,7 @@ pub struct Frozen {
     last: Stamp,
     logic_version: u32,
     marks: BTreeMap<NodeId, u64>,
+    view: View,
     leases: BTreeMap<GatewayId, Stamp>,
     sites: Vec<FrozenSite>,
     digest: u128,
@@ -81,10 +84,12 @@ struct FrozenSite {
     skills: Arc<BTreeMap<SkillId, Name>>,
     reasons: Arc<BTreeMap<ReasonId, Name>>,
     dispositions: Arc<BTreeMap<DispositionId, Name>>,
+    webhooks: Arc<BTreeMap<WebhookId, Webhook>>,
     queues: FrozenTable<QueueId, Queue>,
     agents: FrozenTable<AgentId, Agent>,
     sessions: FrozenTable<SessionId, Session>,
     conversations: FrozenTable<u128, Conversation>,
+    effects: FrozenTable<EffectId, PendingEffect>,
     tombstones: FrozenFifo<Tombstone>,
     requests: FrozenRequests,
     work: VecDeque<Work>,
@@ -104,6 +109,7 @@ impl Shard {
             last: self.last_stamp(),
             logic_version: self.logic_version(),
             marks: self.journal_marks().clone(),
+            view: self.view().clone(),
             leases: self.lease_table().clone(),
             digest: self.digest(),
             sites: self.sites_with_due().map(|(site, due)| site.freeze(due)).collect(),
@@ -124,10 +130,12 @@ impl Site {
             skills: self.skills.clone(),
             reasons: self.reasons.clone(),
             dispositions: self.dispositions.clone(),
+            webhooks: self.webhooks.clone(),
             queues: self.queues.freeze(),
             agents: self.agents.freeze(),
             sessions: self.sessions.freeze(),
             conversations: self.conversations.freeze(),
+            effects: self.effects.pending.freeze(),
             tombstones: self.tombstones.freeze(),
             requests: self.requests.freeze(),
             work: self.work.clone(),

@@ -1,7 +1,7 @@
 //! One entry's turn at a site: the clock it is given, the events it makes, the work it may do.
 
 use rotary_proto::event::{Audience, Event, EventRecord};
-use rotary_proto::ids::{AgentId, ConversationId, CustomerId, QueueId};
+use rotary_proto::ids::{AgentId, ConversationId, CustomerId, QueueId, ShardId};
 use rotary_proto::{Stamp, Wall, limits};
 
 use crate::conversation::{Conversation, Stage};
@@ -13,6 +13,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) site: &'a mut Site,
     pub(crate) now: Stamp,
     pub(crate) wall: Wall,
+    pub(crate) shard: ShardId,
     pub(crate) index: u64,
     pub(crate) events: &'a mut Vec<EventRecord>,
     pub(crate) effort: &'a mut Effort,
@@ -92,6 +93,7 @@ impl Turn<'_> {
     /// Makes an event.
     pub(crate) fn emit(&mut self, audience: Audience, event: Event) {
         self.site.sequence += 1;
+        let told = if self.site.webhooks.is_empty() { None } else { event.topic() };
         self.events.push(EventRecord {
             site: self.site.id,
             sequence: self.site.sequence,
@@ -101,6 +103,9 @@ impl Turn<'_> {
             audience,
             event,
         });
+        if let Some((topic, conversation)) = told {
+            self.want_effects(topic, conversation);
+        }
     }
 
     /// The id of a conversation here.

@@ -19,12 +19,15 @@
 //! * `floor`: the shard, its clock, and the names that scripts use for ids.
 //! * `staff`: the commands that set the floor up and bring people to it.
 //! * `desk`: the commands about conversations, and what is shown.
+//! * `outside`: the commands about what must happen outside.
 //! * `trace`: outcomes and events as lines.
 
 #[path = "scripts/desk.rs"]
 mod desk;
 #[path = "scripts/floor.rs"]
 mod floor;
+#[path = "scripts/outside.rs"]
+mod outside;
 #[path = "scripts/page.rs"]
 mod page;
 #[path = "scripts/staff.rs"]

@@ -1,12 +1,13 @@
 //! Samples of everything that can be asked of a shard.
 
 use rotary_proto::command::Subject;
+use rotary_proto::effect::EffectOutcome;
 use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, conversation, gateway, item, name, plan, profile, required, sealed,
-    settings, site,
+    UNIQUE, attributes, conversation, effect_id, gateway, item, name, plan, profile, required,
+    sealed, secret, settings, site, webhook_plan,
 };
 
 /// One command of each kind.
@@ -24,6 +25,17 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         },
         PutQueue => Command::PutQueue { queue, plan: plan() },
         PutAgent => Command::PutAgent { agent, profile: profile() },
+        PutWebhook => Command::PutWebhook {
+            webhook: WebhookId(11),
+            plan: webhook_plan(),
+            secret: Some(secret()),
+        },
+        EndEffect => Command::EndEffect {
+            effect: effect_id(),
+            outcome: EffectOutcome::Sent,
+            attempts: 3,
+            status: Some(204),
+        },
         Attach => Command::Attach { session, subject: Subject::Agent(agent), gateway },
         Detach => Command::Detach { session, gateway, ended: true },
         Declare => Command::Declare { agent, declared: Declared::Ready },
@@ -84,6 +96,7 @@ pub(crate) fn shard_commands() -> Vec<(&'static str, ShardCommand)> {
         RenewLease => ShardCommand::RenewLease { gateway: gateway() },
         Tick => ShardCommand::Tick,
         RaiseVersion => ShardCommand::RaiseVersion { version: 2 },
+        SetView => ShardCommand::SetView { replicas: vec![NodeId(1), NodeId(3)] },
         JournalMark => ShardCommand::JournalMark { node: NodeId(3), index: 4_096 },
     })
 }

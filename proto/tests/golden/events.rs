@@ -1,14 +1,17 @@
 //! Samples of every fact that a journal may hold.
 
 use rotary_proto::command::Subject;
+use rotary_proto::effect::{EffectOutcome, EffectTarget};
 use rotary_proto::event::{
-    Author, DeclaredWhy, EndReason, OfferEnd, QueuedWhy, SessionLoss, Trigger, Viewer,
+    Author, DeclaredWhy, EffectEnd, EndReason, OfferEnd, QueuedWhy, SessionLoss, Topic, Trigger,
+    Viewer,
 };
 use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, body, conversation, gateway, name, plan, profile, sealed, settings, site,
+    UNIQUE, attributes, body, conversation, effect_id, gateway, name, plan, profile, sealed,
+    settings, site, webhook_plan,
 };
 
 fn decision() -> Decision {
@@ -39,6 +42,21 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         },
         QueueSet => Event::QueueSet { queue, version: 2, plan: plan() },
         AgentSet => Event::AgentSet { agent, version: 3, profile: profile() },
+        WebhookSet => Event::WebhookSet {
+            webhook: WebhookId(11),
+            version: 4,
+            plan: webhook_plan(),
+        },
+        EffectEnded => Event::EffectEnded {
+            effect: effect_id(),
+            conversation,
+            target: EffectTarget::Webhook(WebhookId(11)),
+            sequence: 77,
+            outcome: EffectOutcome::NotSent,
+            why: EffectEnd::Expired,
+            attempts: 3,
+            status: Some(503),
+        },
         SessionAttached => Event::SessionAttached { session, subject, gateway: gateway() },
         SessionLost => Event::SessionLost { session, subject, why: SessionLoss::Gateway },
         SessionEnded => Event::SessionEnded { session, subject },
@@ -191,6 +209,20 @@ fn queued_whys() -> Vec<(&'static str, QueuedWhy)> {
     })
 }
 
+fn topics() -> Vec<(&'static str, Topic)> {
+    samples!(Topic {
+        Opened => Topic::Opened,
+        Queued => Topic::Queued,
+        Offered => Topic::Offered,
+        OfferEnded => Topic::OfferEnded,
+        Assigned => Topic::Assigned,
+        Released => Topic::Released,
+        Posted => Topic::Posted,
+        Ended => Topic::Ended,
+        Closed => Topic::Closed,
+    })
+}
+
 #[test]
 fn why_something_happened() {
     let mut page = Page::new("reasons");
@@ -208,5 +240,12 @@ fn why_something_happened() {
         AgentFree => Trigger::AgentFree,
     });
     page.add_all("Trigger", triggers);
+    let effect_ends = samples!(EffectEnd {
+        Performed => EffectEnd::Performed,
+        Expired => EffectEnd::Expired,
+        Overflow => EffectEnd::Overflow,
+    });
+    page.add_all("EffectEnd", effect_ends);
+    page.add_all("Topic", topics());
     page.settle();
 }

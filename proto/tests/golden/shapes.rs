@@ -1,11 +1,15 @@
 //! Samples of ids, values, plans, views of a site and pending effects, which the others build on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rotary_proto::effect::{EffectId, EffectOutcome, EffectStart, PendingEffect, Repetition, View};
-use rotary_proto::plan::RequiredSkill;
+use rotary_proto::effect::{
+    EffectOutcome, EffectStart, EffectTarget, PendingEffect, Repetition, View,
+};
+use rotary_proto::event::Topic;
+use rotary_proto::plan::{RequiredSkill, WebhookPlan};
 use rotary_proto::query::{
     AgentView, ConversationView, Link, Named, QueueView, Reasons, SessionView, SiteView, Stage,
+    WebhookView,
 };
 use rotary_proto::values::Item;
 use rotary_proto::*;
@@ -120,6 +124,10 @@ pub(crate) fn queue_view() -> QueueView {
     }
 }
 
+fn webhook_view() -> WebhookView {
+    WebhookView { webhook: WebhookId(11), version: 4, plan: webhook_plan(), pending: 17 }
+}
+
 pub(crate) fn conversation_view() -> ConversationView {
     ConversationView {
         conversation: conversation(),
@@ -134,11 +142,29 @@ pub(crate) fn conversation_view() -> ConversationView {
     }
 }
 
+pub(crate) fn webhook_plan() -> WebhookPlan {
+    WebhookPlan {
+        name: name("CRM"),
+        url: WebUrl::new("https://crm.example.com/hook?from=rotary").expect("valid"),
+        topics: BTreeSet::from([Topic::Opened, Topic::Closed]),
+        give_up_ms: 3_600_009,
+        enabled: true,
+    }
+}
+
+pub(crate) fn secret() -> Secret {
+    Secret::new((0..32).collect()).expect("32 bytes")
+}
+
+pub(crate) fn effect_id() -> EffectId {
+    EffectId { shard: ShardId(5), index: 600, ordinal: 1 }
+}
+
 fn effect() -> PendingEffect {
     PendingEffect {
-        id: EffectId { shard: ShardId(5), index: 600, ordinal: 1 },
+        id: effect_id(),
         conversation: conversation(),
-        repetition: Repetition::Once,
+        target: EffectTarget::Webhook(WebhookId(11)),
         sequence: 77,
         until: Stamp(88_000_000),
         started: Some(EffectStart { owner: NodeId(3), epoch: 4 }),
@@ -213,6 +239,8 @@ fn plans() {
     let (queue, channel) = (QueueId(8), Channel::Voice);
     page.add("Requirement", &Requirement { queue, channel, skills: vec![required()] });
     page.add("QueuePlan", &plan());
+    page.add("WebhookPlan", &webhook_plan());
+    page.add("Secret", &secret());
     page.add("Capacity", &capacity());
     page.add("AgentProfile", &profile());
     page.add_all(
@@ -236,6 +264,10 @@ fn effects() {
             Repeatable => Repetition::Repeatable,
             Once => Repetition::Once,
         }),
+    );
+    page.add_all(
+        "EffectTarget",
+        samples!(EffectTarget { Webhook => EffectTarget::Webhook(WebhookId(11)) }),
     );
     page.add("PendingEffect", &effect());
     page.add("EffectStart", &EffectStart { owner: NodeId(3), epoch: 4 });
@@ -266,6 +298,7 @@ fn stages() -> Vec<(&'static str, Stage)> {
 fn queries() {
     let mut page = Page::new("queries");
     page.add("QueueView", &queue_view());
+    page.add("WebhookView", &webhook_view());
     page.add("AgentView", &agent_view());
     page.add_all("Link", samples!(Link { None => Link::None, Up => Link::Up, Lost => Link::Lost }));
     page.add_all("Stage", stages());

@@ -89,7 +89,9 @@ impl Site {
         });
         let agents = self.agents.iter().map(|(id, agent)| (agent.alarm, Due::Agent(id)));
         let sessions = self.sessions.iter().map(|(id, session)| (session.alarm, Due::Session(id)));
-        let all = conversations.chain(agents).chain(sessions);
+        let effects = self.effects.pending.iter();
+        let effects = effects.map(|(id, effect)| (Some(effect.until), Due::Effect(id)));
+        let all = conversations.chain(agents).chain(sessions).chain(effects);
         Alarms { order: all.filter_map(|(at, due)| Some((at?, due))).collect() }
     }
 }

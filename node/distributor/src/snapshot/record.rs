@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Shard, Lease*,
-//! ( Site, Skill*, Reason*, Disposition*, Queue*, Class*, Agent*, Admitted*, Session*,
-//!   Conversation*, Tombstone*, Principal*, Request*, Work*, LostGateway*, LostSession*,
+//! ( Site, Skill*, Reason*, Disposition*, Webhook*, Queue*, Class*, Agent*, Admitted*, Session*,
+//!   Conversation*, Effect*, Tombstone*, Principal*, Request*, Work*, LostGateway*, LostSession*,
 //!   SiteEnd )*,
 //! End
 //! ```
@@ -17,9 +17,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rotary_proto::Stamp;
+use rotary_proto::effect::{PendingEffect, View};
 use rotary_proto::ids::{
     AgentId, DispositionId, GatewayId, NodeId, PrincipalId, QueueId, ReasonId, RequestId,
-    SessionId, ShardId, SiteId, SkillId,
+    SessionId, ShardId, SiteId, SkillId, WebhookId,
 };
 use rotary_proto::outcome::Answer;
 use rotary_proto::plan::{Requirement, SiteSettings, Strategy};
@@ -30,6 +31,7 @@ use super::{Frozen, FrozenSite};
 use crate::agent::Agent;
 use crate::class::{Build, ClassRow};
 use crate::conversation::{Conversation, Stage};
+use crate::effects::Webhook;
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::site::{Tombstone, Work};
@@ -44,6 +46,7 @@ pub(super) enum Record<'a> {
         logic_version: u32,
         /// How far each member's journal is on disk.
         marks: Cow<'a, BTreeMap<NodeId, u64>>,
+        view: Cow<'a, View>,
     },
     /// A gateway's lease.
     Lease {
@@ -55,6 +58,7 @@ pub(super) enum Record<'a> {
     Skill(SkillId, Cow<'a, Name>),
     Reason(ReasonId, Cow<'a, Name>),
     Disposition(DispositionId, Cow<'a, Name>),
+    Webhook(WebhookId, Cow<'a, Webhook>),
     Queue(QueueId, Cow<'a, Queue>),
     /// A class, in its slot.
     Class {
@@ -90,6 +94,7 @@ pub(super) enum Record<'a> {
         alarm: Option<Stamp>,
         declines_alarm: Option<Stamp>,
     },
+    Effect(Cow<'a, PendingEffect>),
     Tombstone(Tombstone),
     /// A principal's floor.
     Principal {
@@ -137,7 +142,7 @@ pub(super) struct Head {
 
 impl Record<'_> {
     /// How many kinds there are.
-    pub(super) const KINDS: usize = 20;
+    pub(super) const KINDS: usize = 22;
 
     /// The kind's place in the order of kinds, from 0.
     pub(super) const fn kind(&self) -> usize {
@@ -148,20 +153,22 @@ impl Record<'_> {
             Self::Skill { .. } => 3,
             Self::Reason { .. } => 4,
             Self::Disposition { .. } => 5,
-            Self::Queue { .. } => 6,
-            Self::Class { .. } => 7,
-            Self::Agent { .. } => 8,
-            Self::Admitted { .. } => 9,
-            Self::Session { .. } => 10,
-            Self::Conversation { .. } => 11,
-            Self::Tombstone(_) => 12,
-            Self::Principal { .. } => 13,
-            Self::Request { .. } => 14,
-            Self::Work { .. } => 15,
-            Self::LostGateway { .. } => 16,
-            Self::LostSession { .. } => 17,
-            Self::SiteEnd { .. } => 18,
-            Self::End { .. } => 19,
+            Self::Webhook { .. } => 6,
+            Self::Queue { .. } => 7,
+            Self::Class { .. } => 8,
+            Self::Agent { .. } => 9,
+            Self::Admitted { .. } => 10,
+            Self::Session { .. } => 11,
+            Self::Conversation { .. } => 12,
+            Self::Effect(_) => 13,
+            Self::Tombstone(_) => 14,
+            Self::Principal { .. } => 15,
+            Self::Request { .. } => 16,
+            Self::Work { .. } => 17,
+            Self::LostGateway { .. } => 18,
+            Self::LostSession { .. } => 19,
+            Self::SiteEnd { .. } => 20,
+            Self::End { .. } => 21,
         }
     }
 }
@@ -169,9 +176,10 @@ impl Record<'_> {
 impl Frozen {
     /// Every record, in order.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let Self { id, last, logic_version, marks, leases, sites, digest } = self;
-        let (marks, logic_version) = (Cow::Borrowed(marks), *logic_version);
-        let head = Record::Shard { id: *id, last: *last, logic_version, marks };
+        let Self { id, last, logic_version, marks, view, leases, sites, digest } = self;
+        let (marks, view) = (Cow::Borrowed(marks), Cow::Borrowed(view));
+        let logic_version = *logic_version;
+        let head = Record::Shard { id: *id, last: *last, logic_version, marks, view };
         let lease = |(gateway, until): (&GatewayId, &Stamp)| Record::Lease {
             gateway: *gateway,
             until: *until,
@@ -216,10 +224,12 @@ impl FrozenSite {
         let skills = self.skills.iter();
         let reasons = self.reasons.iter();
         let dispositions = self.dispositions.iter();
+        let webhooks = self.webhooks.iter();
         std::iter::once(Record::Site(Cow::Owned(self.head())))
             .chain(skills.map(|(id, name)| Record::Skill(*id, Cow::Borrowed(name))))
             .chain(reasons.map(|(id, name)| Record::Reason(*id, Cow::Borrowed(name))))
             .chain(dispositions.map(|(id, name)| Record::Disposition(*id, Cow::Borrowed(name))))
+            .chain(webhooks.map(|(id, webhook)| Record::Webhook(*id, Cow::Borrowed(webhook))))
             .chain(self.queues.iter().map(|(id, queue)| Record::Queue(id, Cow::Borrowed(queue))))
             .chain(self.classes.rows.iter().map(class_record))
     }
@@ -236,12 +246,13 @@ impl FrozenSite {
             .chain(self.sessions.iter().map(|(id, session)| session_record(id, session)))
     }
 
-    /// Conversations and tombstones.
+    /// Conversations, effects and tombstones.
     fn contacts(&self) -> impl Iterator<Item = Record<'_>> {
         let tombstone = |tombstone: &Tombstone| Record::Tombstone(*tombstone);
         self.conversations
             .iter()
             .map(|(unique, conversation)| conversation_record(unique, conversation))
+            .chain(self.effects.iter().map(|(_, effect)| Record::Effect(Cow::Borrowed(effect))))
             .chain(self.tombstones.iter().map(tombstone))
     }
 

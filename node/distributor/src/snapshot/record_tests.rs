@@ -1,17 +1,19 @@
 //! The bytes of every kind of record, compared with a golden file, and a snapshot that has them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rotary_proto::Outcome;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::command::Subject;
-use rotary_proto::event::OfferEnd;
-use rotary_proto::ids::{CustomerId, ItemId, NodeId, OfferId};
-use rotary_proto::plan::{AgentProfile, Capacity, Declared, QueuePlan, RequiredSkill};
+use rotary_proto::effect::{EffectStart, EffectTarget};
+use rotary_proto::event::{OfferEnd, Topic};
+use rotary_proto::ids::{CustomerId, EffectId, ItemId, NodeId, OfferId};
+use rotary_proto::plan::{AgentProfile, Capacity, Declared, QueuePlan, RequiredSkill, WebhookPlan};
 use rotary_proto::{
     Actor, Attributes, Channel, Command, ConversationId, Envelope, Origin, Priority, Sealed,
-    ShardCommand, Wall,
+    Secret, ShardCommand, Wall, WebUrl,
 };
 
 use super::*;
@@ -123,6 +125,29 @@ fn conversation() -> Record<'static> {
     }
 }
 
+fn webhook() -> Webhook {
+    let plan = WebhookPlan {
+        name: name().into_owned(),
+        url: WebUrl::new("https://example.com/hook").expect("valid"),
+        topics: BTreeSet::from([Topic::Opened, Topic::Posted]),
+        give_up_ms: 60_001,
+        enabled: true,
+    };
+    let secret = Secret::new((0..32).collect()).expect("32 bytes");
+    Webhook { version: 2, plan, secret }
+}
+
+fn effect() -> PendingEffect {
+    PendingEffect {
+        id: EffectId { shard: ShardId(1), index: 8, ordinal: 16 },
+        conversation: ConversationId::new(SiteId::new(1, 2), 77),
+        target: EffectTarget::Webhook(WebhookId(5)),
+        sequence: 12,
+        until: Stamp(600),
+        started: Some(EffectStart { owner: NodeId(2), epoch: 3 }),
+    }
+}
+
 /// One of each kind, in order.
 fn samples() -> Vec<Record<'static>> {
     let queue = Queue {
@@ -133,25 +158,28 @@ fn samples() -> Vec<Record<'static>> {
     };
     let (principal, request) = (PrincipalId(6), RequestId(1 << 90));
     let mut counts = [0; Record::KINDS];
-    (counts[2], counts[11]) = (1, 400);
+    (counts[2], counts[12]) = (1, 400);
     vec![
         Record::Shard {
             id: ShardId(1),
             last: Stamp(900),
             logic_version: 2,
             marks: Cow::Owned(BTreeMap::from([(NodeId(1), 299), (NodeId(2), 0)])),
+            view: Cow::Owned(View { epoch: 3, replicas: vec![NodeId(1), NodeId(2)] }),
         },
         Record::Lease { gateway: GATEWAY, until: Stamp(950) },
         Record::Site(Cow::Owned(head())),
         Record::Skill(SkillId(3), name()),
         Record::Reason(ReasonId(1), name()),
         Record::Disposition(DispositionId(2), name()),
+        Record::Webhook(WebhookId(5), Cow::Owned(webhook())),
         Record::Queue(QueueId(1), Cow::Owned(queue)),
         class(),
         agent(),
         Record::Admitted { agent: AgentId(4), slot: 6 },
         session(),
         conversation(),
+        Record::Effect(Cow::Owned(effect())),
         Record::Tombstone(Tombstone { at: Stamp(700), index: 299, unique: 78 }),
         Record::Principal { principal, floor_ms: 44 },
         Record::Request { at: Stamp(701), principal, request, answer: Cow::Owned(answer()) },
@@ -240,7 +268,7 @@ fn a_golden_form_that_changed_is_not_read() {
     }
 }
 
-/// A shard with a queue, an agent with an offer, and a conversation in line.
+/// A shard with a queue, an agent with an offer, a conversation in line, and a webhook to be told.
 pub(in crate::snapshot) fn small() -> Shard {
     let (mut shard, site) = (Shard::new(ShardId(1)), SiteId::new(1, 1));
     let settings = SiteSettings::named(name().into_owned());
@@ -266,6 +294,11 @@ pub(in crate::snapshot) fn small() -> Shard {
         Command::PutAgent { agent, profile },
         Command::Attach { session, subject: Subject::Agent(agent), gateway: GATEWAY },
         Command::Declare { agent, declared: Declared::Ready },
+        Command::PutWebhook {
+            webhook: WebhookId(5),
+            plan: webhook().plan,
+            secret: Some(webhook().secret),
+        },
         open(77),
         open(78),
     ];

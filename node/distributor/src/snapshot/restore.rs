@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use rotary_proto::effect::{EffectTarget, View};
 use rotary_proto::ids::{AgentId, ShardId, SiteId};
 use rotary_proto::snapshot::{ChunkError, Machine, Reader};
 use rotary_proto::values::Name;
@@ -149,8 +150,8 @@ impl Restore {
 const SHARD: usize = 0;
 const LEASE: usize = 1;
 const SITE: usize = 2;
-const SITE_END: usize = 18;
-const END: usize = 19;
+const SITE_END: usize = 20;
+const END: usize = 21;
 
 impl Building {
     fn take(&mut self, record: Record) -> Result<(), RestoreError> {
@@ -160,7 +161,7 @@ impl Building {
         }
         self.last = Some(kind);
         match record {
-            Record::Shard { id, last, logic_version, marks } => {
+            Record::Shard { id, last, logic_version, marks, view } => {
                 let expected = self.shard.id();
                 if id != expected {
                     return Err(RestoreError::OtherShard { expected, found: id });
@@ -168,7 +169,12 @@ impl Building {
                 let limit = "members_per_shard_max";
                 let marks = Marks::restored(marks.into_owned());
                 let marks = marks.ok_or(RestoreError::LimitReached { limit })?;
-                self.shard.restore_head(last, logic_version, marks);
+                self.shard.restore_head(
+                    last,
+                    logic_version,
+                    marks,
+                    restored_view(view.into_owned())?,
+                );
             }
             Record::Lease { gateway, until } => {
                 if !self.shard.restore_lease(gateway, until) {
@@ -219,6 +225,15 @@ impl Building {
         let new = self.shard.restore_site(site, due);
         if new { Ok(()) } else { Err(inconsistent(id, "it comes twice")) }
     }
+}
+
+/// A view whose replicas rise and are not too many.
+fn restored_view(view: View) -> Result<View, RestoreError> {
+    let rises = view.replicas.is_sorted_by(|one, next| one < next);
+    if rises && view.replicas.len() <= limits::MEMBERS_PER_SHARD_MAX {
+        return Ok(view);
+    }
+    Err(RestoreError::LimitReached { limit: "members_per_shard_max" })
 }
 
 /// Whether a record of that kind may come after one of kind `last`, or as the first.
@@ -276,6 +291,13 @@ impl Draft {
                 within(site.dispositions.len(), most, "reasons_per_site_max")?;
                 put(Arc::make_mut(&mut site.dispositions).insert(id, name.into_owned()), site.id)
             }
+            Record::Webhook(id, webhook) => {
+                let (count, most) = (site.webhooks.len(), limits::WEBHOOKS_PER_SITE_MAX);
+                within(count, most, "webhooks_per_site_max")?;
+                webhook.plan.check().map_err(|bad| inconsistent(site.id, bad))?;
+                let before = Arc::make_mut(&mut site.webhooks).insert(id, webhook.into_owned());
+                self.is(before.is_none(), "a webhook comes twice")
+            }
             Record::Queue(id, queue) => {
                 within(site.queues.len(), limits::QUEUES_PER_SITE_MAX, "queues_per_site_max")?;
                 queue.plan.check().map_err(|bad| inconsistent(site.id, bad))?;
@@ -288,6 +310,13 @@ impl Draft {
                 let row = ClassRow { slot, requirement, strategy, stale, build };
                 let new = site.classes.restore_class(row);
                 self.is(new, "a class comes twice, or in a slot beyond the bound")
+            }
+            Record::Effect(effect) => {
+                let EffectTarget::Webhook(webhook) = effect.target;
+                let known = site.webhooks.contains_key(&webhook);
+                let here = known && effect.conversation.site == site.id;
+                let put = here && site.effects.put(effect.into_owned());
+                self.is(put, "an effect comes twice, for nobody here, or is one too many")
             }
             Record::Tombstone(tombstone) => {
                 let (count, most) = (site.tombstones.len(), limits::TOMBSTONES_PER_SITE_MAX);

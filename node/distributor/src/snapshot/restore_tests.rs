@@ -61,7 +61,8 @@ fn with(record: Record<'static>) -> impl FnOnce(&mut Vec<Record>) {
     }
 }
 
-const CONVERSATION: usize = 11;
+const CONVERSATION: usize = 12;
+const EFFECT: usize = 13;
 
 #[test]
 fn records_as_they_were_are_restored() {
@@ -93,7 +94,9 @@ fn another_digest_is_refused() {
     assert_eq!(refused(of_site), RestoreError::Digest { site: Some(SiteId::new(1, 1)) });
     let of_shard = |records: &mut Vec<Record>| {
         let marks = Cow::Owned(BTreeMap::new());
-        records[0] = Record::Shard { id: ShardId(1), last: Stamp(99), logic_version: 1, marks };
+        let view = Cow::Owned(View::default());
+        let (id, last, logic_version) = (ShardId(1), Stamp(99), 1);
+        records[0] = Record::Shard { id, last, logic_version, marks, view };
     };
     assert_eq!(refused(of_shard), RestoreError::Digest { site: None });
 }
@@ -125,7 +128,7 @@ fn what_no_digest_covers_is_checked() {
 
 #[test]
 fn what_comes_twice_or_refers_to_nothing_is_refused() {
-    for kind in [4, 6, 7, 8, 10, CONVERSATION, 13, 14] {
+    for kind in [4, 6, 7, 8, 9, 11, CONVERSATION, EFFECT, 15, 16] {
         let twice = |records: &mut Vec<Record>| {
             let place = at(records, kind);
             let frozen = small().freeze();

@@ -127,7 +127,8 @@ impl Floor {
             return self.prefixed(&Words::read(head), rest);
         }
         let words = Words::read(line);
-        let known = self.clockwork(&words) || self.set_up(&words) || self.serve(&words);
+        let known = self.clockwork(&words) || self.set_up(&words);
+        let known = known || self.serve(&words) || self.reach_out(&words);
         assert!(known, "{line:?} is no command");
         (self.origin, self.actor) = (None, None);
     }

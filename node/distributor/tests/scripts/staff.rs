@@ -10,7 +10,7 @@ use rotary_proto::{Actor, Command, Declared, Name, Priority, Sealed, ShardComman
 use crate::floor::{Floor, gateway};
 use crate::words::Words;
 
-const ADMIN: Actor = Actor::Administrator(PrincipalId(1));
+pub(crate) const ADMIN: Actor = Actor::Administrator(PrincipalId(1));
 
 impl Floor {
     /// Carries out a command of this file; whether it is one.

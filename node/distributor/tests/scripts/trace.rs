@@ -18,6 +18,8 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "put_disposition",
     "put_queue",
     "put_agent",
+    "put_webhook",
+    "end_effect",
     "attach",
     "detach",
     "declare",
@@ -38,6 +40,8 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "DispositionSet",
     "QueueSet",
     "AgentSet",
+    "WebhookSet",
+    "EffectEnded",
     "SessionAttached",
     "SessionLost",
     "SessionEnded",
@@ -99,6 +103,9 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "offer AgentLost",
     "offer CustomerLeft",
     "offer Withdrawn",
+    "effect Performed",
+    "effect Expired",
+    "effect Overflow",
     "queued Opened",
     "queued Requeued",
     "queued AgentLost",
@@ -143,6 +150,7 @@ fn note_words(floor: &mut Floor, event: &Event) {
         Event::Ended { why, .. } => Some(format!("end {why:?}")),
         Event::OfferEnded { why, .. } => Some(format!("offer {why:?}")),
         Event::Queued { why, .. } => Some(format!("queued {why:?}")),
+        Event::EffectEnded { why, .. } => Some(format!("effect {why:?}")),
         _ => None,
     });
 }
@@ -290,6 +298,15 @@ fn event_of_setting(floor: &Floor, event: &Event) -> String {
             let what = plan.strategy;
             format!("queue {} version {version}, {what:?}", queue_name(floor, *queue))
         }
+        Event::WebhookSet { webhook, version, plan } => {
+            let of: Vec<&str> = plan.topics.iter().map(|topic| topic.word()).collect();
+            let silent = if plan.enabled { "" } else { ", silent" };
+            format!("webhook {webhook} version {version} is told of {}{silent}", of.join(" "))
+        }
+        Event::EffectEnded { effect, target, outcome, why, attempts, status, .. } => {
+            let said = status.map_or(String::new(), |status| format!(", status {status}"));
+            format!("{effect} for {target:?} is {outcome:?} ({why:?}), {attempts} attempts{said}")
+        }
         Event::AgentSet { agent, version, .. } => {
             format!("agent {} version {version}", who(*agent))
         }
@@ -308,7 +325,7 @@ fn declared_word(floor: &Floor, declared: Declared) -> String {
     }
 }
 
-fn conversation_name(floor: &Floor, id: ConversationId) -> String {
+pub(crate) fn conversation_name(floor: &Floor, id: ConversationId) -> String {
     let name = floor.names.conversations.name(id.unique as u64, "cv_");
     if id.site == floor.site { name } else { format!("{}/{name}", site_name(floor, id.site)) }
 }
