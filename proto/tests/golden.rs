@@ -21,6 +21,8 @@ mod events;
 mod frames;
 #[path = "golden/hostile.rs"]
 mod hostile;
+#[path = "golden/kept.rs"]
+mod kept;
 #[path = "golden/outcomes.rs"]
 mod outcomes;
 #[path = "golden/page.rs"]
