@@ -29,5 +29,7 @@ mod outcomes;
 mod page;
 #[path = "golden/released.rs"]
 mod released;
+#[path = "golden/samples.rs"]
+mod samples;
 #[path = "golden/shapes.rs"]
 mod shapes;

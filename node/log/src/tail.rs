@@ -45,12 +45,12 @@ pub fn doubt_note(shard: ShardId) -> String {
 
 /// What a replica knows of the end of a log.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Report {
-    term: u64,
-    leads: bool,
-    last: Option<LogId>,
+pub(crate) struct Report {
+    pub(crate) term: u64,
+    pub(crate) leads: bool,
+    pub(crate) last: Option<LogId>,
     /// The highest index that it knows to have been committed.
-    committed: u64,
+    pub(crate) committed: u64,
 }
 
 /// Whether a replica may vote.
