@@ -65,6 +65,9 @@ pub(crate) const JOURNAL_DURABLE_INDEX: &str = "rotary_journal_durable_index";
 pub(crate) const JOURNAL_MARKED_INDEX: &str = "rotary_journal_marked_index";
 /// Bytes of journal segments that retention has dropped; label `shard`.
 pub(crate) const JOURNAL_DROPPED_BYTES: &str = "rotary_journal_dropped_bytes_total";
+/// Looks for old records that failed, of a shard or of the time; the node says why in its log
+/// lines. Where it rises, what should be gone by now is kept. Absent where everything is kept.
+pub(crate) const RETENTION_FAILURES: &str = "rotary_retention_failures_total";
 /// Events appended to this node's journal; label `shard`.
 pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
 /// Conversations in a queue and not on offer; labels `site`, `queue`.
