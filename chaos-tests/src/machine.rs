@@ -67,6 +67,8 @@ impl ShardMachine {
         let records = self.planted.records(index, records.collect());
         if let Err(error) = journal.append(group, records) {
             self.ground.fatal.end(EXIT_STORAGE, &format!("journal of {group}: {error}"));
+            // A real process would not be here any more.
+            return;
         }
         if index.is_multiple_of(HEAD_EVERY) && journal.last_index(group) <= index {
             self.observer.chained(self.node, group, index, journal.head(group).hash);

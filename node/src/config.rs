@@ -4,7 +4,10 @@
 //! environment's form of `section.key` is `ROTARY_SECTION__KEY`. A key that nobody reads is refused
 //! with the nearest one that somebody does: a misspelt key must not pass for a default.
 
+mod keep;
 mod keys;
+
+pub(crate) use keep::Keep;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -115,12 +118,8 @@ pub(crate) enum LogEngine {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JournalKept {
-    /// Days; 0 keeps everything.
-    pub(crate) retention_days: u32,
+    pub(crate) retention: Keep,
 }
-
-/// Days that retention may be set to: a century.
-const RETENTION_DAYS_MAX: u32 = 36_500;
 
 /// How sessions are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -300,12 +299,6 @@ impl Config {
         if peers > MEMBERS_PER_SHARD_MAX {
             return wrong(format!(
                 "cluster.peers names {peers} nodes; 1 to {MEMBERS_PER_SHARD_MAX}"
-            ));
-        }
-        if self.journal.retention_days > RETENTION_DAYS_MAX {
-            let days = self.journal.retention_days;
-            return wrong(format!(
-                "journal.retention_days is {days}; 1 to {RETENTION_DAYS_MAX}, or 0 for ever"
             ));
         }
         if !(1..=64).contains(&self.log.threads) {

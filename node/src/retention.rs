@@ -22,10 +22,12 @@ use rotary_storage::{Journal, JournalError, JournalRecord, JournalSegment};
 use crate::replica::{ReadError, Replica};
 use crate::telemetry::names;
 
-/// How often it is looked whether something is old.
-const LOOK: Duration = Duration::from_secs(300);
-/// Milliseconds of a day.
-const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// It is looked so many times in the retention whether something is old, and
+const LOOKS: u32 = 16;
+/// never more often than that,
+const LOOK_MIN: Duration = Duration::from_secs(1);
+/// nor less often.
+const LOOK_MAX: Duration = Duration::from_secs(300);
 /// A segment is ended when its oldest record has this part of the retention behind it.
 const ROLLS: u64 = 8;
 /// What one read of a journal returns at most.
@@ -52,24 +54,29 @@ pub(crate) struct Swept {
 }
 
 impl Retention {
-    /// One that keeps that many days; `None` if it keeps everything.
-    pub(crate) fn of_days(days: u32) -> Option<Self> {
-        (days > 0).then(|| Self::of(u64::from(days) * DAY_MS))
+    /// One that keeps what is younger than that.
+    pub(crate) fn of(keep: Duration) -> Self {
+        let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        Self { keep_ms, pruned: BTreeMap::new() }
     }
 
-    fn of(keep_ms: u64) -> Self {
-        Self { keep_ms, pruned: BTreeMap::new() }
+    /// The pause between looks.
+    fn pause(&self) -> Duration {
+        (Duration::from_millis(self.keep_ms) / LOOKS).clamp(LOOK_MIN, LOOK_MAX)
     }
 
     /// Drops what is old of every shard, as long as the node runs.
     pub(crate) async fn keep(mut self, replica: Arc<Replica>, log: Arc<Log>, wall: WallClock) {
+        let failures = counter!(names::RETENTION_FAILURES);
+        failures.absolute(0);
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(self.pause()).await;
             let (reader, clock) = (replica.clone(), wall.now());
             let now = tokio::task::spawn_blocking(move || present(&reader, clock)).await;
             let now = match now {
                 Ok(Ok(now)) => now,
                 Ok(Err(error)) => {
+                    failures.increment(1);
                     tracing::error!(%error, "nobody knows how old records are; none are dropped");
                     continue;
                 }
@@ -87,7 +94,10 @@ impl Retention {
                 self = back;
                 match swept {
                     Ok(swept) => tell(&log, shard, &swept).await,
-                    Err(error) => tracing::error!(%shard, %error, "old records are not dropped"),
+                    Err(error) => {
+                        failures.increment(1);
+                        tracing::error!(%shard, %error, "old records are not dropped");
+                    }
                 }
             }
         }

@@ -66,7 +66,8 @@ impl Node {
     fn new(count: u64) -> Self {
         let disk = SimulatedDisk::new(1);
         let replica = open(&disk);
-        let mut node = Self { disk, replica, retention: Retention::of(KEEP_MS) };
+        let mut node =
+            Self { disk, replica, retention: Retention::of(Duration::from_millis(KEEP_MS)) };
         (1..=count).for_each(|number| node.tell(SHARD, number));
         node.index();
         node
@@ -143,7 +144,7 @@ fn a_restart_finds_what_was_kept_and_indexes_it_again() {
     let (whole, first) = (node.whole(300), node.first_index());
     node.disk.power_cut();
     node.replica = open(&node.disk);
-    node.retention = Retention::of(KEEP_MS);
+    node.retention = Retention::of(Duration::from_millis(KEEP_MS));
     node.index();
     assert_eq!((node.whole(300), node.first_index()), (whole, first));
     assert_eq!(node.sweep(wall(300), u64::MAX).segments, 0);
@@ -197,7 +198,7 @@ fn a_clock_that_is_years_ahead_drops_nothing_before_its_time() {
 }
 
 #[test]
-fn no_days_are_for_ever() {
-    assert!(Retention::of_days(0).is_none());
-    assert_eq!(Retention::of_days(2).expect("two days").keep_ms, 172_800_000);
+fn a_short_retention_is_looked_after_more_often() {
+    let pause = |seconds| Retention::of(Duration::from_secs(seconds)).pause().as_millis();
+    assert_eq!([1, 60, 3_600, 30 * 86_400].map(pause), [1_000, 3_750, 225_000, 300_000]);
 }

@@ -60,6 +60,10 @@ pub(crate) struct ShardStatus {
     pub(crate) behind: bool,
     /// How whole what it keeps on disk is.
     pub(crate) kept: Kept,
+    /// Reads that asked this replica for a read index since it was started.
+    pub(crate) reads: u64,
+    /// Rounds in which it had their indexes confirmed.
+    pub(crate) read_rounds: u64,
 }
 
 /// How whole what a replica keeps on disk is.

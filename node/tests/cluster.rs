@@ -400,6 +400,9 @@ async fn a_linearizable_read_sees_what_any_node_acknowledged() {
             assert!(refused.contains(word), "{path}: {refused}");
         }
     }
+    let reads = measured(&nodes, 2, "rotary_raft_reads_total").await.expect("it is measured");
+    let rounds = measured(&nodes, 2, "rotary_raft_read_rounds_total").await.expect("so is this");
+    assert!(rounds > 10.0 && reads >= rounds, "{reads} reads in {rounds} rounds");
     nodes.kill(2);
     nodes.kill(3);
     let patience = Patience { attempt: Duration::from_secs(30), total: Duration::ZERO };

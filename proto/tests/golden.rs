@@ -21,11 +21,15 @@ mod events;
 mod frames;
 #[path = "golden/hostile.rs"]
 mod hostile;
+#[path = "golden/kept.rs"]
+mod kept;
 #[path = "golden/outcomes.rs"]
 mod outcomes;
 #[path = "golden/page.rs"]
 mod page;
 #[path = "golden/released.rs"]
 mod released;
+#[path = "golden/samples.rs"]
+mod samples;
 #[path = "golden/shapes.rs"]
 mod shapes;

@@ -170,7 +170,7 @@ pub(crate) fn about(shard: ShardId) -> Bytes {
 }
 
 /// The shard that a request is about, where that is what it begins with: see [`about`].
-fn group(payload: &[u8]) -> Result<ShardId, String> {
+pub(crate) fn group(payload: &[u8]) -> Result<ShardId, String> {
     let group = payload.first_chunk::<4>().ok_or("a request without a group")?;
     Ok(ShardId(u32::from_le_bytes(*group)))
 }

@@ -28,11 +28,11 @@ const TTL: Duration = Duration::from_secs(10);
 
 /// A place in a journal, on its way.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Head(u64, [u8; 32]);
+pub(crate) struct Head(u64, [u8; 32]);
 
 /// Where a journal begins or stands, on its way: its head, and every stream's last sequence.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Base {
+pub(crate) struct Base {
     head: Head,
     streams: Vec<(u64, u64)>,
 }
@@ -62,7 +62,7 @@ impl From<Base> for JournalBase {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Request {
+pub(crate) enum Request {
     /// Where the journal of a shard begins.
     Base(ShardId),
     /// A piece of it: what follows an index, but for bytes that are there, up to another index.
@@ -70,7 +70,7 @@ enum Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(crate) enum Answer {
     Base(Base),
     Piece { after: Head, skip: u64, end: Head, bytes: Vec<u8> },
 }

@@ -76,3 +76,7 @@ pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
 pub use tail::{SERVICE_TAIL, doubt_note};
 pub use transfer::SERVICE_SNAPSHOT;
 pub use wall::WallClock;
+
+#[cfg(test)]
+#[path = "golden_tests.rs"]
+mod golden;

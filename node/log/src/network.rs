@@ -175,3 +175,99 @@ impl openraft::network::RaftNetworkFactory<Types> for Network {
         GroupNetworkAdapter::new(self.router.clone(), target, self.group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use openraft::EntryPayload;
+    use openraft::impls::leader_id_adv::LeaderId;
+    use openraft::vote::RaftLeaderId;
+    use rotary_transport::{Certificates, ClusterAuthority, Handler, TransportConfig};
+
+    use super::*;
+    use crate::inbound::split_raft;
+    use crate::types::{Entry, LogId, encode};
+
+    const GROUP: u32 = 5;
+    const TTL: Duration = Duration::from_secs(60);
+
+    /// A node that agrees to everything, and remembers what came on which lane.
+    #[derive(Default)]
+    struct Listener(Mutex<Vec<(Kind, Lane)>>);
+
+    impl Handler for Listener {
+        fn handle(
+            &self,
+            _: NodeId,
+            lane: Lane,
+            _: u8,
+            payload: Bytes,
+        ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+            let (kind, _, _) = split_raft(&payload).expect("a raft message");
+            self.0.lock().expect("nobody panics").push((kind, lane));
+            let answer = match kind {
+                Kind::Append => encode(&AppendEntriesResponse::<Types>::Success),
+                Kind::Vote | Kind::PreVote => encode(&vote_response()),
+                Kind::Transfer => encode(&TransferLeaderResponse::<Types>::Ok(())),
+            };
+            async move { Ok(answer.expect("small")) }.boxed()
+        }
+    }
+
+    fn vote_response() -> VoteResponse<Types> {
+        VoteResponse::new(Vote::new(3, 1), None, true)
+    }
+
+    fn start(authority: &ClusterAuthority, node: u64, handler: Arc<Listener>) -> Transport {
+        let pem = authority.issue(NodeId(node)).expect("signs");
+        let ca = authority.certificate_pem();
+        let certificates = Certificates::from_pem(ca, &pem.certificate, &pem.key).expect("fits");
+        let (listen, peers) = (([127, 0, 0, 1], 0).into(), Default::default());
+        let config = TransportConfig { node: NodeId(node), listen, peers, certificates };
+        Transport::start(config, handler).expect("starts")
+    }
+
+    fn append(entries: Vec<Entry>) -> AppendEntriesRequest<Types> {
+        AppendEntriesRequest {
+            vote: Vote::new(3, 1),
+            prev_log_id: None,
+            entries,
+            leader_commit: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_and_votes_pass_the_lane_of_entries() {
+        let authority = ClusterAuthority::create("blue").expect("made");
+        let heard = Arc::new(Listener::default());
+        let (one, two) =
+            (start(&authority, 1, Arc::default()), start(&authority, 2, heard.clone()));
+        one.set_peer(NodeId(2), two.local_address().expect("bound"));
+        let router = Router { transport: Arc::new(one), snapshot_bytes_per_second: 1 };
+        let option = || RPCOption::new(TTL);
+        let log_id = LogId::new(LeaderId::new(3, 1), 7);
+        let entry = Entry { log_id, payload: EntryPayload::Blank };
+        let vote = || VoteRequest::new(Vote::new(3, 1), Some(log_id));
+        let transfer = TransferLeaderRequest::new(Vote::new(3, 1), 2, Some(log_id));
+
+        let connected = async { while router.vote(2, GROUP, vote(), option()).await.is_err() {} };
+        tokio::time::timeout(TTL, connected).await.expect("they connect");
+        heard.0.lock().expect("nobody panics").clear();
+        router.append_entries(2, GROUP, append(vec![]), option()).await.expect("answered");
+        router.append_entries(2, GROUP, append(vec![entry]), option()).await.expect("answered");
+        router.vote(2, GROUP, vote(), option()).await.expect("answered");
+        router.pre_vote(2, GROUP, vote(), option()).await.expect("answered");
+        router.transfer_leader(2, GROUP, transfer, option()).await.expect("answered").expect("ok");
+        let expected = [
+            (Kind::Append, Lane::Heartbeat),
+            (Kind::Append, Lane::Raft),
+            (Kind::Vote, Lane::Heartbeat),
+            (Kind::PreVote, Lane::Heartbeat),
+            (Kind::Transfer, Lane::Raft),
+        ];
+        assert_eq!(*heard.0.lock().expect("nobody panics"), expected);
+    }
+}

@@ -51,14 +51,14 @@ pub fn doubt_note(shard: ShardId) -> String {
 
 /// What a replica knows of the end of a log.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Report {
-    term: u64,
-    leads: bool,
+pub(crate) struct Report {
+    pub(crate) term: u64,
+    pub(crate) leads: bool,
     /// Whether it lost its tail, too, so that its term may be one that it has forgotten.
-    cut: bool,
-    last: Option<LogId>,
+    pub(crate) cut: bool,
+    pub(crate) last: Option<LogId>,
     /// The highest index that it knows to have been committed.
-    committed: u64,
+    pub(crate) committed: u64,
 }
 
 /// For whom a replica may vote, and whom it may follow.

@@ -43,7 +43,7 @@ impl From<SnapshotId> for Id {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Request {
+pub(crate) enum Request {
     /// Asks which chunk is wanted next.
     Offer(Id, Meta),
     Chunk(Id, u32, Octets),
@@ -54,7 +54,7 @@ enum Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(crate) enum Answer {
     /// The chunk wanted next; as many as there are, if none is.
     Next(u32),
     /// It is installed, or was not needed. The vote is the replica's.

@@ -1,5 +1,7 @@
 //! Sources, their order, and what is refused.
 
+use std::time::Duration;
+
 use super::*;
 
 const FILE: &str = "[node]\nid = 1\n[cluster]\nid = \"c\"\n[[cluster.peers]]\nid = 1\n\
@@ -32,18 +34,22 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 }
 
 #[test]
-fn retention_is_a_number_of_days() {
-    let with = |value: &str| load(&format!("{FILE}[journal]\nretention_days = {value}\n"), &[]);
-    for loaded in [with("0"), load(FILE, &[])] {
-        assert_eq!(loaded.expect("valid").journal.retention_days, 0, "for ever");
+fn retention_is_a_time_with_its_unit() {
+    let with = |value: &str| load(&format!("{FILE}[journal]\nretention = {value}\n"), &[]);
+    let kept = |loaded: Result<Config, String>| loaded.expect("valid").journal.retention.0;
+    for loaded in [with("\"forever\""), load(FILE, &[])] {
+        assert_eq!(kept(loaded), None);
     }
-    assert_eq!(with("90").expect("valid").journal.retention_days, 90);
-    for value in ["-1", "\"a month\"", "1.5", "36501", "true"] {
+    let day = Duration::from_secs(24 * 3_600);
+    assert_eq!(kept(with("\"90d\"")), Some(90 * day));
+    assert_eq!(kept(load(FILE, &["journal.retention=36h"])), Some(3 * day / 2));
+    for value in ["90", "\"90\"", "\"a month\"", "1.5", "\"30s\"", "true"] {
         let error = with(value).expect_err(value);
-        assert!(error.contains("journal.retention_days"), "{value}: {error}");
+        assert!(error.contains("journal.retention"), "{value}: {error}");
     }
-    let error = load(&format!("{FILE}[journal]\nretention = 9\n"), &[]).expect_err("unknown");
-    assert!(error.contains("did you mean `journal.retention_days`?"), "{error}");
+    let days = format!("{FILE}[journal]\nretention_days = 9\n");
+    let error = load(&days, &[]).expect_err("unknown");
+    assert!(error.contains("did you mean `journal.retention`?"), "{error}");
 }
 
 #[test]

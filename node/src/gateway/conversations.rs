@@ -9,7 +9,7 @@ use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
     Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, EventRecord,
-    Priority, QueueId, Refusal, Sealed, SiteId,
+    Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ pub(crate) async fn find(
         Some(view) if view.stage != Stage::Closed => view,
         _ => {
             let story = read_story(doors, id, usize::MAX).await?;
-            over(id, &story).or(hot).ok_or_else(|| missing(id, &story))?
+            over(id, &story).or(hot).ok_or_else(|| missing(doors, shard.id, id, &story))?
         }
     };
     permit(claims, Action::SeeConversation(id.site, Some(&view)))?;
@@ -151,10 +151,24 @@ pub(crate) async fn find(
 }
 
 /// Why a conversation cannot be shown that is not live: there is none, or only its end is left.
-fn missing(id: ConversationId, story: &[EventRecord]) -> Problem {
-    if story.is_empty() {
-        return Problem::from(Refusal::ConversationUnknown);
+pub(crate) fn missing(
+    doors: &Doors,
+    shard: ShardId,
+    id: ConversationId,
+    story: &[EventRecord],
+) -> Problem {
+    if !story.is_empty() {
+        return forgotten(id);
     }
+    let mut unknown = Problem::from(Refusal::ConversationUnknown);
+    if doors.replica.journal().first_index(shard.0) > 0 {
+        unknown.detail.push_str(", or it is older than what this cluster keeps");
+    }
+    unknown
+}
+
+/// There was such a conversation, and what it began with has been dropped.
+pub(crate) fn forgotten(id: ConversationId) -> Problem {
     let detail = format!("the beginning of {id} is older than what this cluster keeps");
     Problem::new(StatusCode::GONE, "forgotten", detail)
 }

@@ -5,12 +5,14 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rotary_proto::event::{Author, Viewer};
+use rotary_proto::query::Stage;
 use rotary_proto::{Body, ConversationId, Cursor, Event, EventRecord, ItemId, SiteId, Stamp, Wall};
 use serde::{Deserialize, Serialize};
 
+use crate::archive::over;
 use crate::feed::Position;
 use crate::gateway::authority::{Action, permit, viewer};
-use crate::gateway::conversations::find;
+use crate::gateway::conversations::{find, forgotten, missing};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Query};
 use crate::gateway::list::{Consistency, Page, Reading, limit};
@@ -169,10 +171,11 @@ pub(crate) async fn trace(
     Query(reading): Query<Reading>,
 ) -> Result<AxumJson<Page<EventJson>>, Problem> {
     permit(&claims, Action::Oversee(id.site))?;
-    doors.shard_to_read(id.site, reading.consistency).await?;
+    let shard = doors.shard_to_read(id.site, reading.consistency).await?;
     let story = read_story(&doors, id, usize::MAX).await?;
     if story.is_empty() {
-        return Err(Problem::from(rotary_proto::Refusal::ConversationUnknown));
+        let known = shard.read().conversation_view(id).is_some();
+        return Err(if known { forgotten(id) } else { missing(&doors, shard.id, id, &story) });
     }
     Ok(AxumJson(Page::whole(story.into_iter().map(EventJson::from).collect())))
 }
@@ -184,9 +187,13 @@ pub(crate) async fn messages(
     Ids(id): Ids<ConversationId>,
     Query(query): Query<MessagesQuery>,
 ) -> Result<AxumJson<Page<MessageJson, u32>>, Problem> {
-    find(&doors, &claims, id, query.consistency).await?;
+    let view = find(&doors, &claims, id, query.consistency).await?;
     let limit = limit(query.limit)?;
     let story = read_story(&doors, id, usize::MAX).await?;
+    if view.stage == Stage::Closed && over(id, &story).is_none() {
+        // That it was there is remembered for longer than what was said.
+        return Err(forgotten(id));
+    }
     served(&claims, &story)?;
     let sees_notes = claims.role != Role::Customer;
     let messages = story.into_iter().filter_map(message);

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use rotary_proto::ShardId;
 
 use crate::gateway::doors::Doors;
@@ -86,6 +86,11 @@ fn measure_log(doors: &Doors, shard: ShardId) {
         set(names::RAFT_FORGOTTEN_INDEX, status.kept.forgotten);
         set(names::RAFT_CUT, u64::from(status.kept.cut));
         set(names::RAFT_DOUBTFUL_INDEX, status.kept.doubtful);
+        let count = |name: &'static str, value: u64| {
+            counter!(name, "shard" => shard.to_string()).absolute(value);
+        };
+        count(names::RAFT_READS, status.reads);
+        count(names::RAFT_READ_ROUNDS, status.read_rounds);
     }
     let journal = doors.replica.journal();
     set(names::JOURNAL_MISSING, u64::from(!doors.replica.is_whole(shard)));

@@ -110,6 +110,8 @@ impl Spine for LogSpine {
             fresh: self.freshness.is_fresh(shard, Instant::now()),
             behind: self.freshness.is_behind(shard, Instant::now()),
             kept,
+            reads: counters.reads,
+            read_rounds: counters.read_rounds,
         })
     }
 

@@ -96,7 +96,7 @@ pub(crate) async fn start(
     start_leases(doors.clone());
     tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
-    if let Some(retention) = Retention::of_days(config.journal.retention_days) {
+    if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
     tokio::spawn(watch_space(log.clone()));

@@ -47,6 +47,11 @@ pub(crate) const RAFT_CUT: &str = "rotary_raft_cut";
 /// An index at which replicas differ and no majority agrees, else 0; label `shard`. Anything but 0
 /// wants a person, and no upgrade until it is understood.
 pub(crate) const RAFT_DOUBTFUL_INDEX: &str = "rotary_raft_doubtful_index";
+/// Reads that asked this node for a read index (`consistency=linearizable`); label `shard`.
+pub(crate) const RAFT_READS: &str = "rotary_raft_reads_total";
+/// Rounds in which this node had read indexes confirmed; label `shard`. Reads share rounds, so they
+/// are fewer than the reads where many read at once.
+pub(crate) const RAFT_READ_ROUNDS: &str = "rotary_raft_read_rounds_total";
 /// 1 while this node fetches history from before its snapshot, else 0; label `shard`.
 pub(crate) const JOURNAL_MISSING: &str = "rotary_journal_missing";
 /// 1 while this node's disk has no room for new work, else 0.
@@ -60,6 +65,9 @@ pub(crate) const JOURNAL_DURABLE_INDEX: &str = "rotary_journal_durable_index";
 pub(crate) const JOURNAL_MARKED_INDEX: &str = "rotary_journal_marked_index";
 /// Bytes of journal segments that retention has dropped; label `shard`.
 pub(crate) const JOURNAL_DROPPED_BYTES: &str = "rotary_journal_dropped_bytes_total";
+/// Looks for old records that failed, of a shard or of the time; the node says why in its log
+/// lines. Where it rises, what should be gone by now is kept. Absent where everything is kept.
+pub(crate) const RETENTION_FAILURES: &str = "rotary_retention_failures_total";
 /// Events appended to this node's journal; label `shard`.
 pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
 /// Conversations in a queue and not on offer; labels `site`, `queue`.

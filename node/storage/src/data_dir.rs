@@ -238,7 +238,7 @@ fn read_identity(path: &Path) -> Result<Identity, DataDirError> {
 }
 
 /// Writes beside, syncs, renames, syncs the directory: an identity is whole or absent.
-fn write_identity(path: &Path, identity: &Identity) -> io::Result<()> {
+pub(crate) fn write_identity(path: &Path, identity: &Identity) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
     let (draft, file) = (path.join("identity.new"), path.join("identity"));
     let mut text = serde_json::to_vec_pretty(identity).map_err(io::Error::other)?;

@@ -94,3 +94,7 @@ pub use snapshots::{
     FinishedSnapshot, SNAPSHOT_CHUNK_BYTES_MAX, SnapshotError, SnapshotId, SnapshotReader,
     SnapshotWriter, Snapshots,
 };
+
+#[cfg(test)]
+#[path = "golden_tests.rs"]
+mod golden;

@@ -1,34 +1,14 @@
 //! One golden file: gathers samples, checks each on its own, then compares or writes the file.
 
-use std::fmt::{Debug, Write as _};
-use std::fs;
+use std::fmt::Debug;
 use std::path::PathBuf;
 
 use rotary_proto::codec::{self, CodecError, Limit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::released::{self, Sample};
-
-/// The samples of one enum, in the order of its variants, each with its variant's name.
-///
-/// The generated `match` has an arm for each listed variant and no other, so an enum that gains a
-/// variant does not compile here until the variant has a sample.
-macro_rules! samples {
-    ($type:ident { $($variant:ident => $sample:expr),+ $(,)? }) => {{
-        fn variant(value: &$type) -> &'static str {
-            match value {
-                $($type::$variant { .. } => stringify!($variant),)+
-            }
-        }
-        let samples = vec![$((stringify!($variant), $sample)),+];
-        for (name, sample) in &samples {
-            assert_eq!(variant(sample), *name, "a sample stands under another variant's name");
-        }
-        samples
-    }};
-}
-pub(crate) use samples;
+use crate::kept::{Sample, settle};
+pub(crate) use crate::samples::samples;
 
 /// A value that can be sampled.
 pub(crate) trait Golden: Serialize + DeserializeOwned + PartialEq + Debug + 'static {}
@@ -37,8 +17,6 @@ impl<T: Serialize + DeserializeOwned + PartialEq + Debug + 'static> Golden for T
 /// The lines of the two files of that name.
 pub(crate) struct Page {
     name: &'static str,
-    bytes: String,
-    json: String,
     in_bytes: Vec<Sample>,
     in_json: Vec<Sample>,
 }
@@ -51,8 +29,7 @@ pub(crate) fn folder() -> PathBuf {
 impl Page {
     /// An empty page; its files are `proto/golden/<name>.txt` and `<name>.json.txt`.
     pub(crate) fn new(name: &'static str) -> Self {
-        let (bytes, json) = (String::new(), String::new());
-        Self { name, bytes, json, in_bytes: Vec::new(), in_json: Vec::new() }
+        Self { name, in_bytes: Vec::new(), in_json: Vec::new() }
     }
 
     /// Adds a value that has both a form in bytes and one in JSON.
@@ -73,21 +50,11 @@ impl Page {
         let bytes = codec::encode(value, Limit::Entry).expect("a sample fits an entry");
         check_bytes(name, value, &bytes);
         self.in_bytes.push(Sample::bytes::<T>(name, &bytes));
-        self.line(name, &bytes);
     }
 
     /// Adds bytes that something else than the codec made.
     pub(crate) fn add_raw(&mut self, name: &str, bytes: &[u8]) {
         self.in_bytes.push(Sample::raw(name, bytes));
-        self.line(name, bytes);
-    }
-
-    fn line(&mut self, name: &str, bytes: &[u8]) {
-        write!(self.bytes, "{name}: ").expect("a string grows");
-        for byte in bytes {
-            write!(self.bytes, "{byte:02x}").expect("a string grows");
-        }
-        self.bytes.push('\n');
     }
 
     /// Adds a value that doors speak, and checks its text's way back.
@@ -96,18 +63,16 @@ impl Page {
         let back: T = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(&back, value, "{name} must survive the way through JSON");
         self.in_json.push(Sample::json::<T>(name, &json));
-        writeln!(self.json, "{name}: {json}").expect("a string grows");
     }
 
     /// Compares with the files, or writes them where `ROTARY_BLESS` is 1; and with every release's.
     pub(crate) fn settle(self) {
         let released = folder().join("released");
-        let (bytes, json) = (format!("{}.txt", self.name), format!("{}.json.txt", self.name));
-        let mut wrong = released::check(&released, &bytes, &self.in_bytes);
-        wrong.extend(released::check(&released, &json, &self.in_json));
-        assert!(wrong.is_empty(), "what was released is not what it was:\n{}", wrong.join("\n"));
-        settle_file(&bytes, &self.bytes);
-        settle_file(&json, &self.json);
+        let pages = [("txt", self.in_bytes), ("json.txt", self.in_json)];
+        for (kind, samples) in pages {
+            let file = format!("{}.{kind}", self.name);
+            settle(&folder().join(&file), (&released, &file), &samples);
+        }
     }
 }
 
@@ -122,35 +87,4 @@ fn check_bytes<T: Golden>(name: &str, value: &T, bytes: &[u8]) {
     let longer = [bytes, &[0]].concat();
     let error = codec::decode::<T>(&longer, Limit::Entry).expect_err("a byte follows the value");
     assert_eq!(error, CodecError::Trailing { extra: 1 }, "{name}");
-}
-
-fn settle_file(file: &str, lines: &str) {
-    let path = folder().join(file);
-    if lines.is_empty() {
-        assert!(!path.exists(), "proto/golden/{file} belongs to no sample: delete it");
-        return;
-    }
-    if std::env::var_os("ROTARY_BLESS").is_some_and(|value| value == "1") {
-        fs::write(&path, lines).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        return;
-    }
-    let golden = fs::read_to_string(&path).unwrap_or_default();
-    if golden != lines {
-        panic!("{}", difference(file, &golden, lines));
-    }
-}
-
-/// The first line that differs, and what to do.
-fn difference(file: &str, golden: &str, lines: &str) -> String {
-    let pairs = golden.lines().zip(lines.lines()).position(|(left, right)| left != right);
-    let at = pairs.unwrap_or_else(|| golden.lines().count().min(lines.lines().count()));
-    let show = |text: &str| text.lines().nth(at).unwrap_or("(no line)").to_owned();
-    format!(
-        "proto/golden/{file}:{}: a format changed\n  golden: {}\n  build:  {}\nUntil the first \
-         tagged release: run with ROTARY_BLESS=1 and commit the file with the change. From then \
-         on: leave the old variant as it is and append a new one.",
-        at + 1,
-        show(golden),
-        show(lines)
-    )
 }

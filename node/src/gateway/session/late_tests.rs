@@ -113,6 +113,8 @@ impl Spine for Leaderless {
             fresh,
             behind,
             kept,
+            reads: 0,
+            read_rounds: 0,
         })
     }
 }
