@@ -267,7 +267,8 @@ fn is_new_work(command: &Command) -> bool {
         | Command::PutReason { .. }
         | Command::PutDisposition { .. }
         | Command::PutQueue { .. }
-        | Command::PutAgent { .. } => true,
+        | Command::PutAgent { .. }
+        | Command::PutWebhook { .. } => true,
         Command::Attach { .. }
         | Command::Detach { .. }
         | Command::Declare { .. }
@@ -279,6 +280,7 @@ fn is_new_work(command: &Command) -> bool {
         | Command::Requeue { .. }
         | Command::Close { .. }
         | Command::Abandon { .. }
-        | Command::WrapUp { .. } => false,
+        | Command::WrapUp { .. }
+        | Command::EndEffect { .. } => false,
     }
 }
