@@ -47,6 +47,13 @@ struct Active {
     before: Before,
 }
 
+impl Active {
+    /// Whether it is about to end a process by way of that node's disk.
+    fn is_of_disk(&self, node: usize) -> bool {
+        self.node == node && matches!(self.kind, Kind::PowerCut | Kind::FailedSync | Kind::DiskFull)
+    }
+}
+
 /// What was counted when it began.
 struct Before {
     struck: Struck,
@@ -397,10 +404,7 @@ impl Faults {
         let troubled = self.troubled.contains(&node);
         self.say(now_ms, format!("n{} ended: {reason}", node + 1));
         NodeEnd { node, reason: reason.to_owned(), troubled }.check(found);
-        let mine = |active: &mut Active| {
-            active.node == node
-                && matches!(active.kind, Kind::PowerCut | Kind::FailedSync | Kind::DiskFull)
-        };
+        let mine = |active: &mut Active| active.is_of_disk(node);
         let over: Vec<Active> = self.active.extract_if(.., mine).collect();
         let cut = over.iter().any(|active| active.kind == Kind::PowerCut);
         over.iter().for_each(|active| self.struck(active.kind));
@@ -433,7 +437,9 @@ impl Faults {
                 Ok(()) => {
                     let start = process.starts();
                     self.say(now_ms, format!("n{} starts for the {start}. time", node + 1));
-                    self.troubled.remove(&node);
+                    if !self.active.iter().any(|active| active.is_of_disk(node)) {
+                        self.troubled.remove(&node);
+                    }
                 }
                 Err(reason) => self.refuses(now_ms, node, reason, found),
             }
