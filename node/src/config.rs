@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) log: LogTimes,
     pub(crate) journal: JournalKept,
     pub(crate) session: Session,
+    pub(crate) webhooks: Webhooks,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -126,6 +127,13 @@ pub(crate) struct JournalKept {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
     pub(crate) heartbeat_ms: u64,
+}
+
+/// Whom webhooks may call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Webhooks {
+    pub(crate) allow_private: bool,
 }
 
 /// What the node says of itself.

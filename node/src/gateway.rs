@@ -26,3 +26,4 @@ pub(crate) mod sites;
 pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod tokens;
+pub(crate) mod webhooks;

@@ -23,6 +23,7 @@ mod cli;
 mod cluster;
 mod config;
 mod demo;
+mod effects;
 mod feed;
 mod gateway;
 mod hint;
@@ -36,6 +37,7 @@ mod server;
 mod simulate_day;
 mod spine;
 mod telemetry;
+mod view;
 
 /// A node allocates small things on one thread and frees them on another, and takes large buffers
 /// for each batch. With this allocator a distribution costs a tenth less than with the system's;

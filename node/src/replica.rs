@@ -192,6 +192,11 @@ impl ShardReplica {
         Self { id, shard: RwLock::new(Shard::new(id)), applied: watch::Sender::new(0) }
     }
 
+    /// Sees the index rise up to which the state is applied.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
     /// The state, for as long as the guard is held.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Shard> {
         self.shard.read().expect("apply does not panic and go on")

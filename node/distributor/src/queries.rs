@@ -8,6 +8,7 @@ use rotary_proto::ids::{
     SessionId, SiteId, SkillId, WebhookId,
 };
 use rotary_proto::outcome::Answer;
+use rotary_proto::plan::WebhookPlan;
 use rotary_proto::query::{
     AgentView, ConversationView, Named, QueueView, SessionView, SiteView, Stage as StageView,
     WebhookView,
@@ -75,9 +76,24 @@ impl Shard {
         Some(site.webhooks.iter().map(view).collect())
     }
 
-    /// What a webhook's messages are signed with.
-    pub fn webhook_secret(&self, site: SiteId, webhook: WebhookId) -> Option<&Secret> {
-        self.sites.get(&site)?.webhooks.get(&webhook).map(|webhook| &webhook.secret)
+    /// A webhook's version, what it is told and where, and what its messages are signed with.
+    pub fn webhook(
+        &self,
+        site: SiteId,
+        webhook: WebhookId,
+    ) -> Option<(u32, &WebhookPlan, &Secret)> {
+        let Webhook { version, plan, secret } = self.sites.get(&site)?.webhooks.get(&webhook)?;
+        Some((*version, plan, secret))
+    }
+
+    /// Whether an effect waits for its outcome still.
+    pub fn is_pending(&self, site: SiteId, effect: EffectId) -> bool {
+        self.sites.get(&site).is_some_and(|site| site.effects.pending.contains(effect))
+    }
+
+    /// How many effects of all sites wait for their outcomes.
+    pub fn effects_pending(&self) -> usize {
+        self.sites.values().map(|site| site.effects.pending.len()).sum()
     }
 
     /// At most `limit` effects that wait to be performed, oldest first, after a given one.

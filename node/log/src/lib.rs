@@ -72,7 +72,7 @@ pub use machine::{Chunks, Frozen, Machine, Records};
 pub use propose::{ProposeError, Proposed};
 pub use read::{ReadError, SERVICE_READ};
 pub use rotary_storage::Fatal;
-pub use shard::{LeaderView, LogStores, Role, ShardCounters, ShardStatus};
+pub use shard::{Follower, LeaderView, LogStores, Role, ShardCounters, ShardStatus};
 pub use tail::{SERVICE_TAIL, doubt_note};
 pub use transfer::SERVICE_SNAPSHOT;
 pub use wall::WallClock;

@@ -21,7 +21,7 @@ use crate::machine::Machine;
 use crate::propose::{ProposeError, Proposed};
 use crate::proposer::Outcome;
 use crate::read::{self, ReadError};
-use crate::shard::{LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
+use crate::shard::{Follower, LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
 use crate::types::seeded;
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -306,6 +306,11 @@ impl Log {
     /// Shard time at this moment: it runs on the leader, and elsewhere is the last applied stamp.
     pub fn shard_time(&self, shard: ShardId) -> Option<Stamp> {
         self.shards.get(&shard).map(|shard| shard.time(Instant::now()))
+    }
+
+    /// The other replicas of a shard that this node leads; `None` if it does not.
+    pub fn followers(&self, shard: ShardId) -> Option<Vec<Follower>> {
+        self.shards.get(&shard)?.followers()
     }
 
     /// Who leads a shard, and every change of it.

@@ -33,9 +33,11 @@ use crate::store::RaftLog;
 use crate::tail::{self, TailState, doubt_note};
 use crate::ticker;
 use crate::transfer::Receiving;
-use crate::types::Types;
+use crate::types::{LogId, Types};
 
 pub(crate) type Raft = openraft::Raft<Types, StateMachine>;
+/// When a replica last answered.
+type Acked = openraft::metrics::SerdeInstant<openraft::type_config::alias::InstantOf<Types>>;
 
 /// What a replica is to its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,17 @@ pub struct ShardStatus {
     pub time: Stamp,
     /// Whether it lost the tail of its log and does not vote until it has caught up.
     pub cut: bool,
+}
+
+/// Another replica, as the leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// Whose it is.
+    pub node: NodeId,
+    /// The index up to which its log is known to be the leader's, 0 if nothing is known.
+    pub matched: u64,
+    /// How long ago it last answered; `None` if it never did.
+    pub silent: Option<Duration>,
 }
 
 /// What a replica has done since it was started.
@@ -287,6 +300,20 @@ impl Shard {
             time,
             cut: self.tail.is_cut(),
         }
+    }
+
+    /// Every other replica, if this one leads.
+    pub(crate) fn followers(&self) -> Option<Vec<Follower>> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let (heard, matched) = (metrics.heartbeat.as_ref()?, metrics.replication.as_ref()?);
+        let others = heard.iter().filter(|(node, _)| **node != self.node.0);
+        let follower = |(node, acked): (&u64, &Option<_>)| Follower {
+            node: NodeId(*node),
+            matched: matched.get(node).copied().flatten().map_or(0, |id: LogId| id.index),
+            silent: acked.as_ref().map(|acked: &Acked| acked.elapsed()),
+        };
+        Some(others.map(follower).collect())
     }
 
     pub(crate) fn counters(&self) -> ShardCounters {

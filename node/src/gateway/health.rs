@@ -67,6 +67,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
     for shard in doors.replica.shards() {
         measure_sites(shard);
         measure_marks(shard);
+        measure_effects(shard);
     }
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
     let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
@@ -103,6 +104,12 @@ fn measure_marks(shard: &ShardReplica) {
         let labels = [("shard", shard.id.to_string()), ("node", node.to_string())];
         gauge!(names::JOURNAL_MARKED_INDEX, &labels).set(*index as f64);
     }
+}
+
+fn measure_effects(shard: &ShardReplica) {
+    let (id, shard) = (shard.id.to_string(), shard.read());
+    gauge!(names::EFFECTS_PENDING, "shard" => id.clone()).set(shard.effects_pending() as f64);
+    gauge!(names::VIEW_EPOCH, "shard" => id).set(shard.view().epoch as f64);
 }
 
 fn measure_sites(shard: &ShardReplica) {

@@ -16,7 +16,7 @@ use crate::gateway::problem::Problem;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
     agents, closed, cluster, conversations, events, health, offers, queues, session, sites,
-    tenants, tokens,
+    tenants, tokens, webhooks,
 };
 use crate::telemetry::names;
 
@@ -55,6 +55,9 @@ fn site_routes() -> Router<Doors> {
         .route("/dispositions/{disposition}", put(put_name::<DispositionId>))
         .route("/queues", get(queues::list))
         .route("/queues/{queue}", get(queues::show).put(queues::put))
+        .route("/webhooks", get(webhooks::list))
+        .route("/webhooks/{webhook}", put(webhooks::put))
+        .route("/effects", get(webhooks::effects))
         .route("/agents", get(agents::list))
         .route("/agents/{agent}", get(agents::show).put(agents::put))
         .route("/agents/{agent}/state", put(agents::declare))

@@ -71,6 +71,9 @@ pub(crate) enum StartError {
     /// Actors cannot be started.
     #[error("actors cannot be started: {0}")]
     Actors(#[from] ractor::SpawnErr),
+    /// The client that calls webhooks cannot be made.
+    #[error("webhooks cannot be called: {0}")]
+    Webhooks(#[from] reqwest::Error),
     /// The ready file cannot be written.
     #[error("--ready-file {path}: {source}")]
     ReadyFile { path: PathBuf, source: io::Error },

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::actor::Registry;
 use crate::archive::Indexer;
 use crate::config::Config;
+use crate::effects::{self, Endpoint};
 use crate::feed;
 use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::router::router;
@@ -28,6 +29,7 @@ use crate::retention::Retention;
 use crate::server::log_spine::LogSpine;
 use crate::server::threads::SpineThreads;
 use crate::server::{Ground, StartError};
+use crate::view;
 
 /// Pause between attempts to found the cluster.
 const FOUND_AGAIN: Duration = Duration::from_millis(200);
@@ -96,6 +98,8 @@ pub(crate) async fn start(
     start_leases(doors.clone());
     tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
+    tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
+    effects::start(&doors, Endpoint::new(config.webhooks.allow_private)?);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }

@@ -70,6 +70,12 @@ pub(crate) const JOURNAL_DROPPED_BYTES: &str = "rotary_journal_dropped_bytes_tot
 pub(crate) const RETENTION_FAILURES: &str = "rotary_retention_failures_total";
 /// Events appended to this node's journal; label `shard`.
 pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
+/// Attempts to tell a webhook; label `result` (`taken`, `gone`, `refused`, `unanswered`).
+pub(crate) const WEBHOOK_ATTEMPTS: &str = "rotary_webhook_attempts_total";
+/// Effects that wait for their outcomes; label `shard`.
+pub(crate) const EFFECTS_PENDING: &str = "rotary_effects_pending";
+/// How often this node's view of who lives has changed; label `shard`.
+pub(crate) const VIEW_EPOCH: &str = "rotary_view_epoch";
 /// Conversations in a queue and not on offer; labels `site`, `queue`.
 pub(crate) const QUEUE_WAITING: &str = "rotary_queue_waiting";
 /// Seconds that the longest-waiting conversation has waited; labels `site`, `queue`.
