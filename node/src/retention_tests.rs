@@ -8,7 +8,7 @@ use rotary_proto::{
     Attributes, Audience, Channel, ConversationId, CustomerId, Event, Priority, QueueId, SiteId,
     Stamp,
 };
-use rotary_storage::{Drive, JournalOptions, Lookup, SimulatedDisk};
+use rotary_storage::{Drive, Journal, JournalOptions, Lookup, SimulatedDisk};
 
 use super::*;
 use crate::archive::{ClosedFilter, EventKeys};
@@ -94,7 +94,7 @@ impl Node {
     }
 
     fn sweep(&mut self, now: Wall, snapshot: u64) -> Swept {
-        let now = present(&self.replica, now).expect("readable");
+        let now = present(&self.retention.rule, &self.replica, now).expect("readable");
         let swept = self.retention.sweep(&self.replica, SHARD, now, snapshot);
         let swept = swept.expect("the disk is well");
         self.replica.journal().flush().expect("written");
@@ -199,5 +199,5 @@ fn a_clock_that_is_years_ahead_drops_nothing_before_its_time() {
 #[test]
 fn no_days_are_for_ever() {
     assert!(Retention::of_days(0).is_none());
-    assert_eq!(Retention::of_days(2).expect("two days").keep_ms, 172_800_000);
+    assert_eq!(Retention::of_days(2).expect("two days").rule.keep_ms, 172_800_000);
 }
