@@ -28,6 +28,8 @@ pub(crate) use kind::Kind;
 const DOOM_MS: Ms = 60;
 /// Bytes that a bit is flipped in, at least.
 const COLD_BYTES_MIN: u64 = 1_000;
+/// What is added to the weight of a kind that is favoured: about one in three is of it.
+const FAVOUR: u64 = 16;
 /// Batches after which a process with a failing sync should have met it.
 const SYNCS_MAX: u64 = 2;
 
@@ -77,10 +79,12 @@ pub(crate) struct Faults {
     /// Whether the time of faults is over.
     healed: bool,
     still_clocks: bool,
+    favoured: Option<Kind>,
 }
 
 impl Faults {
-    pub(crate) fn new(seed: u64, nodes: usize, still_clocks: bool) -> Self {
+    /// A plan that has a kind more often than the others, if one is favoured.
+    pub(crate) fn new(seed: u64, nodes: usize, still_clocks: bool, favoured: Option<Kind>) -> Self {
         Self {
             random: Random::salted(seed, "faults"),
             active: Vec::new(),
@@ -96,6 +100,7 @@ impl Faults {
             troubled: BTreeSet::new(),
             healed: false,
             still_clocks,
+            favoured,
         }
     }
 
@@ -125,9 +130,12 @@ impl Faults {
     }
 
     fn draw(&mut self) -> Kind {
-        let mut at = self.random.below(Kind::ALL.iter().map(|kind| kind.weight()).sum());
+        let favoured = self.favoured;
+        let more = |kind| if favoured == Some(kind) { FAVOUR } else { 0 };
+        let weight = |kind: Kind| kind.weight() + more(kind);
+        let mut at = self.random.below(Kind::ALL.into_iter().map(weight).sum());
         for kind in Kind::ALL {
-            match at.checked_sub(kind.weight()) {
+            match at.checked_sub(weight(kind)) {
                 Some(rest) => at = rest,
                 None => return kind,
             }

@@ -38,7 +38,7 @@ pub(crate) struct NodeDisk {
     journal: JournalOptions,
     opened: bool,
     ends: Ends,
-    /// Where data ended before the last batch.
+    /// Where data ended before the last batch of its kind.
     cold: BTreeMap<PathBuf, u64>,
 }
 
@@ -220,7 +220,7 @@ impl NodeDisk {
     }
 
     /// Files of data that are there, and where their data ends.
-    fn data(&self) -> Vec<(PathBuf, u64)> {
+    pub(crate) fn data(&self) -> Vec<(PathBuf, u64)> {
         let ends = self.ends.lock().expect("no code panics while it holds this lock");
         let there = self.disk.files().into_iter();
         let files = there.filter(|(path, _)| is_data(path));
@@ -232,9 +232,11 @@ impl NodeDisk {
             .collect()
     }
 
-    /// A batch is about to be written: all that is there by now is old.
-    pub(crate) fn note_cold(&mut self) {
-        self.cold = self.data().into_iter().collect();
+    /// A batch was written whole, to the journal or to the log: what was there of it before is old.
+    /// The last batch is not, since damage to it looks like a write that was torn.
+    pub(crate) fn note_cold(&mut self, before: Vec<(PathBuf, u64)>, journal: bool) {
+        let of_other = |path: &Path| if journal { path.starts_with(LOG) } else { is_journal(path) };
+        self.cold.extend(before.into_iter().filter(|(path, _)| !of_other(path)));
     }
 
     fn cold(&self) -> impl Iterator<Item = (PathBuf, u64)> {
