@@ -441,11 +441,21 @@ impl Faults {
                 Ok(()) => {
                     let start = process.starts();
                     self.say(now_ms, format!("n{} starts for the {start}. time", node + 1));
-                    self.troubled.remove(&node);
+                    if !self.disk_is_ill(node) {
+                        self.troubled.remove(&node);
+                    }
                 }
                 Err(reason) => self.refuses(now_ms, node, reason, found),
             }
         }
+    }
+
+    /// Whether a fault of a node's disk lasts, whatever its process does.
+    fn disk_is_ill(&self, node: usize) -> bool {
+        let ill = |active: &Active| {
+            active.node == node && matches!(active.kind, Kind::FailedSync | Kind::DiskFull)
+        };
+        self.active.iter().any(ill)
     }
 
     fn refuses(&mut self, now_ms: Ms, node: usize, reason: String, found: &mut Findings) {

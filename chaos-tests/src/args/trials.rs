@@ -11,7 +11,7 @@ use crate::case::bug_name;
 use crate::world::{self, Parameters};
 
 /// Simulated milliseconds of faults in a run of a kept seed.
-const KEPT_FAULT_MS: u64 = 40_000;
+const KEPT_FAULT_MS: u64 = 60_000;
 /// The same, where a bug is planted.
 const BUG_FAULT_MS: u64 = 60_000;
 
