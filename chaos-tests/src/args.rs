@@ -27,7 +27,8 @@ struct Arguments {
 enum Command {
     /// Runs worlds, one per seed, and stops at the first broken promise.
     Simulate(Simulate),
-    /// Runs a seed twice in two processes, and with still wall clocks: the traces must be the same.
+    /// Runs a seed twice in two processes, and with jumping and still wall clocks: the traces of
+    /// either pair must be the same.
     Meta {
         /// The seed.
         #[arg(long, default_value_t = 1)]
@@ -75,6 +76,9 @@ struct Simulate {
     /// Wall clocks do not jump.
     #[arg(long)]
     still_clocks: bool,
+    /// Journals keep everything.
+    #[arg(long)]
+    keep_all: bool,
     /// Writes the whole trace.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -120,6 +124,7 @@ impl Simulate {
                 seed,
                 fault_ms: ms(self.minutes),
                 still_clocks: self.still_clocks,
+                keep_all: self.keep_all,
                 bug: self.bug,
                 trace: self.trace.clone(),
             };

@@ -11,6 +11,8 @@ mod store;
 
 use clap::ValueEnum;
 
+use crate::faults::Kind;
+
 pub(crate) use disk::PlantedDisk;
 pub(crate) use door::PlantedDoor;
 pub(crate) use machine::PlantedMachine;
@@ -65,4 +67,28 @@ pub(crate) enum Bug {
     DirectoryForgets,
     /// A log is set aside without a note that it was.
     RebuildUnnoted,
+    /// Nodes mark what their journal has, and not what it has on disk.
+    MarkAhead,
+    /// States are not told who the members are.
+    MembersUntold,
+    /// Retention does not ask how far the snapshot is.
+    RetentionUnbounded,
+}
+
+impl Bug {
+    /// The kind of fault that shows it, which is made more often where it is planted; none if any
+    /// run shows it.
+    pub(crate) const fn favours(self) -> Option<Kind> {
+        match self {
+            Self::DamageBegunAnew => Some(Kind::BitFlip),
+            Self::AckBeforeSync
+            | Self::SyncIgnored
+            | Self::JournalSyncIgnored
+            | Self::MarkAhead => Some(Kind::PowerCut),
+            Self::FailedSyncRetried => Some(Kind::FailedSync),
+            Self::TailLost => Some(Kind::Crash),
+            Self::HistoryNotFetched | Self::RebuildUnnoted => Some(Kind::DiskLost),
+            _ => None,
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Case {
     seed: u64,
     fault_ms: u64,
     still_clocks: bool,
+    keep_all: bool,
     bug: Option<String>,
     pub(crate) trace_hash: String,
     trace_lines: u64,
@@ -35,6 +36,7 @@ impl Case {
             seed: parameters.seed,
             fault_ms: parameters.fault_ms,
             still_clocks: parameters.still_clocks,
+            keep_all: parameters.keep_all,
             bug: parameters.bug.map(bug_name),
             trace_hash: format!("{:016x}", report.trace.0),
             trace_lines: report.trace.1,
@@ -54,6 +56,7 @@ impl Case {
             seed: self.seed,
             fault_ms: self.fault_ms,
             still_clocks: self.still_clocks,
+            keep_all: self.keep_all,
             bug,
             trace: None,
         })

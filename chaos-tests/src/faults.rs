@@ -28,6 +28,8 @@ pub(crate) use kind::Kind;
 const DOOM_MS: Ms = 60;
 /// Bytes that a bit is flipped in, at least.
 const COLD_BYTES_MIN: u64 = 1_000;
+/// What is added to the weight of a kind that is favoured: about one in three is of it.
+const FAVOUR: u64 = 16;
 /// Batches after which a process with a failing sync should have met it.
 const SYNCS_MAX: u64 = 2;
 
@@ -84,10 +86,12 @@ pub(crate) struct Faults {
     /// Whether the time of faults is over.
     healed: bool,
     still_clocks: bool,
+    favoured: Option<Kind>,
 }
 
 impl Faults {
-    pub(crate) fn new(seed: u64, nodes: usize, still_clocks: bool) -> Self {
+    /// A plan that has a kind more often than the others, if one is favoured.
+    pub(crate) fn new(seed: u64, nodes: usize, still_clocks: bool, favoured: Option<Kind>) -> Self {
         Self {
             random: Random::salted(seed, "faults"),
             active: Vec::new(),
@@ -103,6 +107,7 @@ impl Faults {
             troubled: BTreeSet::new(),
             healed: false,
             still_clocks,
+            favoured,
         }
     }
 
@@ -132,9 +137,12 @@ impl Faults {
     }
 
     fn draw(&mut self) -> Kind {
-        let mut at = self.random.below(Kind::ALL.iter().map(|kind| kind.weight()).sum());
+        let favoured = self.favoured;
+        let more = |kind| if favoured == Some(kind) { FAVOUR } else { 0 };
+        let weight = |kind: Kind| kind.weight() + more(kind);
+        let mut at = self.random.below(Kind::ALL.into_iter().map(weight).sum());
         for kind in Kind::ALL {
-            match at.checked_sub(kind.weight()) {
+            match at.checked_sub(weight(kind)) {
                 Some(rest) => at = rest,
                 None => return kind,
             }
@@ -437,13 +445,21 @@ impl Faults {
                 Ok(()) => {
                     let start = process.starts();
                     self.say(now_ms, format!("n{} starts for the {start}. time", node + 1));
-                    if !self.active.iter().any(|active| active.is_of_disk(node)) {
+                    if !self.disk_is_ill(node) {
                         self.troubled.remove(&node);
                     }
                 }
                 Err(reason) => self.refuses(now_ms, node, reason, found),
             }
         }
+    }
+
+    /// Whether a fault of a node's disk lasts, whatever its process does.
+    fn disk_is_ill(&self, node: usize) -> bool {
+        let ill = |active: &Active| {
+            active.node == node && matches!(active.kind, Kind::FailedSync | Kind::DiskFull)
+        };
+        self.active.iter().any(ill)
     }
 
     fn refuses(&mut self, now_ms: Ms, node: usize, reason: String, found: &mut Findings) {

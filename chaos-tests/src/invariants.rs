@@ -7,9 +7,11 @@ mod liveness;
 mod p10_fenced;
 mod p11_clock_proof;
 mod p12_disk_faults_seen;
+mod p1_closings_recorded;
 mod p1_nothing_lost;
 mod p1_purge_bounded;
 mod p1_rebuilt_waits;
+mod p1_retention_bounded;
 mod p2_one_assignment;
 mod p3_capacity;
 mod p7_directory_once;
@@ -20,6 +22,7 @@ mod p9_journals_agree;
 mod p9_replicas_agree;
 
 use rotary_directory::{DirectoryAnswer, DirectoryEntry};
+use rotary_distributor::Shard;
 use rotary_proto::outcome::Answer;
 use rotary_proto::{EventRecord, ShardCommand, Stamp};
 
@@ -31,6 +34,7 @@ use crate::story::{Story, Told};
 pub(crate) use liveness::{CONVERGE_MS_MAX, Liveness};
 pub(crate) use p1_purge_bounded::{PurgeBound, ahead, check as purges};
 pub(crate) use p1_rebuilt_waits::Owing;
+pub(crate) use p1_retention_bounded::check as swept;
 pub(crate) use p8_readers_resume::{Readers, Turn};
 pub(crate) use p8_streams_whole::{Extent, check as stream};
 pub(crate) use p10_fenced::Isolation;
@@ -80,11 +84,14 @@ pub(crate) struct Seen<'a> {
     pub(crate) command: Option<&'a ShardCommand>,
     pub(crate) answer: &'a Answer,
     pub(crate) events: &'a [EventRecord],
+    /// The replica's state after it.
+    pub(crate) state: &'a Shard,
 }
 
 /// All invariants of one run.
 pub(crate) struct Invariants {
     nothing_lost: p1_nothing_lost::NothingLost,
+    pub(crate) closings: p1_closings_recorded::ClosingsRecorded,
     one_assignment: p2_one_assignment::OneAssignment,
     capacity: p3_capacity::CapacityHolds,
     exactly_once: p7_exactly_once::ExactlyOnce,
@@ -98,6 +105,7 @@ impl Invariants {
     pub(crate) fn new(nodes: usize, shards: usize) -> Self {
         Self {
             nothing_lost: p1_nothing_lost::NothingLost::default(),
+            closings: p1_closings_recorded::ClosingsRecorded::new(nodes, shards),
             one_assignment: p2_one_assignment::OneAssignment::default(),
             capacity: p3_capacity::CapacityHolds::default(),
             exactly_once: p7_exactly_once::ExactlyOnce::default(),
@@ -140,6 +148,7 @@ impl Invariants {
         self.exactly_once.applied(seen, found);
         self.clock_proof.applied(seen, found);
         self.nothing_lost.applied(seen);
+        self.closings.applied(seen, found);
         story.add(seen.made.index, seen.made.told(), seen.events);
     }
 

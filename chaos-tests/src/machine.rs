@@ -3,18 +3,23 @@
 
 pub(crate) mod directory;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rotary_distributor::{Applied, Restore, Shard, invariants};
-use rotary_log::{Chunks, Fatal, Frozen, Machine, decode_base, encode_base};
+use rotary_log::{
+    Chunks, Fatal, Frozen, JournalRecords, Machine, Records, decode_base, encode_base,
+};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::Answer;
-use rotary_proto::{EventRecord, Outcome, Refusal, ShardCommand, ShardId, Stamp, Wall};
-use rotary_storage::{EXIT_STORAGE, Journal, JournalRecord};
+use rotary_proto::{EventRecord, NodeId, Outcome, Refusal, ShardCommand, ShardId, Stamp, Wall};
+use rotary_storage::{EXIT_STORAGE, Journal, JournalBase, JournalError, JournalRecord};
 
 use crate::bugs::PlantedMachine;
+use crate::node::id_of;
 use crate::observer::{Application, Observer};
+use crate::upkeep::Marked;
 
 /// The distributor's own invariants walk everything, so they are checked at every so many entries.
 const CHECK_EVERY: u64 = 16;
@@ -37,6 +42,8 @@ pub(crate) struct Ground {
     pub(crate) fatal: Fatal,
     /// The node's memory is such that digests come out wrong.
     pub(crate) astray: Arc<AtomicBool>,
+    /// What the states have of the node's own marks.
+    pub(crate) marked: Marked,
 }
 
 /// The command in an entry.
@@ -85,6 +92,25 @@ impl ShardMachine {
         self.planted.outcome(&command, applied)
     }
 
+    /// Says what the state has of this node's own marks.
+    fn note_marked(&self) {
+        let marked = self.shard.journal_marks().get(&id_of(self.node)).copied();
+        self.ground.marked.note(self.shard.id().0, marked);
+    }
+
+    /// Forgets a journal that tells another story than a snapshot does.
+    fn agree(&self, base: &JournalBase) -> Result<(), JournalError> {
+        let (journal, group) = (&self.ground.journal, self.shard.id().0);
+        if journal.last_index(group) < base.head.index {
+            return Ok(());
+        }
+        match journal.head_at(group, base.head.index) {
+            Ok(head) if head != base.head => journal.discard(group),
+            Ok(_) | Err(JournalError::IndexForgotten { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn check(&self, index: u64) {
         if !index.is_multiple_of(CHECK_EVERY) {
             return;
@@ -113,9 +139,11 @@ impl Machine for ShardMachine {
             command: decode(payload).as_ref(),
             answer: &answer,
             events: &events,
+            state: &self.shard,
             digest: self.shard.digest(),
         });
         self.record(index, &events);
+        self.note_marked();
         self.check(index);
         encode(&answer)
     }
@@ -125,6 +153,29 @@ impl Machine for ShardMachine {
         if let Err(error) = self.ground.journal.advance(group, through) {
             self.ground.fatal.end(EXIT_STORAGE, &format!("journal of {group}: {error}"));
         }
+    }
+
+    fn set_members(&mut self, members: &[NodeId]) {
+        if self.planted.tells_members() {
+            self.shard.set_members(members.iter().copied());
+            self.note_marked();
+        }
+    }
+
+    fn note_checkpoint(&mut self, index: u64) {
+        let group = self.shard.id().0;
+        if let Err(error) = self.ground.journal.mark_head(group, index) {
+            self.ground.fatal.end(EXIT_STORAGE, &format!("journal of {group}: {error}"));
+        }
+    }
+
+    fn records(&self) -> Arc<dyn Records> {
+        let (journal, group) = (self.ground.journal.clone(), self.shard.id().0);
+        Arc::new(JournalRecords { journal, group })
+    }
+
+    fn begin_again(&mut self) -> io::Result<()> {
+        self.ground.journal.discard(self.shard.id().0).map_err(io::Error::other)
     }
 
     fn recorded(&self) -> u64 {
@@ -166,9 +217,11 @@ impl Machine for ShardMachine {
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
         let restored = restore.finish().map_err(|error| error.to_string())?;
+        self.agree(&base).map_err(|error| error.to_string())?;
         let rebased = self.ground.journal.rebase(self.shard.id().0, base);
         rebased.map_err(|error| error.to_string())?;
         self.shard = restored;
+        self.note_marked();
         self.applied(index);
         let (node, shard, digest) = (self.node, self.shard.id().0, self.shard.digest());
         self.observer.installed(node, shard, index, digest);

@@ -28,6 +28,8 @@ mod case;
 #[cfg(tokio_unstable)]
 mod faults;
 #[cfg(tokio_unstable)]
+mod hall;
+#[cfg(tokio_unstable)]
 mod history;
 #[cfg(tokio_unstable)]
 mod invariants;
@@ -57,6 +59,8 @@ mod store;
 mod story;
 #[cfg(tokio_unstable)]
 mod trace;
+#[cfg(tokio_unstable)]
+mod upkeep;
 #[cfg(tokio_unstable)]
 mod workload;
 #[cfg(tokio_unstable)]

@@ -10,21 +10,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use rotary_log::{
     Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
-    SERVICE_HISTORY, WallClock, answer_history,
+    WallClock,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
 use rotary_storage::Journal;
 use rotary_transport::{
-    Certificates, ClusterAuthority, Handler, Lane, NodePem, Transport, TransportConfig,
-    seed_secrets,
+    Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
 };
 use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::time::Instant;
 
 use crate::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
+use crate::hall::Hall;
 use crate::history::Ms;
 use crate::invariants::{self, Extent, Findings, Owing, PurgeBound};
 use crate::layer::Layered;
@@ -36,12 +35,15 @@ use crate::observer::{Observed, Observer};
 use crate::promised::Promised;
 use crate::random::Random;
 use crate::store::{Shadow, Shadowed};
+use crate::upkeep::{Marked, Upkeep};
 use crate::workload::site_of;
 
 /// The time of day at which every world begins: an ordinary day in 2023, in ms since 1970.
 pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
 /// How long the journal lets records gather before it writes, in ms at most.
 const JOURNAL_REST_MS_MAX: Ms = 60;
+/// Of a thousand worlds, so many have journals with a retention.
+const RETENTION_PERMILLE: u64 = 400;
 /// A client gives one attempt so long.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
@@ -57,6 +59,10 @@ pub(crate) struct Cluster {
     snapshot_bytes_min: u64,
     /// Entries kept behind a snapshot.
     snapshot_entries_kept: u64,
+    /// Entries from one compared digest to the next.
+    digest_entries: u64,
+    /// How long journals keep records, in ms; none for ever.
+    pub(crate) retention_ms: Option<Ms>,
     pub(crate) network: Network,
     pub(crate) observer: Observer,
     authority: ClusterAuthority,
@@ -70,12 +76,16 @@ impl Cluster {
         nodes: usize,
         (shards, has_directory): (usize, bool),
         bug: Option<Bug>,
+        keep_all: bool,
     ) -> Self {
         seed_secrets(Random::salted(seed, "secrets").next());
         let authority = ClusterAuthority::create("simulated").expect("a good id");
         let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
         let certificates = (0..nodes).map(issue).collect();
         let mut random = Random::salted(seed, "snapshots");
+        let mut retention = Random::salted(seed, "retention");
+        let keeps_ms = retention.between(10_000, 30_000);
+        let drops = retention.permille(RETENTION_PERMILLE) || bug == Some(Bug::RetentionUnbounded);
         Self {
             seed,
             nodes,
@@ -84,6 +94,8 @@ impl Cluster {
             bug,
             snapshot_bytes_min: random.between(8, 256) * 1024,
             snapshot_entries_kept: random.between(0, 200),
+            retention_ms: (drops && !keep_all).then_some(keeps_ms),
+            digest_entries: Random::salted(seed, "digests").between(8, 128),
             network: Network::new(seed, nodes),
             observer: Observer::new(nodes, shards),
             authority,
@@ -122,6 +134,7 @@ pub(crate) struct Node {
     pub(crate) shadow: Shadow,
     /// What its journal said is durable.
     pub(crate) promised: Promised,
+    observer: Observer,
     /// What its log forgot too early.
     forgotten: Arc<Mutex<Vec<String>>>,
     /// What it lacks since it was rebuilt.
@@ -189,6 +202,7 @@ impl Node {
             disk: NodeDisk::new(&mut random, &mut journal_random, cluster.bug),
             shadow: Shadow::default(),
             promised: Promised::default(),
+            observer: cluster.observer.clone(),
             forgotten: Arc::default(),
             owing: None,
             astray: Arc::default(),
@@ -245,11 +259,11 @@ impl Node {
         let groups: Vec<u32> = (0..cluster.groups()).collect();
         self.shadow.recover(&groups, &*stores.log).map_err(|error| error.to_string())?;
         self.promised.recover(&engine.journal);
-        self.check_streams(&engine.journal, Extent::Some, &mut cluster.observer.lock());
+        self.check_streams(cluster, &engine.journal, Extent::Some, &mut cluster.observer.lock());
         let stores = self.watched(stores, &engine.journal, cluster.bug);
         self.astray.store(false, Ordering::Relaxed);
         let (journal, astray) = (engine.journal.clone(), self.astray.clone());
-        let ground = Ground { journal, fatal, astray };
+        let ground = Ground { journal, fatal, astray, marked: Marked::default() };
         let seed =
             Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts)).next();
         let runtime = Builder::new_current_thread()
@@ -309,10 +323,17 @@ impl Node {
     }
 
     /// Compares its journal with what machines said.
-    pub(crate) fn check_streams(&self, journal: &Journal, extent: Extent, observed: &mut Observed) {
+    pub(crate) fn check_streams(
+        &self,
+        cluster: &Cluster,
+        journal: &Journal,
+        extent: Extent,
+        observed: &mut Observed,
+    ) {
+        let drops = cluster.retention_ms.is_some();
         for (shard, story) in (0..).zip(&observed.stories) {
             let place = (self.index, shard, site_of(shard));
-            invariants::stream(place, journal, extent, story, &mut observed.findings);
+            invariants::stream(place, journal, (extent, drops), story, &mut observed.findings);
         }
     }
 
@@ -348,6 +369,7 @@ impl Node {
             blocking: Blocking::Inline,
             snapshot_bytes_min: cluster.snapshot_bytes_min,
             snapshot_entries_kept: cluster.snapshot_entries_kept,
+            digest_entries: cluster.digest_entries,
             ..LogConfig::new(id, (0..cluster.nodes).map(id_of))
         };
         let machines: Vec<(ShardId, Box<dyn Machine>)> =
@@ -355,7 +377,9 @@ impl Node {
         let socket = cluster.network.socket(self.index, seed);
         let (ca, pem) = (&cluster.authority, &cluster.certificates[self.index]);
         let certificates = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
-        let fetches = cluster.bug != Some(Bug::HistoryNotFetched);
+        let (node, bug, keep_ms) = (self.index, cluster.bug, cluster.retention_ms);
+        let (observer, wall) = (cluster.observer.clone(), config.wall.clone());
+        let shards = (0..cluster.shards as u32).map(ShardId).collect();
         let peers: BTreeMap<_, _> =
             (0..cluster.nodes).map(|node| (id_of(node), address(node))).collect();
         async move {
@@ -363,22 +387,33 @@ impl Node {
             let listen = socket.local_address();
             let transport = TransportConfig { node: id, listen, peers, certificates };
             let journal = ground.journal;
-            let shards = Door::new();
-            let hall = Hall { shards: shards.clone(), journal: journal.clone(), door };
+            let gate = Door::new();
+            let hall = Hall { shards: gate.clone(), journal: journal.clone(), door };
             let transport = Transport::start_over(socket, transport, Arc::new(hall));
             let transport = Arc::new(transport.map_err(|error| error.to_string())?);
             let members: Vec<NodeId> = config.members.iter().copied().collect();
-            let started = Log::start(config, store, transport.clone(), &shards, machines).await;
+            let snapshots = store.snapshots.clone();
+            let started = Log::start(config, store, transport.clone(), &gate, machines).await;
             let started = Arc::new(started.map_err(|error| error.to_string())?);
             drop(log.set(started.clone()));
             for shard in started.shards() {
                 started.initialize(shard).await.map_err(|error| error.to_string())?;
             }
-            let (shards, blocking) = (started.shards().collect(), Blocking::Inline);
-            let history = History { journal, transport, members, shards, blocking };
-            if fetches {
-                history.keep_whole().await;
-            }
+            let upkeep = Upkeep {
+                node,
+                id,
+                log: started,
+                journal: journal.clone(),
+                snapshots,
+                shards,
+                marked: ground.marked,
+                wall,
+                keep_ms,
+                observer,
+                bug,
+            };
+            let (shards, blocking) = (upkeep.shards.clone(), Blocking::Inline);
+            upkeep.keep(History { journal, transport, members, shards, blocking }).await;
             Ok(())
         }
     }
@@ -416,13 +451,17 @@ impl Node {
             return None;
         }
         if running.pump_is_due(now_ms, || random.below(sync_ms_max + 1)) {
-            self.disk.note_cold();
-            running.pump();
+            let before = self.disk.data();
+            if running.pump() {
+                self.disk.note_cold(before, false);
+            }
         }
         let rest = || self.journal_random.between(1, JOURNAL_REST_MS_MAX + sync_ms_max);
         if running.journal_is_due(now_ms, rest) {
-            self.disk.note_cold();
-            running.pump_journal();
+            let before = self.disk.data();
+            if running.pump_journal() {
+                self.disk.note_cold(before, true);
+            }
             self.promised.note(&running.engine.journal);
         }
         let target = running.base + Duration::from_millis(now_ms - running.started_ms);
@@ -434,6 +473,7 @@ impl Node {
             }
             tokio::time::sleep_until(target).await;
         });
+        self.observer.lock().invariants.closings.durable(self.index, &running.engine.journal);
         running.ended.lock().expect("not poisoned").take()
     }
 
@@ -497,16 +537,22 @@ impl Running {
         self.journal_at.is_some_and(|at| at <= now_ms)
     }
 
-    fn pump_journal(&mut self) {
+    /// Whether something was written to the journal, whole.
+    fn pump_journal(&mut self) -> bool {
         let _entered = self.runtime.enter();
         self.journal_at = None;
-        self.pumps += u64::from(self.engine.pump_journal());
+        let done = self.engine.pump_journal();
+        self.pumps += u64::from(done);
+        done && self.ended.lock().expect("not poisoned").is_none()
     }
 
-    fn pump(&mut self) {
+    /// Whether a batch was written to the log, whole.
+    fn pump(&mut self) -> bool {
         let _entered = self.runtime.enter();
         self.pump_at = None;
-        self.pumps += u64::from(self.engine.pump());
+        let done = self.engine.pump();
+        self.pumps += u64::from(done);
+        done && self.ended.lock().expect("not poisoned").is_none()
     }
 }
 
@@ -515,30 +561,4 @@ fn fatal_into(ended: Arc<Mutex<Option<String>>>) -> Fatal {
         let mut ended = ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         ended.get_or_insert_with(|| format!("exit code {code}: {reason}"));
     })
-}
-
-/// The node's door to other nodes.
-struct Hall {
-    shards: Door,
-    journal: Arc<Journal>,
-    door: Arc<PlantedDoor>,
-}
-
-impl Handler for Hall {
-    fn handle(
-        &self,
-        _: NodeId,
-        _: Lane,
-        service: u8,
-        payload: Bytes,
-    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let shards = self.shards.clone();
-        let (door, journal) = (self.door.clone(), self.journal.clone());
-        Box::pin(async move {
-            if service == SERVICE_HISTORY {
-                return answer_history(&journal, &payload);
-            }
-            shards.handle(service, payload).await.map(|answer| door.answer(service, answer))
-        })
-    }
 }

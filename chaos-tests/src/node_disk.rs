@@ -38,16 +38,8 @@ pub(crate) struct NodeDisk {
     journal: JournalOptions,
     opened: bool,
     ends: Ends,
-    cold: BTreeMap<PathBuf, Cold>,
-}
-
-/// Where the data of a file ended.
-#[derive(Debug, Clone, Copy)]
-struct Cold {
-    /// When something was about to be written somewhere.
-    noted: u64,
-    /// The last time before that when it ended elsewhere.
-    before: u64,
+    /// Where data ended before the last batch of its kind.
+    cold: BTreeMap<PathBuf, u64>,
 }
 
 /// What a process has opened.
@@ -228,7 +220,7 @@ impl NodeDisk {
     }
 
     /// Files of data that are there, and where their data ends.
-    fn data(&self) -> Vec<(PathBuf, u64)> {
+    pub(crate) fn data(&self) -> Vec<(PathBuf, u64)> {
         let ends = self.ends.lock().expect("no code panics while it holds this lock");
         let there = self.disk.files().into_iter();
         let files = there.filter(|(path, _)| is_data(path));
@@ -240,29 +232,22 @@ impl NodeDisk {
             .collect()
     }
 
-    /// A batch is about to be written to one of the files.
-    pub(crate) fn note_cold(&mut self) {
-        for (path, end) in self.data() {
-            // A snapshot has no batches: it gets its name when all of it is there.
-            let is_whole = path.extension().is_some_and(|extension| extension == "snapshot");
-            let first = Cold { noted: end, before: if is_whole { end } else { 0 } };
-            let cold = self.cold.entry(path).or_insert(first);
-            if cold.noted != end {
-                *cold = Cold { noted: end, before: cold.noted };
-            }
-        }
+    /// A batch was written whole, to the journal or to the log: what was there of it before is old.
+    /// The last batch is not, since damage to it looks like a write that was torn.
+    pub(crate) fn note_cold(&mut self, before: Vec<(PathBuf, u64)>, journal: bool) {
+        let of_other = |path: &Path| if journal { path.starts_with(LOG) } else { is_journal(path) };
+        self.cold.extend(before.into_iter().filter(|(path, _)| !of_other(path)));
     }
 
     fn cold(&self) -> impl Iterator<Item = (PathBuf, u64)> {
-        self.data().into_iter().filter_map(|(path, end)| {
-            let cold = *self.cold.get(&path)?;
-            let old = if end == cold.noted { cold.before } else { cold.noted };
-            Some((path, old.min(end)))
+        let there = self.disk.files().into_iter();
+        there.filter_map(|(path, bytes)| {
+            let end = *self.cold.get(&path)?;
+            Some((path, end.min(bytes)))
         })
     }
 
-    /// How many bytes there are before the last batch of their file, so that no death can have torn
-    /// them.
+    /// How many bytes there are that no later write can have torn.
     pub(crate) fn cold_bytes(&self) -> u64 {
         self.cold().map(|(_, bytes)| bytes).sum()
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rotary_directory::{DirectoryAnswer, DirectoryEntry};
+use rotary_distributor::Shard;
 use rotary_proto::outcome::Answer;
 use rotary_proto::{EventRecord, ShardCommand, Stamp};
 use rotary_storage::ChainHash;
@@ -20,6 +21,10 @@ pub(crate) struct Observed {
     pub(crate) directory: Story,
     pub(crate) invariants: Invariants,
     pub(crate) findings: Findings,
+    /// Segments of journals that retention dropped.
+    pub(crate) dropped_segments: u64,
+    /// How often a reader was told that what it wants next is gone.
+    pub(crate) readers_late: u64,
     /// For the trace, in order.
     pub(crate) lines: Vec<String>,
 }
@@ -46,6 +51,7 @@ pub(crate) struct Application<'a> {
     pub(crate) command: Option<&'a ShardCommand>,
     pub(crate) answer: &'a Answer,
     pub(crate) events: &'a [EventRecord],
+    pub(crate) state: &'a Shard,
     pub(crate) digest: u128,
 }
 
@@ -69,6 +75,8 @@ impl Observer {
             directory: Story::default(),
             invariants: Invariants::new(nodes, shards),
             findings: Findings::default(),
+            dropped_segments: 0,
+            readers_late: 0,
             lines: Vec::new(),
         })))
     }
@@ -113,6 +121,7 @@ impl Observer {
             command: done.command,
             answer: done.answer,
             events: done.events,
+            state: done.state,
         };
         let story = &mut observed.stories[shard as usize];
         observed.invariants.applied(&seen, story, &mut observed.findings);

@@ -22,6 +22,10 @@ pub(crate) struct Report {
     pub(crate) refused_faults: u64,
     /// Nodes that were rebuilt from the others.
     pub(crate) rebuilt: u64,
+    /// Segments of journals that retention dropped.
+    pub(crate) dropped_segments: u64,
+    /// How often a reader was told that what it wanted next was gone.
+    pub(crate) readers_late: u64,
     pub(crate) fault_log: Vec<String>,
     pub(crate) trace: (u64, u64),
     pub(crate) tail: Vec<String>,
@@ -67,6 +71,8 @@ pub(crate) struct Total {
     faults: BTreeMap<&'static str, Count>,
     refused_faults: u64,
     rebuilt: u64,
+    dropped_segments: u64,
+    readers_late: u64,
 }
 
 impl Total {
@@ -79,6 +85,8 @@ impl Total {
         self.answered += report.counts.answered;
         self.refused_faults += report.refused_faults;
         self.rebuilt += report.rebuilt;
+        self.dropped_segments += report.dropped_segments;
+        self.readers_late += report.readers_late;
         for (word, count) in &report.faults {
             let sum = self.faults.entry(word).or_default();
             (sum.begun, sum.struck) = (sum.begun + count.begun, sum.struck + count.struck);
@@ -100,6 +108,10 @@ impl Total {
         let word = |(word, count): (&&str, &Count)| format!("{word} {}", count.struck);
         let words: Vec<String> = self.faults.iter().map(word).collect();
         let (words, refused, rebuilt) = (words.join(", "), self.refused_faults, self.rebuilt);
-        println!("struck: {words}; refused beyond quorum: {refused}; rebuilt: {rebuilt}");
+        let (segments, late) = (self.dropped_segments, self.readers_late);
+        println!(
+            "struck: {words}; refused beyond quorum: {refused}; rebuilt: {rebuilt}; segments \
+             dropped: {segments}; readers too late: {late}"
+        );
     }
 }

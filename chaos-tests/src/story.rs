@@ -60,6 +60,14 @@ impl Story {
         self.hashes.get(at).copied()
     }
 
+    /// Whether the event with that sequence, 0 for none, lies up to an index after which a journal
+    /// begins.
+    pub(crate) fn is_dropped(&self, sequence: u64, first_index: u64) -> bool {
+        let Some(at) = sequence.checked_sub(1) else { return true };
+        let event = usize::try_from(at).ok().and_then(|at| self.events.get(at));
+        event.is_some_and(|event| event.index <= first_index)
+    }
+
     /// Adds an entry that no replica applied before.
     pub(crate) fn add(&mut self, index: u64, told: Told, events: &[EventRecord]) {
         self.entries.insert(index, told);

@@ -32,6 +32,8 @@ pub(crate) struct Parameters {
     pub(crate) fault_ms: Ms,
     /// Wall clocks do not jump, though the plan says so.
     pub(crate) still_clocks: bool,
+    /// Journals keep everything, though the world has a retention.
+    pub(crate) keep_all: bool,
     pub(crate) bug: Option<Bug>,
     /// Where the trace goes.
     pub(crate) trace: Option<PathBuf>,
@@ -83,13 +85,13 @@ pub(crate) fn run(parameters: &Parameters) -> Result<Report, String> {
 
 impl World {
     fn new(parameters: &Parameters) -> Result<Self, String> {
-        let Parameters { seed, fault_ms, still_clocks, bug, .. } = *parameters;
+        let Parameters { seed, fault_ms, still_clocks, keep_all, bug, .. } = *parameters;
         let mut random = Random::salted(seed, "world");
         let nodes = if random.permille(250) { 5 } else { 3 };
         let shards = random.between(1, 2) as usize;
         // A directory costs as much as a data shard.
         let has_directory = shards == 1 || random.permille(250);
-        let cluster = Cluster::new(seed, nodes, (shards, has_directory), bug);
+        let cluster = Cluster::new(seed, nodes, (shards, has_directory), bug, keep_all);
         let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
         let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
         Ok(Self {
@@ -97,8 +99,8 @@ impl World {
             nodes: made,
             workload: Workload::new(seed, shards),
             registrar: Registrar::new(seed, cluster.directory()),
-            readers: Following::new(seed, shards),
-            faults: Faults::new(seed, nodes, still_clocks),
+            readers: Following::new(seed, shards, cluster.retention_ms.is_some()),
+            faults: Faults::new(seed, nodes, still_clocks, bug.and_then(Bug::favours)),
             isolation: Isolation::new(nodes),
             liveness: Liveness::default(),
             order: Random::salted(seed, "order"),
@@ -200,6 +202,7 @@ impl World {
                 let (cluster, found) = (&self.cluster, &mut self.findings);
                 self.faults.heal(now_ms, cluster, &mut self.nodes, found);
                 self.workload.be_diligent();
+                self.readers.come_back(now_ms);
                 Phase::Converge { since_ms: now_ms }
             }
             Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
@@ -254,7 +257,7 @@ impl World {
         observed.invariants.end(&all, &observed.stories, &observed.directory, &mut self.findings);
         for node in &self.nodes {
             let Some(journal) = node.journal() else { continue };
-            node.check_streams(journal, Extent::All, observed);
+            node.check_streams(&self.cluster, journal, Extent::All, observed);
             for shard in 0..self.cluster.shards as u32 {
                 let (at, hash) = ((node.index, shard, u64::MAX), journal.head(shard).hash);
                 observed.invariants.journals.chained(at, hash, &mut observed.findings);
@@ -282,6 +285,8 @@ impl World {
             faults: self.faults.counts,
             refused_faults: self.faults.refused,
             rebuilt: self.faults.rebuilt,
+            dropped_segments: observed.dropped_segments,
+            readers_late: observed.readers_late,
             fault_log: self.faults.log,
             trace: self.trace.digest(),
             tail: self.trace.tail(),

@@ -1,13 +1,8 @@
-//! Lets what happened long ago go.
+//! Lets what happened long ago go, from the journal and from the lookup.
 //!
-//! Segments of a journal are dropped whole, the oldest first, when their newest record is older
-//! than the retention. A segment that grows slowly is ended after an eighth of that time, so no
-//! record outlives the retention by more. Nothing is dropped that this node may yet need: what its
-//! snapshot does not stand for would be told again by the log, and what the lookup has not read
-//! would be missed by it. Where the snapshot is what is missing, one is asked for.
-//!
-//! Age is by wall time, of which a clock that is set wrong may say anything. So the present is no
-//! later than the newest record that this node has from any leader.
+//! What goes is decided where journals are kept ([`rotary_storage::Retention`]). Nothing goes that
+//! this node may yet need: what its snapshot does not stand for, and what the lookup has not read.
+//! Where the snapshot is what is missing, one is asked for. Age is by wall time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +12,7 @@ use metrics::counter;
 use rotary_log::{Log, WallClock};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, ShardId, Wall};
-use rotary_storage::{Journal, JournalError, JournalRecord, JournalSegment};
+use rotary_storage::{Bounds, JournalError, JournalRecord, Swept};
 
 use crate::replica::{ReadError, Replica};
 use crate::telemetry::names;
@@ -28,41 +23,26 @@ const LOOKS: u32 = 16;
 const LOOK_MIN: Duration = Duration::from_secs(1);
 /// nor less often.
 const LOOK_MAX: Duration = Duration::from_secs(300);
-/// A segment is ended when its oldest record has this part of the retention behind it.
-const ROLLS: u64 = 8;
-/// What one read of a journal returns at most.
-const PAGE_RECORDS: usize = 4_096;
-const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Drops what is older than a time.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    keep_ms: u64,
+    rule: rotary_storage::Retention,
     /// Where each shard's lookup begins.
     pruned: BTreeMap<ShardId, u64>,
-}
-
-/// What one look at a shard did, and what it lacked.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Swept {
-    /// Segments that were dropped.
-    pub(crate) segments: usize,
-    /// What they held.
-    pub(crate) bytes: u64,
-    /// Whether more could be dropped if a newer snapshot stood for it.
-    pub(crate) wants_snapshot: bool,
 }
 
 impl Retention {
     /// One that keeps what is younger than that.
     pub(crate) fn of(keep: Duration) -> Self {
         let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-        Self { keep_ms, pruned: BTreeMap::new() }
+        let rule = rotary_storage::Retention { keep_ms, time_of };
+        Self { rule, pruned: BTreeMap::new() }
     }
 
     /// The pause between looks.
     fn pause(&self) -> Duration {
-        (Duration::from_millis(self.keep_ms) / LOOKS).clamp(LOOK_MIN, LOOK_MAX)
+        (Duration::from_millis(self.rule.keep_ms) / LOOKS).clamp(LOOK_MIN, LOOK_MAX)
     }
 
     /// Drops what is old of every shard, as long as the node runs.
@@ -71,8 +51,8 @@ impl Retention {
         failures.absolute(0);
         loop {
             tokio::time::sleep(self.pause()).await;
-            let (reader, clock) = (replica.clone(), wall.now());
-            let now = tokio::task::spawn_blocking(move || present(&reader, clock)).await;
+            let (reader, rule, clock) = (replica.clone(), self.rule, wall.now());
+            let now = tokio::task::spawn_blocking(move || present(&rule, &reader, clock)).await;
             let now = match now {
                 Ok(Ok(now)) => now,
                 Ok(Err(error)) => {
@@ -116,35 +96,14 @@ impl Retention {
         snapshot: u64,
     ) -> Result<Swept, ReadError> {
         let (journal, group) = (replica.journal(), shard.0);
-        if !replica.is_whole(shard) {
-            return Ok(Swept::default());
-        }
-        self.roll(journal, group, now)?;
-        let old = old_through(journal, group, Wall(now.0.saturating_sub(self.keep_ms)))?;
-        let needed = journal.durable_index(group).min(replica.lookup().through(group));
-        let through = old.min(needed).min(snapshot);
-        let segments = journal.segments(group);
-        let gone = segments.iter().filter(|segment| segment.through <= through);
-        let bytes = gone.map(|segment| segment.bytes).sum();
-        let segments = journal.retain(group, through.saturating_add(1))?;
+        let bounds = Bounds { snapshot, read: replica.lookup().through(group) };
+        let swept = self.rule.sweep(journal, group, now.0, bounds)?;
         let first = journal.first_index(group);
-        if self.pruned.get(&shard).copied().unwrap_or(0) < first {
+        if self.pruned.get(&shard).copied().unwrap_or(0) < first && replica.is_whole(shard) {
             replica.lookup().prune(group, first)?;
             self.pruned.insert(shard, first);
         }
-        Ok(Swept { segments, bytes, wants_snapshot: old > snapshot })
-    }
-
-    /// Ends the segment that grows, if it has begun long ago.
-    fn roll(&self, journal: &Journal, group: u32, now: Wall) -> Result<(), ReadError> {
-        let closed = journal.segments(group);
-        let after = closed.last().map_or(journal.first_index(group), |last| last.through);
-        let oldest = journal.read_index(group, after, 1, 0)?.records.into_iter().next();
-        let long_ago = now.0.saturating_sub(self.keep_ms / ROLLS);
-        if oldest.is_some_and(|record| wall_of(&record) < Wall(long_ago)) {
-            journal.roll(group)?;
-        }
-        Ok(())
+        Ok(swept)
     }
 }
 
@@ -162,69 +121,19 @@ async fn tell(log: &Log, shard: ShardId, swept: &Swept) {
 }
 
 /// The present, by this node's clock and by what leaders have written.
-fn present(replica: &Replica, now: Wall) -> Result<Wall, JournalError> {
-    let mut latest = Wall(0);
-    for shard in replica.shards() {
-        let (journal, group) = (replica.journal(), shard.id.0);
-        let (after, through) = (journal.first_index(group), journal.last_index(group));
-        let newest = newest(journal, group, JournalSegment { after, through, bytes: 0 })?;
-        latest = latest.max(newest.map_or(Wall(0), |record| wall_of(&record)));
-    }
-    Ok(latest.min(now))
-}
-
-/// The index up to which the oldest segments have no record from `horizon` on; 0 if none is old.
-fn old_through(journal: &Journal, group: u32, horizon: Wall) -> Result<u64, JournalError> {
-    let mut old = 0;
-    for segment in journal.segments(group) {
-        let newest = newest(journal, group, segment)?;
-        if newest.is_some_and(|record| wall_of(&record) >= horizon) {
-            break;
-        }
-        old = segment.through;
-    }
-    Ok(old)
-}
-
-/// The last record of a segment, sought from its end.
-fn newest(
-    journal: &Journal,
-    group: u32,
-    segment: JournalSegment,
-) -> Result<Option<JournalRecord>, JournalError> {
-    let JournalSegment { after, through, .. } = segment;
-    let mut back = 1;
-    loop {
-        let from = through.saturating_sub(back).max(after);
-        let found = last_between(journal, group, from, through)?;
-        if found.is_some() || from == after {
-            return Ok(found);
-        }
-        back = back.saturating_mul(8);
-    }
-}
-
-fn last_between(
-    journal: &Journal,
-    group: u32,
-    mut after: u64,
-    through: u64,
-) -> Result<Option<JournalRecord>, JournalError> {
-    let mut last: Option<JournalRecord> = None;
-    while after < through {
-        let page = journal.read_index(group, after, PAGE_RECORDS, PAGE_BYTES)?;
-        let within = page.records.into_iter().take_while(|record| record.index <= through);
-        let Some(found) = within.last() else { break };
-        after = found.index;
-        last = Some(found);
-    }
-    Ok(last)
+fn present(
+    rule: &rotary_storage::Retention,
+    replica: &Replica,
+    now: Wall,
+) -> Result<Wall, JournalError> {
+    let groups = replica.shards().map(|shard| shard.id.0);
+    rule.present(replica.journal(), groups, now.0).map(Wall)
 }
 
 /// When a record was made. One that cannot be read says nothing against being old.
-fn wall_of(record: &JournalRecord) -> Wall {
+fn time_of(record: &JournalRecord) -> u64 {
     let event = codec::decode::<EventRecord>(&record.bytes, Limit::Entry);
-    event.map_or(Wall(0), |event| event.wall)
+    event.map_or(0, |event| event.wall.0)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rotary_proto::{
     Attributes, Audience, Channel, ConversationId, CustomerId, Event, Priority, QueueId, SiteId,
     Stamp,
 };
-use rotary_storage::{Drive, JournalOptions, Lookup, SimulatedDisk};
+use rotary_storage::{Drive, Journal, JournalOptions, Lookup, SimulatedDisk};
 
 use super::*;
 use crate::archive::{ClosedFilter, EventKeys};
@@ -95,7 +95,7 @@ impl Node {
     }
 
     fn sweep(&mut self, now: Wall, snapshot: u64) -> Swept {
-        let now = present(&self.replica, now).expect("readable");
+        let now = present(&self.retention.rule, &self.replica, now).expect("readable");
         let swept = self.retention.sweep(&self.replica, SHARD, now, snapshot);
         let swept = swept.expect("the disk is well");
         self.replica.journal().flush().expect("written");

@@ -42,6 +42,11 @@ impl PlantedMachine {
         }
     }
 
+    /// Whether the state is told who the members are.
+    pub(crate) fn tells_members(&self) -> bool {
+        self.bug != Some(Bug::MembersUntold)
+    }
+
     /// How far the log is told that the journal is durable.
     pub(crate) fn recorded(&self, durable: u64) -> u64 {
         if self.bug == Some(Bug::JournalMarkIgnored) { u64::MAX } else { durable }

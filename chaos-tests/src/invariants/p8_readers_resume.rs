@@ -1,7 +1,8 @@
 //! P8: a reader that goes on elsewhere misses nothing and reads nothing twice.
 //!
 //! From its position, any replica that has all of its history gives the events that come next, or
-//! none yet; never others, and never that they are gone.
+//! none yet; never others. That they are gone it is told only where they are: a journal that has a
+//! retention dropped them. It is then told where to go on.
 
 use rotary_proto::SiteId;
 use rotary_storage::{Journal, JournalError};
@@ -18,6 +19,8 @@ const PAGE_BYTES: usize = 64 * 1024;
 pub(crate) enum Turn {
     /// It has read up to there.
     Came(u64),
+    /// What comes next is gone; the stream goes on after there.
+    Late(u64),
     /// The node could not be read, or has a gap by now: the reader goes elsewhere.
     Lost,
     /// A broken promise.
@@ -28,18 +31,22 @@ pub(crate) enum Turn {
 pub(crate) struct Readers;
 
 impl Readers {
-    /// Reads a page of a stream after a position.
+    /// Reads a page of a stream after a position, from a journal that may drop what is old or not.
     pub(crate) fn read(
         (node, shard, site): (usize, u32, SiteId),
         journal: &Journal,
-        position: u64,
+        (position, drops): (u64, bool),
         story: &Story,
     ) -> Turn {
         let place = format!("node {} shard {shard}: a reader at {position}", node + 1);
         let read = journal.read(shard, site.key(), position + 1, PAGE_RECORDS, PAGE_BYTES);
         let records = match read {
             Ok(records) => records,
-            Err(JournalError::Forgotten { .. }) if journal.missing(shard).is_none() => {
+            Err(JournalError::Forgotten { first, .. }) if journal.missing(shard).is_none() => {
+                let first_index = journal.first_index(shard);
+                if drops && first > position + 1 && story.is_dropped(first - 1, first_index) {
+                    return Turn::Late(first - 1);
+                }
                 return Turn::Wrong(format!("{place} is told that it is too late"));
             }
             Err(JournalError::Damaged { path, offset, what }) => {

@@ -2,7 +2,8 @@
 //!
 //! Read from its first position, a site's stream in any replica's journal is every event of the
 //! site in order, byte for byte what the machines said: so far as the replica has come while it
-//! works, all of it at the end.
+//! works, all of it at the end. Where journals have a retention the stream begins later, behind
+//! what was dropped whole, and has no gap from there on.
 
 use rotary_proto::SiteId;
 use rotary_storage::{Journal, JournalError};
@@ -24,16 +25,20 @@ pub(crate) enum Extent {
     All,
 }
 
-/// Reads the stream of a shard's site in a node's journal.
+/// Reads the stream of a shard's site in a node's journal, which may drop what is old or not.
 pub(crate) fn check(
     (node, shard, site): (usize, u32, SiteId),
     journal: &Journal,
-    extent: Extent,
+    (extent, drops): (Extent, bool),
     story: &Story,
     found: &mut Findings,
 ) {
     let place = format!("node {} shard {shard}", node + 1);
-    let mut next = 1;
+    let mut next = if drops { journal.first_sequence(shard, site.key()) } else { 1 };
+    if !story.is_dropped(next - 1, journal.first_index(shard)) {
+        let what = format!("{place}: the stream begins with {next}, and should before");
+        return found.breach("P8", what);
+    }
     loop {
         let read = journal.read(shard, site.key(), next, PAGE_RECORDS, PAGE_BYTES);
         let records = match read {

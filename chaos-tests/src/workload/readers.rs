@@ -16,6 +16,10 @@ const EVERY_MS: Ms = 40;
 const EACH: usize = 2;
 /// Of a thousand turns, in so many a reader dies.
 const DIES_PERMILLE: u64 = 15;
+/// Of a thousand deaths, after so many nobody reads for a while.
+const AWAY_PERMILLE: u64 = 60;
+/// For how long, in ms at most.
+const AWAY_MS_MAX: Ms = 40_000;
 
 /// One reader: where it is, and how far it has come.
 struct Reader {
@@ -24,20 +28,33 @@ struct Reader {
     /// The node and its run.
     home: Option<(usize, u64)>,
     position: u64,
+    /// It does not read before that time.
+    away_until_ms: Ms,
 }
 
 /// All readers of a world.
 pub(crate) struct Following {
+    /// Whether journals drop what is old.
+    drops: bool,
     random: Random,
+    absences: Random,
+    /// Nobody goes away any more.
+    patient: bool,
     readers: Vec<Reader>,
     next_ms: Ms,
 }
 
 impl Following {
-    pub(crate) fn new(seed: u64, shards: usize) -> Self {
-        let reader = |shard| Reader { shard, site: site_of(shard), home: None, position: 0 };
+    pub(crate) fn new(seed: u64, shards: usize, drops: bool) -> Self {
+        let reader = |shard| {
+            let (home, position, away_until_ms) = (None, 0, 0);
+            Reader { shard, site: site_of(shard), home, position, away_until_ms }
+        };
         let readers = (0..shards as u32).flat_map(|shard| (0..EACH).map(move |_| reader(shard)));
-        Self { random: Random::salted(seed, "readers"), readers: readers.collect(), next_ms: 0 }
+        let random = Random::salted(seed, "readers");
+        let absences = Random::salted(seed, "absent readers");
+        let (readers, patient) = (readers.collect(), false);
+        Self { drops, random, absences, patient, readers, next_ms: 0 }
     }
 
     /// Lets every reader read a page, if it is time.
@@ -47,10 +64,13 @@ impl Following {
         }
         self.next_ms = now_ms + EVERY_MS;
         let observed = &mut *observer.lock();
-        for reader in &mut self.readers {
+        for reader in self.readers.iter_mut().filter(|reader| reader.away_until_ms <= now_ms) {
             let dies = self.random.permille(DIES_PERMILLE);
             let lives =
                 |(node, run): (usize, u64)| nodes[node].starts() == run && nodes[node].is_ready();
+            if dies && !self.patient && self.absences.permille(AWAY_PERMILLE) {
+                reader.away_until_ms = now_ms + self.absences.below(AWAY_MS_MAX);
+            }
             if dies || !reader.home.is_some_and(lives) {
                 let ready = nodes.iter().filter(|node| node.is_ready() && node.is_whole());
                 let ready: Vec<_> = ready.map(|node| (node.index, node.starts())).collect();
@@ -62,12 +82,22 @@ impl Following {
             };
             let story = &observed.stories[reader.shard as usize];
             let place = (node, reader.shard, reader.site);
-            match Readers::read(place, journal, reader.position, story) {
+            match Readers::read(place, journal, (reader.position, self.drops), story) {
                 Turn::Came(position) => reader.position = position,
+                Turn::Late(position) => {
+                    reader.position = position;
+                    observed.readers_late += 1;
+                }
                 Turn::Lost => reader.home = None,
                 Turn::Wrong(what) => observed.findings.breach("P8", what),
             }
         }
+    }
+
+    /// From here on everybody reads.
+    pub(crate) fn come_back(&mut self, now_ms: Ms) {
+        self.readers.iter_mut().for_each(|reader| reader.away_until_ms = now_ms);
+        self.patient = true;
     }
 
     /// Whether everybody has read everything.

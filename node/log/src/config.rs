@@ -41,6 +41,9 @@ pub struct LogConfig {
     pub snapshot_bytes_per_second: u64,
     /// How often replicas compare digests of their state.
     pub digest_interval: Duration,
+    /// Entries from one digest that is kept for that to the next, above 0; the same on every
+    /// member, or they find none to compare.
+    pub digest_entries: u64,
     /// The runtimes that the shards' own tasks run on, in turn by shard; none means the caller's.
     /// A runtime of one thread for each spares what threads lose on waking each other.
     pub runtimes: Vec<Handle>,
@@ -98,6 +101,7 @@ impl LogConfig {
             snapshot_entries_kept: 10_000,
             snapshot_bytes_per_second: 64 * 1024 * 1024,
             digest_interval: Duration::from_secs(5),
+            digest_entries: 1_024,
             runtimes: Vec::new(),
             blocking: Blocking::Threads,
             fatal: Fatal::exit(),

@@ -1,13 +1,14 @@
 //! Replicas compare what they made of the same entries.
 //!
-//! Every replica keeps the digests of its state at indexes that are multiples of [`EVERY`], each
-//! with one of what its machine had recorded by then. The latter may be worked out beside the shard
-//! and so be known a moment later ([`Records`]); until then the pair is not compared. Every few
-//! seconds each asks the others for theirs and looks at the newest index that a majority of the
-//! members knows. If a majority agrees on another digest than this replica's, this replica is
-//! wrong: it notes that it must be rebuilt and ends its process. If the digests differ and no
-//! majority agrees, nobody knows who is right: an alarm rings and everyone goes on, since stopping
-//! would end the service without ending the doubt.
+//! Every replica keeps the digests of its state at indexes that are multiples of
+//! [`LogConfig::digest_entries`](crate::LogConfig), each with one of what its machine had recorded
+//! by then. The latter may be worked out beside the shard and so be known a moment later
+//! ([`Records`]); until then the pair is not compared. Every few seconds each asks the others for
+//! theirs and looks at the newest index that a majority of the members knows. If a majority agrees
+//! on another digest than this replica's, this replica is wrong: it notes that it must be rebuilt
+//! and ends its process. If the digests differ and no majority agrees, nobody knows who is right:
+//! an alarm rings and everyone goes on, since stopping would end the service without ending the
+//! doubt.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -25,8 +26,6 @@ use crate::types::{decode, encode};
 /// The transport service that answers with a replica's digests.
 pub const SERVICE_DIGEST: u8 = 6;
 
-/// Entries from one kept digest to the next.
-pub(crate) const EVERY: u64 = 1_024;
 /// Digests that a replica keeps.
 const KEPT: usize = 64;
 const ASK_TTL: Duration = Duration::from_secs(2);

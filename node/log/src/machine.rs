@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rotary_proto::{NodeId, Stamp, Wall};
+use rotary_storage::Journal;
 
 /// A deterministic state machine. Two replicas that apply the same entries must reach the same
 /// state and give the same answers.
@@ -91,6 +92,23 @@ pub trait Records: Send + Sync {
     /// A number that differs, but for a coincidence, where what was handed over up to a noted index
     /// does; `None` while it is not known, and where it is no longer. It may block.
     fn digest_at(&self, index: u64) -> Option<u64>;
+}
+
+/// What a machine has handed to a journal: the hash chain of one group.
+#[derive(Debug)]
+pub struct JournalRecords {
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// The group.
+    pub group: u32,
+}
+
+impl Records for JournalRecords {
+    fn digest_at(&self, index: u64) -> Option<u64> {
+        let head = self.journal.head_at(self.group, index).ok()?;
+        let [first, ..] = head.hash.0.as_chunks::<8>().0 else { return None };
+        Some(u64::from_le_bytes(*first))
+    }
 }
 
 /// Nothing is handed to anybody.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::clock::ShardClock;
 use crate::config::LogConfig;
-use crate::digests::{self, Digests, rebuild_note};
+use crate::digests::{Digests, rebuild_note};
 use crate::machine::{Machine, Records};
 use crate::poison::Poison;
 use crate::shard::Counters;
@@ -49,6 +49,8 @@ pub(crate) struct Applied {
     snapshot_due_bytes: AtomicU64,
     snapshot_bytes_min: u64,
     digests: Mutex<Digests>,
+    /// Entries from one digest to the next.
+    digest_entries: u64,
     /// What the machine records, as replicas compare it.
     pub(crate) records: Arc<dyn Records>,
     poison: Poison,
@@ -79,6 +81,7 @@ impl Applied {
             snapshot_due_bytes: AtomicU64::new(snapshot_bytes_min),
             snapshot_bytes_min,
             digests: Mutex::default(),
+            digest_entries: config.digest_entries,
             records,
             poison: Poison::open(shard.0, notes.clone())?,
             notes,
@@ -253,7 +256,7 @@ impl StateMachine {
             };
             bytes += ENTRY_OVERHEAD_BYTES;
             self.applied = Some(id);
-            if id.index.is_multiple_of(digests::EVERY) {
+            if id.index.is_multiple_of(shared.digest_entries) {
                 shared.lock_digests().push(id.index, machine.digest());
                 machine.note_checkpoint(id.index);
             }

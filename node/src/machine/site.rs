@@ -7,12 +7,10 @@ use std::sync::Arc;
 
 use metrics::{Counter, counter};
 use rotary_distributor::{Applied, Restore};
-use rotary_log::{Chunks, Frozen, Machine, Records, decode_base, encode_base};
+use rotary_log::{Chunks, Frozen, JournalRecords, Machine, Records, decode_base, encode_base};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
-use rotary_storage::{
-    EXIT_STORAGE, Fatal, Journal, JournalBase, JournalError, JournalRecord, LookupError,
-};
+use rotary_storage::{EXIT_STORAGE, Fatal, JournalBase, JournalError, JournalRecord, LookupError};
 
 use crate::feed::FeedEntry;
 use crate::replica::{Replica, ShardReplica};
@@ -90,20 +88,6 @@ impl SiteMachine {
     fn discard(&self) -> Result<(), LookupError> {
         self.replica.journal().discard(self.shard.id.0)?;
         self.replica.lookup().forget(self.shard.id.0)
-    }
-}
-
-/// The journal of one shard, as replicas compare it.
-struct JournalRecords {
-    journal: Arc<Journal>,
-    group: u32,
-}
-
-impl Records for JournalRecords {
-    fn digest_at(&self, index: u64) -> Option<u64> {
-        let head = self.journal.head_at(self.group, index).ok()?;
-        let [first, ..] = head.hash.0.as_chunks::<8>().0 else { return None };
-        Some(u64::from_le_bytes(*first))
     }
 }
 

@@ -9,7 +9,7 @@
 //!   memory; all pass the same contract suite ([`contract`]).
 //! * [`Journal`]: the record of what happened, per group and stream, read by position. It is
 //!   derived from the log, so it is synced off the hot path and may lose its tail, never its
-//!   middle. A hash chain says in one number what all of it says.
+//!   middle. A hash chain says in one number what all of it says. [`Retention`] drops what is old.
 //! * [`Snapshots`]: the state of a group at one index, whole or not at all.
 //! * [`Notes`]: small facts for the next start.
 //! * [`Lookup`]: where in the journal what is about what is, derived and made again at will.
@@ -53,6 +53,7 @@ mod lookup;
 mod memory_log;
 mod notes;
 mod reserve;
+mod retention;
 mod segment_error;
 mod segment_format;
 mod segment_head;
@@ -86,6 +87,7 @@ pub use lookup::{
 };
 pub use memory_log::MemoryLog;
 pub use notes::{NOTE_BYTES_MAX, Notes};
+pub use retention::{Bounds, Retention, Swept};
 pub use segment_error::SegmentLogError;
 pub use segment_log::SegmentLog;
 pub use segment_options::SegmentLogOptions;
