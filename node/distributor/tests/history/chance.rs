@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use rotary_proto::command::Subject;
+use rotary_proto::effect::EffectOutcome;
+use rotary_proto::event::Topic;
 use rotary_proto::ids::*;
-use rotary_proto::plan::{AgentProfile, Capacity, RequiredSkill};
+use rotary_proto::plan::{AgentProfile, Capacity, RequiredSkill, WebhookPlan};
 use rotary_proto::query::{ConversationView, Link, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
     Actor, Attributes, Body, Channel, Command, Declared, Envelope, Name, Origin, Priority,
-    QueuePlan, Sealed, ShardCommand, SiteSettings, Strategy,
+    QueuePlan, Sealed, Secret, ShardCommand, SiteSettings, Strategy, WebUrl, limits,
 };
 
 use crate::driver::Driver;
@@ -127,6 +129,10 @@ pub(crate) fn wish(driver: &Driver, numbers: &mut Numbers, step: Step) -> Wish {
         0..=3 => return Wish::Wait(u64::from(step[2]) * 3),
         4..=6 => return Wish::Wait(u64::from(step[2]) * 25),
         7 => ShardCommand::RenewLease { gateway: gateway(step[2]) },
+        8 if step[3] % 4 == 3 => {
+            let replicas = (1..=4).filter(|node| step[2] >> node & 1 == 1).map(NodeId).collect();
+            ShardCommand::SetView { replicas }
+        }
         8 => ShardCommand::Tick,
         9 if step[3] & 1 == 0 => ShardCommand::RaiseVersion { version: u32::from(step[2]) },
         9 => {
@@ -266,6 +272,7 @@ fn ask(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (Act
             }
             (Actor::Administrator(PrincipalId(1)), Command::PutQueue { queue, plan })
         }
+        39 if step[3].is_multiple_of(3) => outside(driver, site, step),
         39 => {
             let shape = [step[3], step[1], step[5], 0, 0, 0];
             let profile = profile(shape);
@@ -273,6 +280,29 @@ fn ask(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (Act
         }
         _ => about(driver, site, numbers, step),
     }
+}
+
+/// A webhook is set up, or something ends that waits for one.
+fn outside(driver: &Driver, site: SiteId, step: Step) -> (Actor, Command) {
+    let pending = driver.shard.effects(site, None, 64).unwrap_or_default();
+    let picked = pending.get(usize::from(step[5]) % pending.len().max(1));
+    if let Some(effect) = picked.filter(|_| step[2] & 1 == 0) {
+        let (effect, outcome) = (effect.id, EffectOutcome::Sent);
+        return (SYSTEM, Command::EndEffect { effect, outcome, attempts: 1, status: Some(200) });
+    }
+    let all = [Topic::Opened, Topic::Queued, Topic::Offered, Topic::Assigned, Topic::Closed];
+    let topics = (0..5).filter(|bit| step[5] >> bit & 1 == 1).map(|bit: usize| all[bit]);
+    let plan = WebhookPlan {
+        name: name("hook"),
+        url: WebUrl::new("https://example.com").expect("valid"),
+        topics: topics.collect(),
+        give_up_ms: 1_000 + u64::from(step[1]) * 100,
+        enabled: step[5] & 64 == 0,
+    };
+    let secret = Secret::new(vec![step[1]; limits::SECRET_BYTES_MIN]).expect("long enough");
+    let secret = (step[5] & 32 == 0).then_some(secret);
+    let webhook = WebhookId(u16::from(step[2] % 3) + 1);
+    (Actor::Administrator(PrincipalId(1)), Command::PutWebhook { webhook, plan, secret })
 }
 
 fn subject(step: Step, agent: AgentId, customer: CustomerId) -> Subject {

@@ -1,6 +1,8 @@
 //! A shard under watch: every entry is checked against every promise that can be checked, and
 //! followed by the twins that were restored from its snapshots.
 
+#[path = "outside.rs"]
+mod outside;
 #[path = "twin.rs"]
 pub(crate) mod twin;
 
@@ -26,6 +28,7 @@ pub(crate) struct Driver {
     pub(crate) log: Vec<(Stamp, ShardCommand)>,
     pub(crate) given: Vec<Applied>,
     sequences: BTreeMap<SiteId, u64>,
+    books: outside::Books,
     /// Shards restored from snapshots of this one.
     twins: Vec<Twin>,
     /// Whether log and answers are kept, for replays.
@@ -45,6 +48,7 @@ impl Driver {
             log: Vec::new(),
             given: Vec::new(),
             sequences: BTreeMap::new(),
+            books: outside::Books::default(),
             twins: Vec::new(),
             keeps: true,
             compares: true,
@@ -97,6 +101,8 @@ impl Driver {
         }
         let quiet = (before, self.checks && self.is_quiet(self.now()));
         let found = self.oracle.follow(stamp, &command, &applied, quiet);
+        assert!(found.is_empty(), "{found:#?}\nafter {}", context());
+        let found = self.books.follow(&self.shard, &applied);
         assert!(found.is_empty(), "{found:#?}\nafter {}", context());
         let steps = self.shard.counters().steps_max;
         let most = u64::from(limits::WORK_PER_ENTRY_MAX) + OVERSHOOT;
@@ -194,6 +200,8 @@ impl Driver {
         for site in self.shard.sites().collect::<Vec<_>>() {
             let view = self.shard.site_view(site).expect("listed");
             assert_eq!((view.conversations, view.sessions), (0, 0), "P5: {site} keeps something");
+            let effects = self.shard.effects(site, None, 1);
+            assert_eq!(effects, Some(Vec::new()), "P5: {site} keeps an effect");
         }
     }
 

@@ -208,6 +208,13 @@ impl Rules<'_> {
                 self.rule(profile.check().is_err(), 7);
                 self.skills(profile.skills.keys().copied());
             }
+            Command::PutWebhook { webhook, plan, secret } => {
+                self.administrator();
+                let views = self.shard.webhook_views(envelope.site).unwrap_or_default();
+                let known = views.iter().any(|view| view.webhook == *webhook);
+                self.rule(plan.check().is_err() || (secret.is_none() && !known), 7);
+            }
+            Command::EndEffect { .. } => self.rule(actor != Actor::System, 6),
             Command::Attach { session, subject, .. } => self.attach(*session, *subject),
             Command::Detach { session, .. } => {
                 let view = self.shard.session_view(envelope.site, *session);
