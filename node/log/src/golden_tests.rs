@@ -289,6 +289,7 @@ fn histories() -> Vec<Sample> {
     let answers = samples!(Answer {
         Base => Answer::Base(base().into()),
         Piece => Answer::Piece { after: head(), skip: 17, end: head(), bytes: b"frames".to_vec() },
+        Lacking => Answer::Lacking(base().into()),
     });
     let mut all = values("history::Request", requests);
     all.extend(values("history::Answer", answers));

@@ -72,7 +72,14 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Base(Base),
-    Piece { after: Head, skip: u64, end: Head, bytes: Vec<u8> },
+    Piece {
+        after: Head,
+        skip: u64,
+        end: Head,
+        bytes: Vec<u8>,
+    },
+    /// That part is missing here, too; what is above begins there.
+    Lacking(Base),
 }
 
 /// Where a journal stands, for a snapshot to carry.
@@ -99,10 +106,10 @@ pub fn decode_base(bytes: &[u8]) -> Result<JournalBase, String> {
 pub fn answer_history(journal: &Journal, payload: &[u8]) -> Result<Vec<u8>, String> {
     let request = codec::decode(payload, Limit::Entry).map_err(|error| error.to_string())?;
     let answer = match request {
-        Request::Base(shard) => begin(journal, shard)?,
+        Request::Base(shard) => begin(journal, shard),
         // Its caller may have to begin where this journal begins.
         Request::Piece { shard, after, .. } if after < journal.first_index(shard.0) => {
-            begin(journal, shard)?
+            begin(journal, shard)
         }
         Request::Piece { shard, after, skip, through } => {
             let skip = usize::try_from(skip).map_err(|error| error.to_string())?;
@@ -116,11 +123,20 @@ pub fn answer_history(journal: &Journal, payload: &[u8]) -> Result<Vec<u8>, Stri
 
 /// Where this node's history begins. Where a gap ends is no beginning: the other would never miss
 /// what is below.
-fn begin(journal: &Journal, shard: ShardId) -> Result<Answer, String> {
+fn begin(journal: &Journal, shard: ShardId) -> Answer {
+    let base = journal.base(shard.0).into();
     match journal.missing(shard.0) {
-        Some(_) => Err(format!("the history of {shard} is not whole here yet")),
-        None => Ok(Answer::Base(journal.base(shard.0).into())),
+        Some(_) => Answer::Lacking(base),
+        None => Answer::Base(base),
     }
+}
+
+/// What another node has of what is wanted.
+enum Had {
+    /// All of it: it is here.
+    Whole,
+    /// Nothing: it has forgotten it, or never had it. What it has begins there.
+    Nothing(JournalBase),
 }
 
 /// What a node does for the history of its replicas.
@@ -153,21 +169,22 @@ impl History {
 
     async fn fetch(&self, shard: ShardId) {
         let this = self.transport.node();
-        let (mut asked, mut forgotten) = (0, Vec::new());
+        let (mut asked, mut without) = (0, Vec::new());
         for node in self.members.iter().filter(|node| **node != this) {
             asked += 1;
             match self.fetch_from(*node, shard).await {
-                Ok(None) => {
+                Ok(Had::Whole) => {
                     tracing::info!(%shard, from = %node, "the history before its snapshot is here");
                     return;
                 }
-                Ok(Some(base)) => forgotten.push(base),
+                Ok(Had::Nothing(base)) => without.push(base),
                 Err(error) => tracing::debug!(%shard, from = %node, error, "no history from there"),
             }
         }
-        // If every other one has forgotten it, it is too old for this one, too.
-        let earliest = forgotten.iter().min_by_key(|base| base.head.index).cloned();
-        let Some(base) = earliest.filter(|_| forgotten.len() == asked) else { return };
+        // If every other one has forgotten it, it is too old for this one, too. One that waits for
+        // it itself has nothing to give, and would wait for this one.
+        let earliest = without.iter().min_by_key(|base| base.head.index).cloned();
+        let Some(base) = earliest.filter(|_| without.len() == asked) else { return };
         tracing::warn!(%shard, index = base.head.index, "older history is kept by none; given up");
         let journal = self.journal.clone();
         let begin = move || journal.begin_at(shard.0, base).map_err(io::Error::other);
@@ -176,13 +193,8 @@ impl History {
         }
     }
 
-    /// Fetches what is missing from one node, until all is there, or gives where that node's
-    /// history begins if it has forgotten what is wanted.
-    async fn fetch_from(
-        &self,
-        node: NodeId,
-        shard: ShardId,
-    ) -> Result<Option<JournalBase>, String> {
+    /// Fetches what is missing from one node, until all is there or that node has no more.
+    async fn fetch_from(&self, node: NodeId, shard: ShardId) -> Result<Had, String> {
         while let Some(missing) = self.journal.missing(shard.0) {
             let request = match missing.after {
                 None => Request::Base(shard),
@@ -197,16 +209,20 @@ impl History {
             let got = got.map_err(|error| error.to_string())?;
             let got: Answer =
                 codec::decode(&got, Limit::Wire).map_err(|error| error.to_string())?;
-            if let Answer::Base(base) = &got
-                && (missing.after.is_some() || base.head.0 >= missing.through.index)
-            {
-                return Ok(Some(base.clone().into()));
+            match &got {
+                Answer::Lacking(base) => return Ok(Had::Nothing(base.clone().into())),
+                Answer::Base(base)
+                    if missing.after.is_some() || base.head.0 >= missing.through.index =>
+                {
+                    return Ok(Had::Nothing(base.clone().into()));
+                }
+                _ => {}
             }
             let journal = self.journal.clone();
             let take = move || take_in(&journal, shard, missing, got).map_err(io::Error::other);
             self.blocking.run(take).await.map_err(|error| error.to_string())?;
         }
-        Ok(None)
+        Ok(Had::Whole)
     }
 }
 
@@ -224,5 +240,6 @@ fn take_in(journal: &Journal, shard: ShardId, was: Missing, got: Answer) -> Resu
             }
             Ok(())
         }
+        Answer::Lacking(_) => Err("it is missing there, too".to_owned()),
     }
 }
