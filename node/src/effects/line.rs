@@ -39,6 +39,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Of a webhook whose plan has that version.
+    pub(crate) fn of(version: u32) -> Self {
+        Self { version, ..Self::default() }
+    }
+
     /// Takes an effect in, to be tried at once; one that is there stays as it is.
     pub(crate) fn add(&mut self, effect: PendingEffect, now: Instant) {
         let id = effect.id;
@@ -197,8 +202,7 @@ mod tests {
     #[test]
     fn another_plan_is_tried_at_once() {
         let now = Instant::now();
-        let mut line = Line::default();
-        line.note_version(1, now);
+        let mut line = Line::of(1);
         line.add(effect(1), now);
         let id = line.begin(now).expect("it is due").effect.id;
         line.again(id, None, None, now, 500);

@@ -147,7 +147,8 @@ impl Performer {
             for effect in found {
                 if is_owner(view, &effect, node) {
                     let EffectTarget::Webhook(webhook) = effect.target;
-                    self.lines.entry((site, webhook)).or_default().add(effect, now);
+                    let line = || Line::of(shard.webhook(site, webhook).map_or(0, |known| known.0));
+                    self.lines.entry((site, webhook)).or_insert_with(line).add(effect, now);
                 }
             }
             if left == 0 {
@@ -171,7 +172,7 @@ impl Performer {
                     let attempt = attempt(self.doors.clone(), self.endpoint.clone(), job);
                     self.running.push(Box::pin(attempt));
                 }
-                Err(id) => self.line(place).forget(id),
+                Err(id) => self.change(place, |line| line.forget(id)),
             }
         }
         self.lines.retain(|_, line| !line.is_idle());
@@ -191,15 +192,17 @@ impl Performer {
         Ok(Job { place, waiting, plan, secret, now: shard.last_stamp() })
     }
 
-    fn line(&mut self, place: Place) -> &mut Line {
-        self.lines.entry(place).or_default()
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Line)) {
+        // A line with something on its way stays.
+        if let Some(line) = self.lines.get_mut(&place) {
+            change(line);
+        }
     }
 
     fn end(&mut self, tried: Tried) {
         let Tried { place, id, came } = tried;
         let (now, scatter) = (Instant::now(), rand::rng().random_range(0..=1_000));
-        let line = self.line(place);
-        match came {
+        self.change(place, |line| match came {
             Came::Over { took } => {
                 if took {
                     line.works();
@@ -208,7 +211,7 @@ impl Performer {
             }
             Came::Failed { status, after } => line.again(id, status, after, now, scatter),
             Came::Postponed => line.postpone(id, now + POSTPONED),
-        }
+        });
     }
 }
 
@@ -228,7 +231,14 @@ async fn perform(doors: &Doors, endpoint: &Endpoint, job: &Job) -> Came {
     if !job.plan.enabled {
         return settle(doors, job, EffectOutcome::NotSent, *attempts, *status).await;
     }
-    let Some(message) = message(doors, job.place.0, effect).await else { return Came::Postponed };
+    let message = match message(doors, job.place.0, effect).await {
+        Read::Message(message) => message,
+        Read::Later => return Came::Postponed,
+        // It can be told no more, by nobody.
+        Read::Forgotten => {
+            return settle(doors, job, EffectOutcome::NotSent, *attempts, *status).await;
+        }
+    };
     let said = endpoint.post(&job.plan.url, &message, &job.secret).await;
     let (attempts, result) = (attempts + 1, word(said));
     counter!(names::WEBHOOK_ATTEMPTS, "result" => result).increment(1);
@@ -257,18 +267,30 @@ const fn word(said: Said) -> &'static str {
     }
 }
 
-/// Reads what is to be told from this node's journal.
-async fn message(doors: &Doors, site: SiteId, effect: &PendingEffect) -> Option<Message> {
-    let (replica, effect) = (doors.replica.clone(), effect.clone());
-    let shard = effect.id.shard;
-    let after = effect.sequence - 1;
-    let read = tokio::task::spawn_blocking(move || replica.events(shard, site, after, 1)).await;
-    match read.ok()? {
-        Ok(mut events) => Message::of(effect.id, events.pop()?),
-        Err(error) => {
-            tracing::warn!(effect = %effect.id, %error, "the event of an effect cannot be read");
-            None
+/// What this node's journal has of an effect's event.
+enum Read {
+    Message(Message),
+    /// Retention has dropped it.
+    Forgotten,
+    /// It is not here, or not yet.
+    Later,
+}
+
+async fn message(doors: &Doors, site: SiteId, effect: &PendingEffect) -> Read {
+    let (replica, id, after) = (doors.replica.clone(), effect.id, effect.sequence - 1);
+    let read = move || replica.events(id.shard, site, after, 1);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(mut events)) => {
+            events.pop().and_then(|event| Message::of(id, event)).map_or(Read::Later, Read::Message)
         }
+        Ok(Err(error)) if error.is_forgotten() && doors.replica.is_whole(id.shard) => {
+            Read::Forgotten
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(effect = %id, %error, "the event of an effect cannot be read");
+            Read::Later
+        }
+        Err(_) => Read::Later,
     }
 }
 
