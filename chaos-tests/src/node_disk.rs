@@ -136,7 +136,7 @@ impl NodeDisk {
         let log = Arc::new(log);
         let store: Arc<dyn LogStore> =
             Arc::new(Layered(PlantedStore { store: log.clone(), bug: self.bug }));
-        let snapshots = Snapshots::open(disk.clone(), Path::new(SNAPSHOTS));
+        let snapshots = Snapshots::open(disk.clone(), Path::new(SNAPSHOTS), fatal.clone());
         let snapshots = snapshots.map_err(io::Error::other)?;
         let notes = Notes::open(disk.clone(), Path::new(NOTES))?;
         let journal_asks = Arc::new(AtomicBool::new(true));

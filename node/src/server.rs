@@ -134,20 +134,20 @@ fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, St
                 log_id: data.identity().log_id(),
                 free_bytes_min: config.log.free_bytes_min,
                 reserve_bytes: config.log.reserve_bytes,
-                fatal,
+                fatal: fatal.clone(),
                 ..SegmentLogOptions::default()
             };
             Arc::new(SegmentLog::open(disk.clone(), path, options)?)
         }
         LogEngine::Fjall => {
-            let options = FjallLogOptions { fatal, ..FjallLogOptions::default() };
+            let options = FjallLogOptions { fatal: fatal.clone(), ..FjallLogOptions::default() };
             let opened = FjallLog::open(&path, options);
             Arc::new(opened.map_err(|source| StartError::Store { path, source })?)
         }
     };
     let notes = Notes::open(disk.clone(), &data.notes_path())
         .map_err(|source| StartError::Store { path: data.notes_path(), source })?;
-    let snapshots = Snapshots::open(disk, &data.snapshots_path())?;
+    let snapshots = Snapshots::open(disk, &data.snapshots_path(), fatal)?;
     Ok(LogStores { log, snapshots, notes })
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rotary_log::{Chunks, Door, Frozen, Log, LogConfig, LogStores, Machine};
 use rotary_proto::{NodeId, ShardId, Stamp, Wall};
-use rotary_storage::{Disk, FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
+use rotary_storage::{Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Notes, Snapshots};
 use rotary_transport::{Certificates, ClusterAuthority, Transport, TransportConfig};
 
 type Failure = Box<dyn std::error::Error>;
@@ -89,7 +89,7 @@ async fn start(
     let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let stores = LogStores {
         log: Arc::new(FjallLog::open(&path.join("log"), FjallLogOptions::default())?),
-        snapshots: Snapshots::open(disk.clone(), &path.join("snapshots"))?,
+        snapshots: Snapshots::open(disk.clone(), &path.join("snapshots"), Fatal::exit())?,
         notes: Notes::open(disk, &path.join("notes"))?,
     };
     let machine = || Box::new(Idle(Stamp::ZERO)) as Box<dyn Machine>;

@@ -37,7 +37,9 @@ use rotary_proto::{
     Name, NodeId, Origin, QueueId, QueuePlan, Sealed, ShardCommand, ShardId, SiteId, SiteSettings,
     Stamp, Wall,
 };
-use rotary_storage::{Disk, FileDisk, Journal, JournalOptions, JournalRecord, Notes, Snapshots};
+use rotary_storage::{
+    Disk, Fatal, FileDisk, Journal, JournalOptions, JournalRecord, Notes, Snapshots,
+};
 use rotary_transport::{Certificates, ClusterAuthority, Transport, TransportConfig};
 
 /// As in a node.
@@ -261,7 +263,7 @@ async fn node(number: u64, load: Load, path: PathBuf) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let stores = LogStores {
         log: store_named(&load.store, &own)?,
-        snapshots: Snapshots::open(disk.clone(), &own.join("snapshots"))?,
+        snapshots: Snapshots::open(disk.clone(), &own.join("snapshots"), Fatal::exit())?,
         notes: Notes::open(disk, &own.join("notes"))?,
     };
     let journal = Arc::new(Journal::open(

@@ -131,7 +131,7 @@ mod tests {
     use openraft::EntryPayload;
     use openraft::impls::leader_id_adv::LeaderId;
     use openraft::vote::RaftLeaderId;
-    use rotary_storage::{LogEntry, LogStore, MemoryLog, Notes, SimulatedDisk, Snapshots};
+    use rotary_storage::{Fatal, LogEntry, LogStore, MemoryLog, Notes, SimulatedDisk, Snapshots};
 
     use super::*;
     use crate::types::{Entry, LogId, StoredMembership, encode};
@@ -151,7 +151,8 @@ mod tests {
         });
         log.append(GROUP, entries.collect(), Box::new(|done| done.expect("in memory")));
         let disk = SimulatedDisk::new(1).process();
-        let snapshots = Snapshots::open(disk.clone(), Path::new("/snapshots")).expect("opens");
+        let snapshots = Snapshots::open(disk.clone(), Path::new("/snapshots"), Fatal::exit());
+        let snapshots = snapshots.expect("opens");
         let notes = Notes::open(disk, Path::new("/notes")).expect("opens");
         LogStores { log: Arc::new(log), snapshots, notes }
     }

@@ -337,7 +337,7 @@ fn read_chunk(path: &Path) -> Result<String, String> {
 }
 
 fn write_snapshots(path: &Path) {
-    let snapshots = Snapshots::open(Arc::new(FileDisk), path).expect("opens");
+    let snapshots = Snapshots::open(Arc::new(FileDisk), path, Fatal::exit()).expect("opens");
     let mut writer = snapshots.begin(6, 4_096, b"meta".to_vec()).expect("begins");
     writer.append(b"a chunk").expect("written");
     writer.append(&[7; 100]).expect("written");
@@ -346,7 +346,7 @@ fn write_snapshots(path: &Path) {
 
 fn read_snapshots(path: &Path) -> Result<String, String> {
     let text = |error: SnapshotError| error.to_string();
-    let snapshots = Snapshots::open(Arc::new(FileDisk), path).map_err(text)?;
+    let snapshots = Snapshots::open(Arc::new(FileDisk), path, Fatal::exit()).map_err(text)?;
     let reader = snapshots.current(6).map_err(text)?.ok_or("there is none")?;
     let chunks = reader.chunks().collect::<Result<Vec<_>, _>>().map_err(text)?;
     Ok(format!("{:?} {:?} {chunks:?}", reader.id(), reader.meta()))

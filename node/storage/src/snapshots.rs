@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::disk::{Disk, DiskFile, read_up_to};
+use crate::fatal::{EXIT_STORAGE, Fatal};
 
 /// The most bytes that one chunk may have.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
@@ -76,6 +77,7 @@ pub struct Snapshots {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     parts: Arc<AtomicU64>,
+    fatal: Fatal,
     /// The current one of each group, once it was looked for: opening one reads its whole outline.
     current: Arc<Mutex<BTreeMap<u32, SnapshotReader>>>,
 }
@@ -87,11 +89,16 @@ impl std::fmt::Debug for Snapshots {
 }
 
 impl Snapshots {
-    /// Opens the snapshots in that directory, or makes an empty one there.
+    /// Opens the snapshots in that directory, or makes an empty one there. A sync that fails later
+    /// ends the process through `fatal`: nothing is known of the disk then.
     ///
     /// # Errors
     /// `Io`.
-    pub fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self, SnapshotError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        fatal: Fatal,
+    ) -> Result<Self, SnapshotError> {
         let failed = |source| SnapshotError::Io { path: directory.to_owned(), source };
         disk.make_directory(directory).map_err(failed)?;
         let groups = disk.list(directory).map_err(failed)?;
@@ -109,8 +116,16 @@ impl Snapshots {
             disk,
             directory: directory.to_owned(),
             parts: Arc::default(),
+            fatal,
             current: Arc::default(),
         })
+    }
+
+    /// A sync of that path has failed.
+    fn sync_failed(&self, path: &Path, source: io::Error) -> SnapshotError {
+        let error = SnapshotError::Io { path: path.to_owned(), source };
+        self.fatal.end(EXIT_STORAGE, &error.to_string());
+        error
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, SnapshotReader>> {
@@ -291,7 +306,7 @@ impl SnapshotWriter {
     /// `Io`.
     pub fn finish(mut self) -> Result<FinishedSnapshot, SnapshotError> {
         self.write(&end(self.chunks, self.sum))?;
-        self.file.sync().map_err(|source| SnapshotError::Io { path: self.path.clone(), source })?;
+        self.file.sync().map_err(|source| self.home.sync_failed(&self.path, source))?;
         Ok(FinishedSnapshot(self))
     }
 
@@ -347,7 +362,8 @@ impl FinishedSnapshot {
         let failed = |source| SnapshotError::Io { path: path.clone(), source };
         home.disk.rename(&writer.path, &path).map_err(failed)?;
         writer.named = true;
-        home.disk.sync_directory(&writer.directory).map_err(failed)?;
+        let synced = home.disk.sync_directory(&writer.directory);
+        synced.map_err(|source| home.sync_failed(&writer.directory, source))?;
         remove_before(&*home.disk, &writer.directory, index)?;
         let reader = SnapshotReader::open(&*home.disk, group, path)?;
         let mut current = home.lock();

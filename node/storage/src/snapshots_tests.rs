@@ -5,12 +5,17 @@ use crate::simulated_disk::SimulatedDisk;
 
 const GROUP: u32 = 7;
 
+/// A process that outlives what would end it, so that it can be looked at.
+fn quiet() -> Fatal {
+    Fatal::with(|_, _| {})
+}
+
 fn root() -> &'static Path {
     Path::new("/snapshots")
 }
 
 fn write(disk: &SimulatedDisk, index: u64, chunks: &[&[u8]]) -> Result<SnapshotId, SnapshotError> {
-    let snapshots = Snapshots::open(disk.process(), root())?;
+    let snapshots = Snapshots::open(disk.process(), root(), quiet())?;
     let mut writer = snapshots.begin(GROUP, index, format!("meta {index}").into_bytes())?;
     for chunk in chunks {
         writer.append(chunk)?;
@@ -25,7 +30,7 @@ fn write(disk: &SimulatedDisk, index: u64, chunks: &[&[u8]]) -> Result<SnapshotI
 type Content = (u64, Vec<u8>, Vec<Vec<u8>>);
 
 fn read(disk: &SimulatedDisk) -> Result<Option<Content>, SnapshotError> {
-    let snapshots = Snapshots::open(disk.process(), root())?;
+    let snapshots = Snapshots::open(disk.process(), root(), quiet())?;
     let Some(current) = snapshots.current(GROUP)? else { return Ok(None) };
     let chunks = current.chunks().collect::<Result<Vec<_>, _>>()?;
     Ok(Some((current.id().index, current.meta().to_vec(), chunks)))
@@ -61,7 +66,7 @@ fn an_empty_or_too_long_chunk_is_refused_and_leaves_nothing() {
 fn a_reader_keeps_the_one_it_has_when_another_becomes_current() {
     let disk = SimulatedDisk::new(1);
     write(&disk, 10, OLD).expect("written");
-    let snapshots = Snapshots::open(disk.process(), root()).expect("opens");
+    let snapshots = Snapshots::open(disk.process(), root(), quiet()).expect("opens");
     let old = snapshots.current(GROUP).expect("readable").expect("one");
     write(&disk, 20, &[b"new"]).expect("written");
     assert_eq!(old.chunk(0).expect("still there"), b"old");
@@ -115,4 +120,21 @@ fn no_flipped_bit_and_no_cut_passes() {
         file.set_len(cut).expect("cut");
         assert!(read(&disk).is_err(), "cut at {cut}");
     }
+}
+
+#[test]
+fn a_failed_sync_is_the_end() {
+    let disk = SimulatedDisk::new(5);
+    assert!(write(&disk, 3, OLD).is_ok());
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let told = ends.clone();
+    let fatal = Fatal::with(move |code, _| told.lock().expect("whole").push(code));
+    let snapshots = Snapshots::open(disk.process(), root(), fatal).expect("opens");
+    let mut writer = snapshots.begin(GROUP, 9, Vec::new()).expect("begins");
+    writer.append(b"chunk").expect("written");
+    disk.fail_sync(0);
+    assert!(writer.finish().is_err());
+    assert_eq!(*ends.lock().expect("whole"), [EXIT_STORAGE]);
+    disk.power_cut();
+    assert_eq!(read(&disk).expect("whole"), content(3, OLD));
 }

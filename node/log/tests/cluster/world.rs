@@ -305,7 +305,8 @@ impl World {
             seen.insert(*shard, state.clone());
             machines.push((*shard, Box::new(Recorder(state, id)) as Box<dyn Machine>));
         }
-        let snapshots = Snapshots::open(Arc::new(FileDisk), &self.path(node).join("snapshots"));
+        let snapshots = &self.path(node).join("snapshots");
+        let snapshots = Snapshots::open(Arc::new(FileDisk), snapshots, self.fatal.clone());
         let notes = Notes::open(Arc::new(FileDisk), &self.path(node).join("notes"));
         let stores = LogStores {
             log: Arc::new(store),
