@@ -6,7 +6,9 @@
 
 mod client;
 mod cluster;
+mod config;
 pub(crate) mod exit;
+mod explain;
 mod inspect;
 mod node;
 pub(crate) mod output;
@@ -21,7 +23,7 @@ use rotary_proto::{ConversationId, SiteId};
 
 use crate::config::Config;
 use crate::server::{self, ServerOptions, StartError};
-use crate::{demo, load, simulate_day};
+use crate::{demo, load, runbook, simulate_day};
 use output::Format;
 
 /// A fault-tolerant distributor of calls and chats.
@@ -42,6 +44,9 @@ enum Command {
     /// Mends one stopped node.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Shows, checks or writes the configuration of a node.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Looks at queues.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -60,6 +65,11 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A contact centre's day in seconds: the real distributor in virtual time.
     SimulateDay(Box<simulate_day::SimulateDayArgs>),
+    /// Says what a code means and what to do: of a problem, a log line, an exit.
+    Explain {
+        /// Which one, e.g. offer-gone or 74; without it, every code is listed.
+        code: Option<String>,
+    },
     /// Says which build this is.
     Version,
 }
@@ -168,6 +178,7 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
+        Command::Config(command) => return config::command(&command),
         Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
         Command::Conversation(ConversationCommand::Show { id, remote }) => {
             inspect::conversation(id, &remote).await
@@ -180,6 +191,7 @@ async fn execute(command: Command) -> u8 {
         Command::Verify(args) => return judged(load::verify(args).await),
         Command::Demo(args) => return judged(demo::command(args).await),
         Command::SimulateDay(args) => return judged(simulate_day::run(&args)),
+        Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
             println!("rotary {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -187,7 +199,7 @@ async fn execute(command: Command) -> u8 {
     };
     match done {
         Ok(()) => exit::OK,
-        Err(error) => fail(error.exit_code(), &error),
+        Err(error) => fail_with(error.exit_code(), &error, error.code()),
     }
 }
 
@@ -200,7 +212,7 @@ async fn serve(args: ServerArgs) -> u8 {
     };
     match ran {
         Ok(()) => exit::OK,
-        Err(error) => fail(error.exit_code(), &error),
+        Err(error) => fail_with(error.exit_code(), &error, Some(error.code())),
     }
 }
 
@@ -221,6 +233,15 @@ fn judged_code(error: &anyhow::Error) -> u8 {
     } else {
         exit::ERROR
     }
+}
+
+/// Says what failed and, if there is a page about it, how to read that.
+fn fail_with(exit: u8, error: &dyn std::fmt::Display, code: Option<&str>) -> u8 {
+    fail(exit, error);
+    if let Some(page) = code.and_then(runbook::find) {
+        eprintln!("rotary: more: rotary explain {}", page.code);
+    }
+    exit
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {

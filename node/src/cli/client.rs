@@ -20,6 +20,16 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// The code that `rotary explain` knows, if there is one.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Api(ApiError::Refused(refused)) => Some(&refused.code),
+            Self::Api(ApiError::Unknown(_)) => Some("outcome-unknown"),
+            Self::Api(ApiError::Unreachable(_)) => Some("unreachable"),
+            Self::Api(ApiError::Unreadable(_)) | Self::Unhealthy(_) => None,
+        }
+    }
+
     /// The exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -175,7 +175,7 @@ async fn serve(listener: tokio::net::TcpListener, doors: Doors, mut closed: watc
         let _ = closed.wait_for(|closed| *closed).await;
     });
     if let Err(error) = serving.await {
-        tracing::error!(%error, "the doors are closed");
+        tracing::error!(code = "doors-closed", %error, "the doors are closed");
     }
 }
 
