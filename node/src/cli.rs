@@ -4,22 +4,24 @@
 //! nothing else, so it can do no more than its token may. What was asked for goes to standard
 //! output, as a table or as JSON; everything said beside it goes to standard error.
 
+mod agent;
 mod client;
 mod cluster;
 mod config;
+mod conversation;
 pub(crate) mod exit;
 mod explain;
-mod inspect;
 mod node;
 pub(crate) mod output;
+mod queue;
+mod site;
 mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use rotary_client::Gateway;
-use rotary_proto::{ConversationId, SiteId};
 
 use crate::config::Config;
 use crate::server::{self, ServerOptions, StartError};
@@ -47,12 +49,18 @@ enum Command {
     /// Shows, checks or writes the configuration of a node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Looks at queues.
+    /// Lists, shows and makes sites.
     #[command(subcommand)]
-    Queue(QueueCommand),
-    /// Looks at a conversation.
+    Site(site::SiteCommand),
+    /// Lists, shows and makes queues.
     #[command(subcommand)]
-    Conversation(ConversationCommand),
+    Queue(queue::QueueCommand),
+    /// Lists, shows and makes agents, and declares their states.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Finds, shows and ends conversations.
+    #[command(subcommand)]
+    Conversation(conversation::ConversationCommand),
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -69,6 +77,11 @@ enum Command {
     Explain {
         /// Which one, e.g. offer-gone or 74; without it, every code is listed.
         code: Option<String>,
+    },
+    /// Prints what makes a shell complete commands and flags: source it.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
     },
     /// Says which build this is.
     Version,
@@ -106,38 +119,6 @@ enum NodeCommand {
     /// Sets a damaged log, its snapshots and its journal aside; the node takes them from the others
     /// when it starts.
     Rebuild(node::RebuildArgs),
-}
-
-/// `rotary queue`.
-#[derive(Debug, Subcommand)]
-enum QueueCommand {
-    /// Lists the queues of a site.
-    Ls {
-        /// Which site, e.g. st_1.1.
-        #[arg(long)]
-        site: SiteId,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// `rotary conversation`.
-#[derive(Debug, Subcommand)]
-enum ConversationCommand {
-    /// Shows where it is in its life.
-    Show {
-        /// Which one.
-        id: ConversationId,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Tells its story, event by event.
-    Trace {
-        /// Which one.
-        id: ConversationId,
-        #[command(flatten)]
-        remote: Remote,
-    },
 }
 
 /// `rotary token`.
@@ -179,18 +160,19 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Config(command) => return config::command(&command),
-        Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
-        Command::Conversation(ConversationCommand::Show { id, remote }) => {
-            inspect::conversation(id, &remote).await
-        }
-        Command::Conversation(ConversationCommand::Trace { id, remote }) => {
-            inspect::trace(id, &remote).await
-        }
+        Command::Site(command) => site::command(command).await,
+        Command::Queue(command) => queue::command(command).await,
+        Command::Agent(command) => agent::command(command).await,
+        Command::Conversation(command) => conversation::command(command).await,
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
         Command::Load(command) => return judged(load::command(command).await),
         Command::Verify(args) => return judged(load::verify(args).await),
         Command::Demo(args) => return judged(demo::command(args).await),
         Command::SimulateDay(args) => return judged(simulate_day::run(&args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
             println!("rotary {}", env!("CARGO_PKG_VERSION"));
@@ -251,8 +233,6 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
