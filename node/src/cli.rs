@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod config;
 mod conversation;
+mod doctor;
 pub(crate) mod exit;
 mod explain;
 mod node;
@@ -73,6 +74,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A contact centre's day in seconds: the real distributor in virtual time.
     SimulateDay(Box<simulate_day::SimulateDayArgs>),
+    /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
+    Doctor(doctor::DoctorArgs),
     /// Says what a code means and what to do: of a problem, a log line, an exit.
     Explain {
         /// Which one, e.g. offer-gone or 74; without it, every code is listed.
@@ -173,6 +176,7 @@ async fn execute(command: Command) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
             Ok(())
         }
+        Command::Doctor(args) => return doctor::doctor(&args).await,
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
             println!("rotary {}", env!("CARGO_PKG_VERSION"));

@@ -152,4 +152,54 @@ pub(super) const PAGES: &[Page] = &[
          another.",
         "Find the machine by the address in the line, and correct its cluster.peers.",
     ),
+    page(
+        "disk-slow",
+        "A durable write takes long.",
+        "Half of the syncs of a small file took more than 20 ms. Every command waits for the disks \
+         of a majority.",
+        "Give the log a disk of its own, or one with a protected write cache; look whether another \
+         program keeps it busy, and whether the cloud's volume is throttled.",
+    ),
+    page(
+        "udp-blocked",
+        "A node answers over TCP and not over UDP.",
+        "A firewall lets TCP pass and not UDP, `peer` in cluster.peers is wrong, or who listens \
+         there is not that node. Without UDP between nodes there is no majority.",
+        "Allow UDP both ways between the nodes, to the port of listen.peer; correct the address in \
+         cluster.peers on every node.",
+    ),
+    page(
+        "peer-unreachable",
+        "A node of the cluster answers neither clients nor peers.",
+        "It is stopped, its machine is gone, or the network between is cut.",
+        "Start it, or mend the network. The cluster goes on as long as a majority is connected.",
+    ),
+    page(
+        "address-wrong",
+        "The address that is advertised for a node is not that node's.",
+        "`public` in cluster.peers leads to another node, or nowhere, for instance because it is a \
+         loopback address that means another machine to everybody else.",
+        "Correct cluster.peers on every node: `public` is where clients reach the node.",
+    ),
+    page(
+        "clock-offset",
+        "The wall clocks of two nodes differ by more than a second.",
+        "A machine's clock is not kept right. No decision reads it, but tokens expire by it, and \
+         people read it in transcripts.",
+        "Keep all clocks by NTP or PTP; look at the service that should (`chronyc tracking`).",
+    ),
+    page(
+        "version-mismatch",
+        "Two nodes run different versions.",
+        "An upgrade is under way, or a node was left out.",
+        "Finish the upgrade, one node after the other.",
+    ),
+    page(
+        "certificate-expires",
+        "The node's certificate is not good, or will not be for another month.",
+        "It expires, is not valid yet by this machine's clock, or is not from the authority in \
+         tls.ca_file. Nodes then refuse each other.",
+        "Have the cluster's authority issue another one and put it where tls.cert_file says; set \
+         the clock right if that is what is wrong.",
+    ),
 ];

@@ -34,7 +34,8 @@ fn after<'a>(text: &'a str, opening: &str) -> Vec<&'a str> {
         let statement = rest.split(';').next().unwrap_or_default();
         let word = statement.split('"').nth(1)?;
         let is_code = |c: char| c.is_ascii_lowercase() || c == '-';
-        (!word.is_empty() && word.chars().all(is_code)).then_some(word)
+        (word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(is_code))
+            .then_some(word)
     };
     text.match_indices(opening).filter_map(|(at, _)| literal(&text[at + opening.len()..])).collect()
 }
@@ -75,7 +76,9 @@ fn said_to_operators() -> BTreeSet<String> {
     for folder in ["node/src", "node/log/src", "node/storage/src", "node/transport/src"] {
         for (_, text) in sources(folder) {
             codes.extend(after(&text, "code = ").into_iter().map(str::to_owned));
-            codes.extend(after(&text, "Finding::new(").into_iter().map(str::to_owned));
+            for grade in ["Finding::warning(", "Finding::failure("] {
+                codes.extend(after(&text, grade).into_iter().map(str::to_owned));
+            }
         }
     }
     let starts = read("node/src/server/error.rs");

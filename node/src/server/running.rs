@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::actor::Registry;
 use crate::archive::Indexer;
 use crate::config::Config;
+use crate::doctor;
 use crate::feed;
 use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::router::router;
@@ -101,6 +102,8 @@ pub(crate) async fn start(
     }
     tokio::spawn(watch_space(log.clone()));
     tokio::spawn(found(doors.clone(), config.cluster.shards));
+    let hints = doors.clone();
+    tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
