@@ -1,8 +1,8 @@
 //! What can be wrong around a node, looked for before it hurts.
 //!
 //! `rotary doctor` looks on demand, and a node does at its start and from time to time
-//! ([`watch`]): at this machine ([`local`]) and at the other nodes ([`peers`]). What is found has a
-//! code that `rotary explain` knows, whom it is about, and what was measured.
+//! ([`watch()`]): at this machine ([`local`]) and at the other nodes ([`peers`]). What is found has
+//! a code that `rotary explain` knows, whom it is about, and what was measured.
 //!
 //! Deliberately absent: anything that the state of the cluster tells (leaders, lag, marks) is in
 //! `rotary cluster status`; and nothing is mended here.

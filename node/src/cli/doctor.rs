@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use serde_json::json;
 
 use crate::cli::output::{Format, Table};
@@ -18,7 +18,7 @@ pub(crate) struct DoctorArgs {
     #[arg(long, env = "ROTARY_CONFIG", default_value = "rotary.toml")]
     config: PathBuf,
     /// How long to wait for each node, in milliseconds.
-    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, default_value_t = 3_000, value_parser = value_parser!(u64).range(10..=60_000))]
     patience_ms: u64,
     /// How to show what was found.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
