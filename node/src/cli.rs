@@ -4,24 +4,29 @@
 //! nothing else, so it can do no more than its token may. What was asked for goes to standard
 //! output, as a table or as JSON; everything said beside it goes to standard error.
 
+mod agent;
 mod client;
 mod cluster;
+mod config;
+mod conversation;
+mod doctor;
 pub(crate) mod exit;
-mod inspect;
+mod explain;
 mod node;
 pub(crate) mod output;
+mod queue;
+mod site;
 mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use rotary_client::Gateway;
-use rotary_proto::{ConversationId, SiteId};
 
 use crate::config::Config;
 use crate::server::{self, ServerOptions, StartError};
-use crate::{demo, load, simulate_day};
+use crate::{demo, load, runbook, simulate_day};
 use output::Format;
 
 /// A fault-tolerant distributor of calls and chats.
@@ -42,12 +47,21 @@ enum Command {
     /// Mends one stopped node.
     #[command(subcommand)]
     Node(NodeCommand),
-    /// Looks at queues.
+    /// Shows, checks or writes the configuration of a node.
     #[command(subcommand)]
-    Queue(QueueCommand),
-    /// Looks at a conversation.
+    Config(config::ConfigCommand),
+    /// Lists, shows and makes sites.
     #[command(subcommand)]
-    Conversation(ConversationCommand),
+    Site(site::SiteCommand),
+    /// Lists, shows and makes queues.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Lists, shows and makes agents, and declares their states.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Finds, shows and ends conversations.
+    #[command(subcommand)]
+    Conversation(conversation::ConversationCommand),
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -60,6 +74,18 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A contact centre's day in seconds: the real distributor in virtual time.
     SimulateDay(Box<simulate_day::SimulateDayArgs>),
+    /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
+    Doctor(doctor::DoctorArgs),
+    /// Says what a code means and what to do: of a problem, a log line, an exit.
+    Explain {
+        /// Which one, e.g. offer-gone or 74; without it, every code is listed.
+        code: Option<String>,
+    },
+    /// Prints what makes a shell complete commands and flags: source it.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Says which build this is.
     Version,
 }
@@ -96,38 +122,6 @@ enum NodeCommand {
     /// Sets a damaged log, its snapshots and its journal aside; the node takes them from the others
     /// when it starts.
     Rebuild(node::RebuildArgs),
-}
-
-/// `rotary queue`.
-#[derive(Debug, Subcommand)]
-enum QueueCommand {
-    /// Lists the queues of a site.
-    Ls {
-        /// Which site, e.g. st_1.1.
-        #[arg(long)]
-        site: SiteId,
-        #[command(flatten)]
-        remote: Remote,
-    },
-}
-
-/// `rotary conversation`.
-#[derive(Debug, Subcommand)]
-enum ConversationCommand {
-    /// Shows where it is in its life.
-    Show {
-        /// Which one.
-        id: ConversationId,
-        #[command(flatten)]
-        remote: Remote,
-    },
-    /// Tells its story, event by event.
-    Trace {
-        /// Which one.
-        id: ConversationId,
-        #[command(flatten)]
-        remote: Remote,
-    },
 }
 
 /// `rotary token`.
@@ -168,18 +162,22 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
-        Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
-        Command::Conversation(ConversationCommand::Show { id, remote }) => {
-            inspect::conversation(id, &remote).await
-        }
-        Command::Conversation(ConversationCommand::Trace { id, remote }) => {
-            inspect::trace(id, &remote).await
-        }
+        Command::Config(command) => return config::command(&command),
+        Command::Site(command) => site::command(command).await,
+        Command::Queue(command) => queue::command(command).await,
+        Command::Agent(command) => agent::command(command).await,
+        Command::Conversation(command) => conversation::command(command).await,
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
         Command::Load(command) => return judged(load::command(command).await),
         Command::Verify(args) => return judged(load::verify(args).await),
         Command::Demo(args) => return judged(demo::command(args).await),
         Command::SimulateDay(args) => return judged(simulate_day::run(&args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Doctor(args) => return doctor::doctor(&args).await,
+        Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
             println!("rotary {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -187,7 +185,7 @@ async fn execute(command: Command) -> u8 {
     };
     match done {
         Ok(()) => exit::OK,
-        Err(error) => fail(error.exit_code(), &error),
+        Err(error) => fail_with(error.exit_code(), &error, error.code()),
     }
 }
 
@@ -200,7 +198,7 @@ async fn serve(args: ServerArgs) -> u8 {
     };
     match ran {
         Ok(()) => exit::OK,
-        Err(error) => fail(error.exit_code(), &error),
+        Err(error) => fail_with(error.exit_code(), &error, Some(error.code())),
     }
 }
 
@@ -223,6 +221,15 @@ fn judged_code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// Says what failed and, if there is a page about it, how to read that.
+fn fail_with(exit: u8, error: &dyn std::fmt::Display, code: Option<&str>) -> u8 {
+    fail(exit, error);
+    if let Some(page) = code.and_then(runbook::find) {
+        eprintln!("rotary: more: rotary explain {}", page.code);
+    }
+    exit
+}
+
 fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
     eprintln!("rotary: {error}");
     code
@@ -230,8 +237,6 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

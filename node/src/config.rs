@@ -6,14 +6,14 @@
 
 mod keep;
 mod keys;
+mod sources;
 
 pub(crate) use keep::Keep;
+pub(crate) use sources::Sources;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
 use rotary_proto::limits::MEMBERS_PER_SHARD_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -243,28 +243,17 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(crate) fn load(path: &Path, flags: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let file = Figment::from(Toml::string(&text));
-        let environment = Env::prefixed("ROTARY_").filter(|key| key.as_str().contains("__"));
-        let environment = Figment::from(environment.split("__"));
-        let flags = flags_of(flags)?;
-        let name = path.display().to_string();
-        for (figment, source) in
-            [(&file, name.as_str()), (&environment, "environment"), (&flags, "--set")]
-        {
-            keys::check(figment, source)?;
-        }
-        let merged = Figment::from(Serialized::defaults(Self::default()))
-            .merge(file)
-            .merge(environment)
-            .merge(flags);
-        let mut config: Self = merged.extract().map_err(|error| {
-            let errors: Vec<String> = error.into_iter().map(|error| error.to_string()).collect();
-            ConfigError::Value(format!("{name}: {}", errors.join("; ")))
-        })?;
+        Self::from_sources(&Sources::read(path, flags)?, path)
+    }
+
+    /// The same, of sources that were read from `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for values that are not allowed.
+    pub(crate) fn from_sources(sources: &Sources, path: &Path) -> Result<Self, ConfigError> {
+        let mut config = sources.merged()?;
         config.resolve(path.parent().unwrap_or(Path::new(".")));
-        config.check(&name)?;
+        config.check(sources.name())?;
         Ok(config)
     }
 
@@ -324,19 +313,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// Flags as a source of their own: `section.key=value`, the value as in the file.
-fn flags_of(flags: &[String]) -> Result<Figment, ConfigError> {
-    let mut figment = Figment::new();
-    for flag in flags {
-        let Some((key, value)) = flag.split_once('=') else {
-            return Err(ConfigError::Value(format!("--set {flag}: section.key=value expected")));
-        };
-        let value: figment::value::Value = value.parse().unwrap_or_else(|never| match never {});
-        figment = figment.merge((key.trim().to_owned(), value));
-    }
-    Ok(figment)
 }
 
 #[cfg(test)]

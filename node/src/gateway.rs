@@ -21,6 +21,7 @@ pub(crate) mod offers;
 pub(crate) mod problem;
 pub(crate) mod queues;
 pub(crate) mod router;
+pub(crate) mod runbook;
 pub(crate) mod session;
 pub(crate) mod sites;
 pub(crate) mod tenants;

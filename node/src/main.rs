@@ -10,8 +10,9 @@
 //! concerns, [`archive`] finds it again, [`retention`] lets it go, and [`marks`] tells the others
 //! how far it is on this disk.
 //! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
-//! the command line. Beside them, and through the public doors only, [`load`] and [`demo`] put a
-//! cluster to work and judge it; [`bank`] is the day that they replay.
+//! the command line, [`runbook`] what it can explain, and [`doctor`] what it looks for. Beside
+//! them, and through the public doors only, [`load`] and [`demo`] put a cluster to work and judge
+//! it; [`bank`] is the day that they replay.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.
@@ -23,6 +24,7 @@ mod cli;
 mod cluster;
 mod config;
 mod demo;
+mod doctor;
 mod effects;
 mod feed;
 mod gateway;
@@ -30,9 +32,11 @@ mod hint;
 mod load;
 mod machine;
 mod marks;
+mod nearest;
 mod replica;
 mod report;
 mod retention;
+mod runbook;
 mod server;
 mod simulate_day;
 mod spine;

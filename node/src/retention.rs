@@ -57,7 +57,11 @@ impl Retention {
                 Ok(Ok(now)) => now,
                 Ok(Err(error)) => {
                     failures.increment(1);
-                    tracing::error!(%error, "nobody knows how old records are; none are dropped");
+                    tracing::error!(
+                        code = "retention-blind",
+                        %error,
+                        "nobody knows how old records are; none are dropped"
+                    );
                     continue;
                 }
                 Err(_) => return,
@@ -76,7 +80,11 @@ impl Retention {
                     Ok(swept) => tell(&log, shard, &swept).await,
                     Err(error) => {
                         failures.increment(1);
-                        tracing::error!(%shard, %error, "old records are not dropped");
+                        tracing::error!(
+                            code = "retention-failed",
+                            %shard, %error,
+                            "old records are not dropped"
+                        );
                     }
                 }
             }

@@ -6,12 +6,13 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 
-use metrics::gauge;
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogFormat, Telemetry};
+use crate::telemetry::names::Kind;
 
 /// Upper bounds of the buckets of durations, in seconds: from a quick sync to a long failover.
 const SECONDS: [f64; 14] =
@@ -61,6 +62,13 @@ pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?;
     let handle = builder.install_recorder()?;
+    for metric in names::METRICS {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help()),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help()),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help()),
+        }
+    }
     gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -28,7 +28,7 @@ impl Answer {
         assert!(self.head.contains("application/problem+json"), "{}", self.head);
         assert_eq!(problem["status"], self.status, "{}", self.body);
         let code = problem["code"].as_str().expect("a code").to_owned();
-        assert_eq!(problem["type"], format!("urn:rotary:problem:{code}"));
+        assert_eq!(problem["type"], format!("/runbook/{code}"));
         assert_eq!(problem["outcome"], "definite");
         assert!(!problem["detail"].as_str().expect("a detail").is_empty());
         code

@@ -156,7 +156,11 @@ pub(crate) async fn check(shard: &Shard, members: &[NodeId], transport: &Transpo
         Verdict::Agreed => shard.applied.counters.doubtful_index.store(0, Ordering::Relaxed),
         Verdict::Doubtful(index) => {
             shard.applied.counters.doubtful_index.store(index, Ordering::Relaxed);
-            tracing::error!(shard = %shard.id, index, "replicas differ and no majority agrees");
+            tracing::error!(
+                code = "replicas-differ",
+                shard = %shard.id, index,
+                "replicas differ and no majority agrees"
+            );
         }
         Verdict::Wrong(index) => {
             let reason = format!(

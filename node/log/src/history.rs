@@ -185,11 +185,19 @@ impl History {
         // it itself has nothing to give, and would wait for this one.
         let earliest = without.iter().min_by_key(|base| base.head.index).cloned();
         let Some(base) = earliest.filter(|_| without.len() == asked) else { return };
-        tracing::warn!(%shard, index = base.head.index, "older history is kept by none; given up");
+        tracing::warn!(
+            code = "history-lost",
+            %shard, index = base.head.index,
+            "older history is kept by none; given up"
+        );
         let journal = self.journal.clone();
         let begin = move || journal.begin_at(shard.0, base).map_err(io::Error::other);
         if let Err(error) = self.blocking.run(begin).await {
-            tracing::error!(%shard, %error, "the history cannot be begun anew");
+            tracing::error!(
+                code = "history-failed",
+                %shard, %error,
+                "the history cannot be begun anew"
+            );
         }
     }
 

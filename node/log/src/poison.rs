@@ -27,7 +27,12 @@ impl Poison {
         let index = |name: &String| name.strip_prefix(&prefix)?.parse().ok();
         let indexes: BTreeSet<u64> = names.iter().filter_map(index).collect();
         if !indexes.is_empty() {
-            tracing::error!(group, ?indexes, "entries that made this replica panic are refused");
+            tracing::error!(
+                code = "entry-poisoned",
+                group,
+                ?indexes,
+                "entries that made this replica panic are refused"
+            );
         }
         Ok(Self { group, notes, indexes })
     }
@@ -46,7 +51,11 @@ impl Poison {
         }
         let name = format!("poison-{}-{index}", self.group);
         if let Err(error) = self.notes.put(&name, &text) {
-            tracing::error!(name, %error, "a poisoned entry could not be noted");
+            tracing::error!(
+                code = "poison-unnoted",
+                name, %error,
+                "a poisoned entry could not be noted"
+            );
         }
     }
 }

@@ -48,7 +48,13 @@ pub(crate) async fn if_needed(
         stores.notes.remove(&rebuild_note(group))?;
         return Ok(true);
     };
-    tracing::error!(group, reason, forgotten, "the state is taken from another replica");
+    tracing::error!(
+        code = "replica-rebuilt",
+        group,
+        reason,
+        forgotten,
+        "the state is taken from another replica"
+    );
     let mut round = 0;
     let finished = loop {
         if let Some(finished) = fetch(snapshots, &peers, forgotten).await {
@@ -56,7 +62,12 @@ pub(crate) async fn if_needed(
         }
         round += 1;
         if round % WARN_ROUNDS == 0 {
-            tracing::warn!(group, round, "no other replica has given its state yet");
+            tracing::warn!(
+                code = "replica-rebuilt",
+                group,
+                round,
+                "no other replica has given its state yet"
+            );
         }
         tokio::time::sleep(PAUSE).await;
     };

@@ -101,7 +101,7 @@ impl Applied {
     /// Ends the process, and has the replica rebuilt at the next start.
     pub(crate) fn end_for_rebuild(&self, code: i32, reason: &str) {
         if let Err(error) = self.notes.put(&rebuild_note(self.shard.0), reason) {
-            tracing::error!(%error, "the rebuild could not be noted");
+            tracing::error!(code = "rebuild-unnoted", %error, "the rebuild could not be noted");
         }
         self.fatal.end(code, reason);
     }

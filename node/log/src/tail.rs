@@ -146,7 +146,11 @@ pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transpo
     if !shard.tail.is_cut() {
         return;
     }
-    tracing::error!(shard = %shard.id, "the log lost its tail: no vote until it has caught up");
+    tracing::error!(
+        code = "log-cut",
+        shard = %shard.id,
+        "the log lost its tail: no vote until it has caught up"
+    );
     let mut target = None;
     let mut round = 0;
     loop {
@@ -159,7 +163,11 @@ pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transpo
         }
         round += 1;
         if round % WARN_ROUNDS == 0 {
-            tracing::warn!(shard = %shard.id, ?absent, "still without a vote; waiting for these");
+            tracing::warn!(
+                code = "log-cut",
+                shard = %shard.id, ?absent,
+                "still without a vote; waiting for these"
+            );
         }
         tokio::time::sleep(ASK_INTERVAL).await;
     }
@@ -214,7 +222,11 @@ fn everybody_reported(shard: &Shard, reports: &[Report]) {
     let committed = reports.iter().map(|report| report.committed).max().unwrap_or(0);
     if committed > highest.index {
         let (shard, last) = (shard.id, highest.index);
-        tracing::error!(%shard, committed, last, "committed entries are on no replica any more");
+        tracing::error!(
+            code = "entries-lost",
+            %shard, committed, last,
+            "committed entries are on no replica any more"
+        );
     }
     let stands = shard.log.last_log_id().is_ok_and(|last| last == Some(highest));
     tracing::warn!(shard = %shard.id, %highest, stands, "every member has said what it has");

@@ -224,7 +224,11 @@ pub(crate) async fn send(
 
 fn read(reader: &SnapshotReader, number: u32) -> Result<Vec<u8>, StreamingError<Types>> {
     reader.chunk(number).map_err(|error| {
-        tracing::error!(%error, "this node's snapshot cannot be read");
+        tracing::error!(
+            code = "snapshot-unreadable",
+            %error,
+            "this node's snapshot cannot be read"
+        );
         broken(&error.to_string())
     })
 }

@@ -35,7 +35,11 @@ impl Actor for Root {
         if let SupervisionEvent::ActorFailed(cell, error) = event {
             let kind = registry.forget(cell.get_id());
             counter!(names::ACTOR_FAILURES, "kind" => kind).increment(1);
-            tracing::error!(kind, %error, "an actor failed; its sessions resume");
+            tracing::error!(
+                code = "actor-failed",
+                kind, %error,
+                "an actor failed; its sessions resume"
+            );
         }
         Ok(())
     }

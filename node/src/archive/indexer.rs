@@ -47,7 +47,7 @@ impl Drop for Indexer {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             if thread.join().is_err() {
-                tracing::error!("the archive's thread had panicked");
+                tracing::error!(code = "thread-panicked", "the archive's thread had panicked");
             }
         }
     }
@@ -78,7 +78,13 @@ fn run(replica: &Replica, fatal: &Fatal, closing: &AtomicBool) {
                 Err(LookupError::Journal(error @ JournalError::Damaged { .. })) => {
                     return fatal.end(EXIT_STORAGE, &format!("journal of {shard}: {error}"));
                 }
-                Err(error) => tracing::error!(%shard, %error, "the archive cannot be indexed"),
+                Err(error) => {
+                    tracing::error!(
+                        code = "archive-failed",
+                        %shard, %error,
+                        "the archive cannot be indexed"
+                    );
+                }
             }
         }
         steps += u64::from(behind);

@@ -60,6 +60,51 @@ pub(crate) fn cell(value: &Value) -> String {
     }
 }
 
+/// Milliseconds as seconds.
+pub(crate) fn seconds(ms: &Value) -> String {
+    ms.as_u64().map_or_else(|| cell(ms), |ms| format!("{:.1} s", ms as f64 / 1_000.0))
+}
+
+/// Milliseconds since 1970 as a day and a time in UTC.
+pub(crate) fn moment(ms: &Value) -> String {
+    let Some(ms) = ms.as_u64() else { return cell(ms) };
+    let (days, second) = (ms / 86_400_000, ms / 1_000 % 86_400);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    let (year, month, day) = date(days);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The year, month and day that begin so many days after 1970 did. Years are counted from March,
+/// so that the day that some of them lack is their last.
+fn date(days: u64) -> (u64, u64, u64) {
+    const FOUR_CENTURIES: u64 = 146_097;
+    let days = days + 719_468;
+    let (era, day) = (days / FOUR_CENTURIES, days % FOUR_CENTURIES);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (400 * era + year + u64::from(month <= 2), month, day)
+}
+
+/// A variant's name, and what it carries: nothing where it is a plain word.
+pub(crate) fn variant(value: &Value) -> (String, Value) {
+    match value.as_object().and_then(|object| object.iter().next()) {
+        Some((name, fields)) => (name.clone(), fields.clone()),
+        None => (cell(value), Value::Null),
+    }
+}
+
+/// One thing, a line for each of its fields.
+pub(crate) fn fields(thing: &Value) -> Table {
+    let mut table = Table::new(["FIELD", "VALUE"]);
+    for (key, value) in thing.as_object().into_iter().flatten() {
+        table.row([key.clone(), cell(value)]);
+    }
+    table
+}
+
 /// The rows of a list.
 pub(crate) fn rows(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
@@ -68,6 +113,16 @@ pub(crate) fn rows(value: &Value) -> &[Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_a_date_and_a_time() {
+        let told = |ms: u64| moment(&Value::from(ms));
+        assert_eq!(told(0), "1970-01-01 00:00:00Z");
+        assert_eq!(told(951_782_400_000), "2000-02-29 00:00:00Z");
+        assert_eq!(told(951_868_799_999), "2000-02-29 23:59:59Z");
+        assert_eq!(told(4_107_542_400_000), "2100-03-01 00:00:00Z");
+        assert_eq!(told(1_767_225_599_000), "2025-12-31 23:59:59Z");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -7,6 +7,7 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
 use super::{Config, ConfigError, PeerNode};
+use crate::nearest::{self, distance};
 
 /// Refuses a source that has a key which nobody reads.
 pub(super) fn check(source: &Figment, name: &str) -> Result<(), ConfigError> {
@@ -53,30 +54,14 @@ fn collect(path: &str, value: &Value, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The known key with the fewest differing letters, if it is near enough to be meant.
+/// The known key that may be meant: the nearest one, or one of the same name elsewhere.
 fn nearest(key: &str, known: &BTreeSet<String>) -> Option<String> {
-    let scored = known.iter().map(|other| (distance(key, other), other));
-    let (differing, nearest) = scored.min()?;
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let near = nearest::nearest(key, known.iter().map(String::as_str));
     let same_name = known.iter().find(|other| last(other) == last(key));
-    match same_name {
-        Some(same) if differing > 3 => Some(same.clone()),
-        _ => (differing <= key.len().div_ceil(3)).then(|| nearest.clone()),
+    match (near, same_name) {
+        (Some(near), _) if distance(key, near) <= 3 => Some(near.to_owned()),
+        (_, Some(same)) => Some(same.clone()),
+        (near, None) => near.map(str::to_owned),
     }
-}
-
-/// Levenshtein's distance: letters to insert, remove or replace.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[other.len()]
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+
 use super::*;
 
 const FILE: &str = "[node]\nid = 1\n[cluster]\nid = \"c\"\n[[cluster.peers]]\nid = 1\n\
@@ -83,4 +86,24 @@ fn paths_are_relative_to_the_file() {
     let config = Config::load(&path, &[]).expect("valid");
     assert_eq!(config.node.data_dir, dir.path().join("data"));
     assert_eq!(config.telemetry.log_file, PathBuf::new());
+}
+
+#[test]
+fn the_environment_is_between_flag_and_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("rotary.toml");
+    std::fs::write(&path, format!("{FILE}[log]\nthreads = 3\nheartbeat_ms = 50\n"))
+        .expect("writable");
+    let environment = Figment::new()
+        .merge(Serialized::default("log.threads", 4))
+        .merge(Serialized::default("cluster.shards", 5));
+    let flags = ["cluster.shards=6".to_owned()];
+    let sources = Sources::with_environment(&path, environment, &flags).expect("known keys");
+    let config = Config::from_sources(&sources, &path).expect("valid");
+    let values = (config.log.heartbeat_ms, config.log.threads, config.cluster.shards);
+    assert_eq!(values, (50, 4, 6));
+    let keys = ["log.heartbeat_ms", "log.threads", "cluster.shards", "session.heartbeat_ms"];
+    let origins = keys.map(|key| sources.origin(key));
+    let file = path.display().to_string();
+    assert_eq!(origins, [&*file, "ROTARY_LOG__THREADS", "--set", "default"]);
 }

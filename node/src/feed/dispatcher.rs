@@ -118,7 +118,11 @@ impl Dispatcher {
                 Ok(events) if events.is_empty() => return,
                 Ok(events) => events.into_iter().for_each(|record| self.dispatch(record)),
                 Err(error) => {
-                    tracing::error!(%site, %error, "the journal cannot be read; feeds are closed");
+                    tracing::error!(
+                        code = "journal-unreadable",
+                        %site, %error,
+                        "the journal cannot be read; feeds are closed"
+                    );
                     self.registry.close_site(site);
                     self.passed.insert(site, through);
                     return;

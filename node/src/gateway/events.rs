@@ -147,7 +147,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
             format!("{error}; begin there or from the present state"),
         ),
         error => {
-            tracing::error!(%error, "the journal cannot be read");
+            tracing::error!(code = "journal-unreadable", %error, "the journal cannot be read");
             Problem::unavailable("this node cannot read its journal; ask another node")
         }
     })

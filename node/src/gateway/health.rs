@@ -8,12 +8,25 @@ use metrics::{counter, gauge};
 use rotary_proto::ShardId;
 
 use crate::gateway::doors::Doors;
+use crate::gateway::token::unix_ms;
 use crate::replica::{DIRECTORY, ShardReplica};
 use crate::telemetry::names;
 
+/// Who answers.
+pub(crate) const NODE_HEADER: &str = "rotary-node";
+/// Which version it is.
+pub(crate) const BUILD_HEADER: &str = "rotary-build";
+/// Its wall clock, in milliseconds since 1970.
+pub(crate) const WALL_HEADER: &str = "rotary-wall-ms";
+
 /// `GET /livez`
-pub(crate) async fn livez() -> &'static str {
-    "live\n"
+pub(crate) async fn livez(State(doors): State<Doors>) -> impl IntoResponse {
+    let headers = [
+        (NODE_HEADER, doors.node.to_string()),
+        (BUILD_HEADER, env!("CARGO_PKG_VERSION").to_owned()),
+        (WALL_HEADER, unix_ms().to_string()),
+    ];
+    (headers, "live\n")
 }
 
 /// `GET /readyz`

@@ -9,6 +9,7 @@ use rotary_proto::{Refusal, RequestId};
 use serde::Serialize;
 
 use crate::gateway::token::TokenError;
+use crate::runbook;
 use crate::spine::SpineError;
 
 /// A no, and what it means.
@@ -201,8 +202,9 @@ pub(crate) fn told_headers(response: &mut Response, told: Told) {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        debug_assert!(runbook::find(self.code).is_some(), "{} has no page", self.code);
         let body = ProblemJson {
-            r#type: format!("urn:rotary:problem:{}", self.code),
+            r#type: runbook::place(self.code),
             title: self.code.replace('-', " "),
             status: self.status.as_u16(),
             detail: &self.detail,

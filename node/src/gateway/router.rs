@@ -15,8 +15,8 @@ use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, closed, cluster, conversations, events, health, offers, queues, session, sites,
-    tenants, tokens, webhooks,
+    agents, closed, cluster, conversations, events, health, offers, queues, runbook, session,
+    sites, tenants, tokens, webhooks,
 };
 use crate::telemetry::names;
 
@@ -27,6 +27,7 @@ pub(crate) fn router(doors: Doors) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/runbook/{code}", get(runbook::show))
         .nest("/v1", cluster_routes().merge(site_routes()).merge(conversation_routes()))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_method)

@@ -69,6 +69,7 @@ impl End {
 
     /// As a frame.
     pub(crate) fn frame(&self) -> ServerFrame {
+        debug_assert!(crate::runbook::find(self.code).is_some(), "{} has no page", self.code);
         let (code, detail, retry) = (self.code.to_owned(), self.detail.clone(), self.retry);
         ServerFrame::Bye { code, detail, retry }
     }

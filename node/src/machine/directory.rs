@@ -29,7 +29,11 @@ impl Machine for DirectoryMachine {
         let applied = match entry {
             Ok(entry) => directory.apply(index, stamp, entry),
             Err(error) => {
-                tracing::warn!(index, %error, "a directory entry could not be read");
+                tracing::warn!(
+                    code = "entry-unreadable",
+                    index, %error,
+                    "a directory entry could not be read"
+                );
                 directory.refuse_malformed(index, stamp)
             }
         };
@@ -57,7 +61,7 @@ impl Machine for DirectoryMachine {
     }
 
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, _payload: &[u8]) -> Vec<u8> {
-        tracing::error!(index, "a poisoned directory entry is refused");
+        tracing::error!(code = "entry-poisoned", index, "a poisoned directory entry is refused");
         let applied = self.replica.directory_mut().refuse_malformed(index, stamp);
         codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
     }

@@ -43,7 +43,11 @@ impl SiteMachine {
         match command {
             Ok(command) => shard.apply(index, stamp, wall, command),
             Err(error) => {
-                tracing::warn!(shard = %self.shard.id, index, %error, "an entry cannot be read");
+                tracing::warn!(
+                    code = "entry-unreadable",
+                    shard = %self.shard.id, index, %error,
+                    "an entry cannot be read"
+                );
                 shard.refuse_malformed(index, stamp)
             }
         }
@@ -77,7 +81,11 @@ impl SiteMachine {
         match journal.head_at(group, base.head.index) {
             Ok(head) if head != base.head => {
                 let (index, shard) = (base.head.index, self.shard.id);
-                tracing::error!(%shard, index, "the journal is not the snapshot's; it is fetched");
+                tracing::error!(
+                    code = "journal-behind",
+                    %shard, index,
+                    "the journal is not the snapshot's; it is fetched"
+                );
                 self.discard()
             }
             Ok(_) | Err(JournalError::IndexForgotten { .. }) => Ok(()),
@@ -131,7 +139,11 @@ impl Machine for SiteMachine {
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
         let command = codec::decode::<ShardCommand>(payload, Limit::Entry).ok();
         let applied = self.shard.write().refuse_poisoned(index, stamp, command.as_ref());
-        tracing::error!(shard = %self.shard.id, index, "a poisoned entry freezes its site");
+        tracing::error!(
+            code = "entry-poisoned",
+            shard = %self.shard.id, index,
+            "a poisoned entry freezes its site"
+        );
         codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
     }
 

@@ -91,6 +91,36 @@ impl StartError {
         }
     }
 
+    /// The code that `rotary explain` knows.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config-invalid",
+            Self::Telemetry(_) => "telemetry-unusable",
+            Self::DataDir(DataDirError::Locked { .. }) => "data-dir-locked",
+            Self::DataDir(DataDirError::OtherCluster { .. } | DataDirError::OtherNode { .. }) => {
+                "data-dir-foreign"
+            }
+            Self::DataDir(_) => "data-dir-unusable",
+            Self::Certificates(_) => "certificate-unusable",
+            Self::OtherCertificate { .. } => "certificate-foreign",
+            Self::Secret { .. } => "secret-unreadable",
+            Self::PublicInUse { .. } | Self::Peer { source: BindError::InUse { .. }, .. } => {
+                "address-in-use"
+            }
+            Self::Public { .. } | Self::Peer { .. } => "address-unusable",
+            Self::Store { .. }
+            | Self::Segments(_)
+            | Self::Snapshots(_)
+            | Self::Journal(_)
+            | Self::Lookup(_) => "storage-damaged",
+            Self::Log(_)
+            | Self::Actors(_)
+            | Self::Webhooks(_)
+            | Self::ReadyFile { .. }
+            | Self::Io(_) => "start-failed",
+        }
+    }
+
     /// The exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::actor::Registry;
 use crate::archive::Indexer;
 use crate::config::Config;
+use crate::doctor;
 use crate::effects::{self, Endpoint};
 use crate::feed;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -105,6 +106,8 @@ pub(crate) async fn start(
     }
     tokio::spawn(watch_space(log.clone()));
     tokio::spawn(found(doors.clone(), config.cluster.shards));
+    let hints = doors.clone();
+    tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
     tokio::spawn(serve(ground.listener, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
@@ -179,7 +182,7 @@ async fn serve(listener: tokio::net::TcpListener, doors: Doors, mut closed: watc
         let _ = closed.wait_for(|closed| *closed).await;
     });
     if let Err(error) = serving.await {
-        tracing::error!(%error, "the doors are closed");
+        tracing::error!(code = "doors-closed", %error, "the doors are closed");
     }
 }
 

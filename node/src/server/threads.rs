@@ -50,7 +50,7 @@ impl Drop for SpineThreads {
         self.ending.send_replace(true);
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the log had panicked");
+                tracing::error!(code = "thread-panicked", "a thread of the log had panicked");
             }
         }
     }

@@ -1,84 +1,139 @@
-//! The name of every metric, with its labels and unit. No other file spells one.
+//! Every metric: its name, kind, labels and meaning. No other file spells a name.
 //!
-//! Labels never carry ids of people, conversations or tenants: their number is unbounded.
+//! From here are the constants that the code measures with, the help texts of `/metrics`, and
+//! `docs/metrics.md`. Labels never carry ids of people, conversations or tenants: their number is
+//! unbounded.
 
-/// Always 1; label `version`.
-pub(crate) const BUILD_INFO: &str = "rotary_build_info";
-/// Commands proposed by this node's doors; labels `op`, `result` (`done`, `refused`, `repeated`,
-/// `not_applied`, `unknown`).
-pub(crate) const COMMANDS: &str = "rotary_commands_total";
-/// Answers that were the kept outcome of an earlier attempt.
-pub(crate) const COMMANDS_DEDUPLICATED: &str = "rotary_commands_deduplicated_total";
-/// Seconds from proposing a command to its answer; label `op`.
-pub(crate) const COMMAND_COMMIT: &str = "rotary_command_commit_seconds";
-/// HTTP requests answered; labels `method`, `status`.
-pub(crate) const HTTP_REQUESTS: &str = "rotary_http_requests_total";
-/// Live sockets; label `kind` (`agent`, `customer`, `supervisor`).
-pub(crate) const SESSIONS: &str = "rotary_sessions";
-/// Sessions begun or resumed here; label `mode` (`new`, `replayed`, `snapshot`).
-pub(crate) const SESSION_RESUMES: &str = "rotary_session_resumes_total";
-/// Sockets closed by this node; label `code`.
-pub(crate) const SESSION_BYES: &str = "rotary_session_byes_total";
-/// Events handed to sessions.
-pub(crate) const EVENTS_DELIVERED: &str = "rotary_events_delivered_total";
-/// Events read again from the journal because a hand-over was full; label `shard`.
-pub(crate) const FEED_GAPS: &str = "rotary_feed_gaps_total";
-/// Actors awake; label `kind` (`viewer`, `conversation`).
-pub(crate) const ACTORS: &str = "rotary_actors";
-/// Actors that panicked and were taken down; label `kind`.
-pub(crate) const ACTOR_FAILURES: &str = "rotary_actor_failures_total";
-/// Messages refused because an actor's mailbox was full; label `kind`.
-pub(crate) const MAILBOX_REFUSALS: &str = "rotary_mailbox_refusals_total";
-/// 1 where this node leads the shard, else 0; label `shard`.
-pub(crate) const RAFT_LEADER: &str = "rotary_raft_leader";
-/// The shard's term as this node knows it; label `shard`.
-pub(crate) const RAFT_TERM: &str = "rotary_raft_term";
-/// The last index in this node's log; label `shard`.
-pub(crate) const RAFT_LAST_INDEX: &str = "rotary_raft_last_index";
-/// The last index applied by this node; label `shard`.
-pub(crate) const RAFT_APPLIED_INDEX: &str = "rotary_raft_applied_index";
-/// The index of this node's snapshot, 0 if it has none; label `shard`.
-pub(crate) const RAFT_SNAPSHOT_INDEX: &str = "rotary_raft_snapshot_index";
-/// The index up to which this node's log is forgotten; label `shard`.
-pub(crate) const RAFT_FORGOTTEN_INDEX: &str = "rotary_raft_forgotten_index";
-/// 1 while this node's log lacks its tail and it has no vote, else 0; label `shard`. It should not
-/// last; the node says in its log lines whom it waits for.
-pub(crate) const RAFT_CUT: &str = "rotary_raft_cut";
-/// An index at which replicas differ and no majority agrees, else 0; label `shard`. Anything but 0
-/// wants a person, and no upgrade until it is understood.
-pub(crate) const RAFT_DOUBTFUL_INDEX: &str = "rotary_raft_doubtful_index";
-/// Reads that asked this node for a read index (`consistency=linearizable`); label `shard`.
-pub(crate) const RAFT_READS: &str = "rotary_raft_reads_total";
-/// Rounds in which this node had read indexes confirmed; label `shard`. Reads share rounds, so they
-/// are fewer than the reads where many read at once.
-pub(crate) const RAFT_READ_ROUNDS: &str = "rotary_raft_read_rounds_total";
-/// 1 while this node fetches history from before its snapshot, else 0; label `shard`.
-pub(crate) const JOURNAL_MISSING: &str = "rotary_journal_missing";
-/// 1 while this node's disk has no room for new work, else 0.
-pub(crate) const DISK_FULL: &str = "rotary_disk_full";
-/// The last index whose events are in this node's journal; label `shard`.
-pub(crate) const JOURNAL_APPENDED_INDEX: &str = "rotary_journal_appended_index";
-/// The last index whose events are on this node's disk; label `shard`.
-pub(crate) const JOURNAL_DURABLE_INDEX: &str = "rotary_journal_durable_index";
-/// The index up to which a node's journal is on its disk, as that node has logged it; labels
-/// `shard`, `node`. One that stands still while others rise is a replica without a whole journal.
-pub(crate) const JOURNAL_MARKED_INDEX: &str = "rotary_journal_marked_index";
-/// Bytes of journal segments that retention has dropped; label `shard`.
-pub(crate) const JOURNAL_DROPPED_BYTES: &str = "rotary_journal_dropped_bytes_total";
-/// Looks for old records that failed, of a shard or of the time; the node says why in its log
-/// lines. Where it rises, what should be gone by now is kept. Absent where everything is kept.
-pub(crate) const RETENTION_FAILURES: &str = "rotary_retention_failures_total";
-/// Events appended to this node's journal; label `shard`.
-pub(crate) const JOURNAL_APPENDED: &str = "rotary_journal_appended_total";
-/// Attempts to tell a webhook; label `result` (`taken`, `gone`, `refused`, `unanswered`).
-pub(crate) const WEBHOOK_ATTEMPTS: &str = "rotary_webhook_attempts_total";
-/// Effects that wait for their outcomes; label `shard`.
-pub(crate) const EFFECTS_PENDING: &str = "rotary_effects_pending";
-/// How often this node's view of who lives has changed; label `shard`.
-pub(crate) const VIEW_EPOCH: &str = "rotary_view_epoch";
-/// Conversations in a queue and not on offer; labels `site`, `queue`.
-pub(crate) const QUEUE_WAITING: &str = "rotary_queue_waiting";
-/// Seconds that the longest-waiting conversation has waited; labels `site`, `queue`.
-pub(crate) const QUEUE_OLDEST_WAIT: &str = "rotary_queue_oldest_wait_seconds";
-/// Agents that declared ready and have a live session; label `site`.
-pub(crate) const AGENTS_READY: &str = "rotary_agents_ready";
+/// What a metric is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Metric {
+    /// As Prometheus knows it; the unit is last.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// What tells its series apart.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/metrics.md"))]
+    pub(crate) labels: &'static [&'static str],
+    /// The parts of a text, each with a space before it.
+    pub(crate) meaning: &'static [&'static str],
+}
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Up only.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// Counted into buckets.
+    Histogram,
+}
+
+/// Makes a constant of each row, and a table of all.
+macro_rules! registry {
+    ($($(#[doc = $doc:literal])+ $constant:ident: $kind:ident $name:literal $labels:tt;)+) => {
+        $($(#[doc = $doc])+ pub(crate) const $constant: &str = $name;)+
+
+        /// Every metric.
+        pub(crate) const METRICS: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: Kind::$kind,
+            labels: &$labels,
+            meaning: &[$($doc),+],
+        }),+];
+    };
+}
+
+registry! {
+    /// Always 1.
+    BUILD_INFO: Gauge "rotary_build_info" ["version"];
+    /// Commands proposed by this node's doors. `result` is `done`, `refused`, `repeated`,
+    /// `not_applied` or `unknown`.
+    COMMANDS: Counter "rotary_commands_total" ["op", "result"];
+    /// Answers that were the kept outcome of an earlier attempt.
+    COMMANDS_DEDUPLICATED: Counter "rotary_commands_deduplicated_total" [];
+    /// Seconds from proposing a command to its answer.
+    COMMAND_COMMIT: Histogram "rotary_command_commit_seconds" ["op"];
+    /// HTTP requests answered.
+    HTTP_REQUESTS: Counter "rotary_http_requests_total" ["method", "status"];
+    /// Live sockets. `kind` is `agent`, `customer` or `supervisor`.
+    SESSIONS: Gauge "rotary_sessions" ["kind"];
+    /// Sessions begun or resumed here. `mode` is `new`, `replayed` or `snapshot`.
+    SESSION_RESUMES: Counter "rotary_session_resumes_total" ["mode"];
+    /// Sockets closed by this node.
+    SESSION_BYES: Counter "rotary_session_byes_total" ["code"];
+    /// Events handed to sessions.
+    EVENTS_DELIVERED: Counter "rotary_events_delivered_total" [];
+    /// Events read again from the journal because a hand-over was full.
+    FEED_GAPS: Counter "rotary_feed_gaps_total" ["shard"];
+    /// Actors awake. `kind` is `viewer` or `conversation`.
+    ACTORS: Gauge "rotary_actors" ["kind"];
+    /// Actors that panicked and were taken down.
+    ACTOR_FAILURES: Counter "rotary_actor_failures_total" ["kind"];
+    /// Messages refused because an actor's mailbox was full.
+    MAILBOX_REFUSALS: Counter "rotary_mailbox_refusals_total" ["kind"];
+    /// 1 where this node leads the shard, else 0.
+    RAFT_LEADER: Gauge "rotary_raft_leader" ["shard"];
+    /// The shard's term as this node knows it.
+    RAFT_TERM: Gauge "rotary_raft_term" ["shard"];
+    /// The last index in this node's log.
+    RAFT_LAST_INDEX: Gauge "rotary_raft_last_index" ["shard"];
+    /// The last index applied by this node.
+    RAFT_APPLIED_INDEX: Gauge "rotary_raft_applied_index" ["shard"];
+    /// The index of this node's snapshot, 0 if it has none.
+    RAFT_SNAPSHOT_INDEX: Gauge "rotary_raft_snapshot_index" ["shard"];
+    /// The index up to which this node's log is forgotten.
+    RAFT_FORGOTTEN_INDEX: Gauge "rotary_raft_forgotten_index" ["shard"];
+    /// 1 while this node's log lacks its tail and it has no vote, else 0. It should not last; the
+    /// node says in its log lines whom it waits for.
+    RAFT_CUT: Gauge "rotary_raft_cut" ["shard"];
+    /// An index at which replicas differ and no majority agrees, else 0. Anything but 0 wants a
+    /// person, and no upgrade until it is understood.
+    RAFT_DOUBTFUL_INDEX: Gauge "rotary_raft_doubtful_index" ["shard"];
+    /// Reads that asked this node for a read index (`consistency=linearizable`).
+    RAFT_READS: Counter "rotary_raft_reads_total" ["shard"];
+    /// Rounds in which this node had read indexes confirmed. Reads share rounds, so they are
+    /// fewer than the reads where many read at once.
+    RAFT_READ_ROUNDS: Counter "rotary_raft_read_rounds_total" ["shard"];
+    /// 1 while this node fetches history from before its snapshot, else 0.
+    JOURNAL_MISSING: Gauge "rotary_journal_missing" ["shard"];
+    /// 1 while this node's disk has no room for new work, else 0.
+    DISK_FULL: Gauge "rotary_disk_full" [];
+    /// The last index whose events are in this node's journal.
+    JOURNAL_APPENDED_INDEX: Gauge "rotary_journal_appended_index" ["shard"];
+    /// The last index whose events are on this node's disk.
+    JOURNAL_DURABLE_INDEX: Gauge "rotary_journal_durable_index" ["shard"];
+    /// The index up to which a node's journal is on its disk, as that node has logged it. One
+    /// that stands still while others rise is a replica without a whole journal.
+    JOURNAL_MARKED_INDEX: Gauge "rotary_journal_marked_index" ["shard", "node"];
+    /// Bytes of journal segments that retention has dropped.
+    JOURNAL_DROPPED_BYTES: Counter "rotary_journal_dropped_bytes_total" ["shard"];
+    /// Looks for old records that failed, of a shard or of the time; the node says why in its log
+    /// lines. Where it rises, what should be gone by now is kept. Absent where everything is
+    /// kept.
+    RETENTION_FAILURES: Counter "rotary_retention_failures_total" [];
+    /// Events appended to this node's journal.
+    JOURNAL_APPENDED: Counter "rotary_journal_appended_total" ["shard"];
+    /// Attempts to tell a webhook. `result` is `taken`, `gone`, `refused` or `unanswered`.
+    WEBHOOK_ATTEMPTS: Counter "rotary_webhook_attempts_total" ["result"];
+    /// Effects that wait for their outcomes.
+    EFFECTS_PENDING: Gauge "rotary_effects_pending" ["shard"];
+    /// How often the view of which replicas live has changed.
+    VIEW_EPOCH: Gauge "rotary_view_epoch" ["shard"];
+    /// Conversations in a queue and not on offer.
+    QUEUE_WAITING: Gauge "rotary_queue_waiting" ["site", "queue"];
+    /// Seconds that the longest-waiting conversation has waited.
+    QUEUE_OLDEST_WAIT: Gauge "rotary_queue_oldest_wait_seconds" ["site", "queue"];
+    /// Agents that declared ready and have a live session.
+    AGENTS_READY: Gauge "rotary_agents_ready" ["site"];
+}
+
+impl Metric {
+    /// What it means, in one paragraph.
+    pub(crate) fn help(&self) -> String {
+        self.meaning.concat().trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

@@ -35,7 +35,7 @@ impl Fatal {
 
     /// Ends the process, or calls the hook.
     pub fn end(&self, code: i32, reason: &str) {
-        tracing::error!(code, reason, "fatal");
+        tracing::error!(code = "fatal", exit_code = code, reason, "the process ends");
         (self.0)(code, reason);
     }
 

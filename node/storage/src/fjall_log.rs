@@ -184,7 +184,7 @@ impl Drop for FjallLog {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the log writer had panicked");
+            tracing::error!(code = "thread-panicked", "the log writer had panicked");
         }
     }
 }

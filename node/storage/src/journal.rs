@@ -453,7 +453,7 @@ impl Drop for Journal {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the journal writer had panicked");
+            tracing::error!(code = "thread-panicked", "the journal writer had panicked");
         }
     }
 }

@@ -202,7 +202,11 @@ impl Head {
         if !self.reserve.release(&*self.home.disk)? {
             return Err(full(error, &self.home.directory));
         }
-        tracing::warn!(directory = %self.home.directory.display(), "the disk is full");
+        tracing::warn!(
+            code = "disk-full",
+            directory = %self.home.directory.display(),
+            "the disk is full"
+        );
         write(&self.home).map_err(|error| full(error, &self.home.directory))
     }
 }

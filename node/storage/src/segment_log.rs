@@ -182,7 +182,7 @@ impl Drop for SegmentLog {
         self.shared.filled.notify_all();
         self.shared.drained.notify_all();
         if thread.join().is_err() {
-            tracing::error!("the log writer had panicked");
+            tracing::error!(code = "thread-panicked", "the log writer had panicked");
         }
     }
 }

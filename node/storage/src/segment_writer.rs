@@ -283,7 +283,7 @@ impl Writer {
             && !matches!(before, Some(Space::Low { .. }))
         {
             let directory = home.directory.display();
-            tracing::warn!(%directory, free, wanted, "space on the disk is low");
+            tracing::warn!(code = "disk-low", %directory, free, wanted, "space on the disk is low");
         }
         Ok(())
     }

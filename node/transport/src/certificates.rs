@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rotary_proto::NodeId;
@@ -9,7 +10,7 @@ use rotary_proto::wire::ALPN;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -122,6 +123,28 @@ impl Certificates {
     /// The node named in its certificate.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether the cluster's authority vouches for the node's certificate at that time, in seconds
+    /// since 1970.
+    ///
+    /// # Errors
+    /// What is wrong with it then: expired, not valid yet, of another authority.
+    pub fn check_at(&self, unix_s: u64) -> Result<(), String> {
+        let said = |error: webpki::Error| format!("{error:?}");
+        let (first, rest) = self.chain.split_first().ok_or("there is no certificate")?;
+        let certificate = webpki::EndEntityCert::try_from(first).map_err(said)?;
+        let provider = provider();
+        let checked = certificate.verify_for_usage(
+            provider.signature_verification_algorithms.all,
+            &self.roots.roots,
+            rest,
+            UnixTime::since_unix_epoch(Duration::from_secs(unix_s)),
+            webpki::KeyUsage::server_auth(),
+            None,
+            None,
+        );
+        checked.map(drop).map_err(said)
     }
 
     pub(crate) fn server_config(&self) -> Result<QuicServerConfig, CertificateError> {

@@ -26,6 +26,7 @@ mod endpoint;
 mod framing;
 mod lane;
 mod peer;
+mod probe;
 #[cfg(feature = "seeded-secrets")]
 mod seeded_secrets;
 mod serve;
@@ -37,6 +38,7 @@ pub use certificates::{CertificateError, Certificates};
 pub use datagrams::Datagrams;
 pub use endpoint::BindError;
 pub use lane::CallError;
+pub use probe::{ProbeError, probe};
 pub use rotary_proto::wire::Lane;
 #[cfg(feature = "seeded-secrets")]
 pub use seeded_secrets::seed_secrets;

@@ -58,7 +58,11 @@ impl Server {
             }
             found => {
                 count(&self.counters.refused, 1);
-                tracing::warn!(%address, ?found, "a caller of another cluster was refused");
+                tracing::warn!(
+                    code = "caller-refused",
+                    %address, ?found,
+                    "a caller of another cluster was refused"
+                );
                 connection.close(VarInt::from_u32(2), b"not a node of this cluster");
             }
         }

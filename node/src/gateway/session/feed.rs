@@ -126,7 +126,11 @@ impl Feed<'_> {
         let (replica, viewer) = (self.doors.replica.clone(), viewer_of(self.attached.subject));
         let read = move || replica.page(viewer, place.shard, place.site, after, PAGE);
         let behind = |error: String| {
-            tracing::error!(site = %place.site, %error, "the journal cannot be read");
+            tracing::error!(
+                code = "journal-unreadable",
+                site = %place.site, %error,
+                "the journal cannot be read"
+            );
             End::resume("behind", "this node cannot read its journal")
         };
         let read = tokio::task::spawn_blocking(read).await;

@@ -1,0 +1,309 @@
+//! What the API says no with: the refusals of the log, of the directory, and of the doors.
+
+use super::{Page, page};
+
+pub(super) const PAGES: &[Page] = &[
+    page(
+        "malformed",
+        "The request or frame cannot be read.",
+        "It is not JSON, not UTF-8, has a field that nobody knows, or lacks one. Where \
+         everything of one client says so, client and cluster are of different versions.",
+        "Compare with docs/api/http.md or docs/api/session.md; `detail` names the place. \
+         Nothing was done.",
+    ),
+    page(
+        "site-unknown",
+        "There is no such site.",
+        "The id is mistyped, the site is of another cluster, or it is being made and this \
+         node has not heard of it yet.",
+        "List the sites with `rotary site ls`, or create it first.",
+    ),
+    page(
+        "site-frozen",
+        "The site takes no changes after a fault.",
+        "An entry of its log made the distributor panic. It was applied as refused, and the \
+         site stands still so that nothing is decided on doubtful state; other sites go on.",
+        "Keep the log lines with the code `entry-poisoned`, install a version that mends the \
+         fault on every node, and lift the freeze.",
+    ),
+    page(
+        "outcome-forgotten",
+        "Nobody knows any more whether this was done.",
+        "The key is older than the window in which outcomes are kept, ten minutes of the \
+         shard's time.",
+        "Look whether the change is there. Send it under a new key only if it is not.",
+    ),
+    page(
+        "window-full",
+        "A session has too many commands without acknowledgement.",
+        "The client does not raise `acknowledged` in its commands, or sends faster than \
+         results come.",
+        "Acknowledge the results that were seen; at most 64 may be open.",
+    ),
+    page(
+        "session-unknown",
+        "The session is not attached to this site.",
+        "It ended, its grace is over, or its site has forgotten it.",
+        "Start a new session with `start`.",
+    ),
+    page(
+        "not-allowed",
+        "The role of the asker does not allow this.",
+        "The token is of a role that may not do it: docs/api/http.md lists what each may.",
+        "Use a token of the role that may, or have somebody do it who has one.",
+    ),
+    page(
+        "bad-value",
+        "A value breaks its bound.",
+        "A field is too long, too large, of another form, or is not one that the route takes.",
+        "`detail` names the field and what is allowed. Nothing was done.",
+    ),
+    page(
+        "wrong-site",
+        "The conversation belongs to another site.",
+        "The site in the request and the one in the conversation's id differ.",
+        "Ask the site that the id names: in `cv_1.2.…` that is `st_1.2`.",
+    ),
+    page(
+        "queue-unknown",
+        "There is no such queue in the site.",
+        "The id is mistyped, or the queue was never put.",
+        "List them with `rotary queue ls --site SITE`, or put it: `rotary queue put`.",
+    ),
+    page(
+        "agent-unknown",
+        "There is no such agent in the site.",
+        "The id is mistyped, or the agent was never put.",
+        "List them with `rotary agent ls --site SITE`, or put it: `rotary agent put`.",
+    ),
+    page(
+        "skill-unknown",
+        "There is no such skill in the site.",
+        "A plan, a profile or a conversation names a skill that was never put.",
+        "Put the skill first: `PUT /v1/sites/{site}/skills/{skill}`.",
+    ),
+    page(
+        "reason-unknown",
+        "There is no such not-ready reason in the site.",
+        "A declaration names a reason that was never put.",
+        "Put the reason first: `PUT /v1/sites/{site}/reasons/{reason}`.",
+    ),
+    page(
+        "disposition-unknown",
+        "There is no such disposition in the site.",
+        "A wrap-up names a disposition that was never put.",
+        "Put it first: `PUT /v1/sites/{site}/dispositions/{disposition}`.",
+    ),
+    page(
+        "session-taken",
+        "The session serves somebody else.",
+        "Two clients use one session's number, or a token was changed within a session.",
+        "Start a new session.",
+    ),
+    page(
+        "conversation-exists",
+        "A conversation of this id exists or existed.",
+        "The id was used before. Under the same key a repeated request would have got its \
+         first answer.",
+        "Look at the conversation; open another one under a new id.",
+    ),
+    page(
+        "conversation-closed",
+        "The conversation is over.",
+        "It was closed or abandoned before this arrived.",
+        "Open a new conversation. What was said in this one stays readable.",
+    ),
+    page(
+        "conversation-unknown",
+        "There is no such conversation.",
+        "The id is mistyped, or retention has dropped what was kept of it.",
+        "Find it with `rotary conversation ls`; `detail` says whether retention may have \
+         dropped it.",
+    ),
+    page(
+        "offer-gone",
+        "The offer does not stand any more.",
+        "It was taken back, declined, or its time was over before the answer came; the \
+         customer may have left.",
+        "Take the next offer. If offers often end before agents answer, raise the queue's \
+         time for an offer, or find out why screens are slow.",
+    ),
+    page(
+        "not-yours",
+        "What was asked for is another agent's or customer's.",
+        "The token is for somebody else.",
+        "Use the token of the one who serves, or is, the conversation's; supervisors may see \
+         all of a site.",
+    ),
+    page(
+        "agent-signed-out",
+        "The agent is signed out.",
+        "They answered or asked for work without having declared a state.",
+        "Declare ready or not ready first.",
+    ),
+    page(
+        "agent-away",
+        "No session of the agent lives.",
+        "Their last socket is gone, so nobody would see an offer.",
+        "Start a session, or resume the one that was lost.",
+    ),
+    page(
+        "not-assigned",
+        "The conversation is not with an agent.",
+        "It waits, is on offer, or is being wrapped up.",
+        "Look at its phase with `rotary conversation show`.",
+    ),
+    page(
+        "already-held",
+        "The conversation is on hold already.",
+        "It was put on hold before.",
+        "Nothing need be done.",
+    ),
+    page(
+        "not-held",
+        "The conversation is not on hold.",
+        "It was retrieved before, or never held.",
+        "Nothing need be done.",
+    ),
+    page(
+        "not-in-wrap-up",
+        "The conversation is not in wrap-up.",
+        "The wrap-up ended, by its time or by the agent, or has not begun.",
+        "Look at its phase with `rotary conversation show`.",
+    ),
+    page(
+        "disposition-required",
+        "The queue demands a disposition.",
+        "The wrap-up ends without one.",
+        "Send the wrap-up with a disposition of the site.",
+    ),
+    page(
+        "item-exists",
+        "An item of this id is in the conversation already.",
+        "A message was sent twice under one id.",
+        "Nothing need be done: it is there once.",
+    ),
+    page(
+        "answer-unseen",
+        "Another agent has answered since.",
+        "The author had not seen the newest answer when they wrote theirs.",
+        "Read the item that `detail` names, then send with that `seen_to`.",
+    ),
+    page(
+        "seen-to-required",
+        "An agent's post on this channel must say what its author has seen.",
+        "The post has no `seen_to`.",
+        "Send the ordinal of the newest item that the author has seen.",
+    ),
+    page(
+        "limit-reached",
+        "A bound of the site or the cluster is reached.",
+        "There are as many of what `detail` names as there may be; the bounds are in \
+         proto/src/limits.rs.",
+        "End or remove some, or spread them over more sites.",
+    ),
+    page(
+        "token-missing",
+        "The request has no token.",
+        "There is no `Authorization` header, or it is not of the form `Bearer TOKEN`.",
+        "Send a token. For the command line: `--token` or `ROTARY_TOKEN`.",
+    ),
+    page(
+        "token-malformed",
+        "The token cannot be read.",
+        "It is cut short, has other characters in it, or names nobody.",
+        "Copy it again, whole; `rotary token create` makes another.",
+    ),
+    page(
+        "token-forged",
+        "The token is not signed with this cluster's secret.",
+        "It is of another cluster, or auth.token_secret_file differs between nodes.",
+        "Use a token of this cluster. If one node alone says so, give it the others' secret.",
+    ),
+    page(
+        "token-expired",
+        "The token has expired.",
+        "Its time is over, or the node's wall clock is ahead.",
+        "Make another with `rotary token create`. If fresh tokens expire, set the clock of \
+         the node right.",
+    ),
+    page(
+        "other-tenant",
+        "This is of another tenant.",
+        "The token is for one tenant, the request for something of another.",
+        "Use a token of that tenant, or of an administrator of all.",
+    ),
+    page(
+        "not-found",
+        "There is nothing at this address.",
+        "The path is mistyped, or what it names is not there.",
+        "Compare the path with docs/api/http.md.",
+    ),
+    page(
+        "forgotten",
+        "What was asked for has been dropped by retention.",
+        "It is older than `journal.retention`.",
+        "`detail` says where what is left begins. Keep more with a longer \
+         `journal.retention`; what is gone stays gone.",
+    ),
+    page(
+        "method-not-allowed",
+        "The route takes another method.",
+        "A GET where there is only a PUT, or the like.",
+        "The header `Allow` lists the methods.",
+    ),
+    page(
+        "too-large",
+        "The request or frame is too large.",
+        "It has more than 128 KiB.",
+        "Send less at a time; keep attachments elsewhere and send their address.",
+    ),
+    page(
+        "unsupported-media-type",
+        "The body is not said to be JSON.",
+        "The header `Content-Type` is absent or another.",
+        "Send `Content-Type: application/json`.",
+    ),
+    page(
+        "busy",
+        "There is more to do than this node takes on at once.",
+        "Too many commands or sockets wait at the door.",
+        "Send it again after `retry_after_ms`. If that lasts, look at CPU and disk of the \
+         shard's leader (`rotary top`), or spread the sites.",
+    ),
+    page(
+        "storage-full",
+        "The node has no room for new work.",
+        "Free space on the disk of its log is below `log.free_bytes_min`. Work that was begun \
+         goes on.",
+        "Make room, or give the node a larger disk; it notices by itself. Retention frees \
+         what the journal holds.",
+    ),
+    page(
+        "no-leader",
+        "The shard has no leader at the moment.",
+        "An election is going on, which takes a second, or a majority of its nodes is away.",
+        "Send it again. If it lasts, look at `rotary cluster status` and bring nodes back \
+         until a majority is connected.",
+    ),
+    page(
+        "unavailable",
+        "This node cannot do it at present. It was certainly not done.",
+        "It is starting, catching up, fetching history, or cannot reach the leader.",
+        "Send it again, or ask another node. If it lasts, look at `/readyz` of this node.",
+    ),
+    page(
+        "outcome-unknown",
+        "It may have been done, or not.",
+        "The node lost the leader, or the leader its majority, before the outcome was known.",
+        "Send it again under the same `Idempotency-Key`: it is done once at most, and the \
+         answer says what became of it.",
+    ),
+    page(
+        "unreachable",
+        "No node answered.",
+        "The address is wrong, no node runs there, or a firewall is between.",
+        "Check `--url` (`ROTARY_URL`) and whether the node runs; `rotary doctor` on its \
+         machine says more.",
+    ),
+];

@@ -1,0 +1,205 @@
+//! What a log line wants somebody for, and what `rotary doctor` finds.
+
+use super::{Page, page};
+
+pub(super) const PAGES: &[Page] = &[
+    page(
+        "thread-panicked",
+        "A thread of the node had panicked.",
+        "A fault of the software; the process ends or has ended with `exit-70`.",
+        "Keep the log lines before this one, restart the node, and report it.",
+    ),
+    page(
+        "fatal",
+        "The process ends at once.",
+        "It cannot keep its promises; the field `exit_code` says why.",
+        "`rotary explain` that number.",
+    ),
+    page(
+        "doors-closed",
+        "The node answers no client any more.",
+        "Its listening socket failed.",
+        "Restart the node; look at the system's limits on open files.",
+    ),
+    page(
+        "journal-unreadable",
+        "The journal cannot be read.",
+        "The disk failed, or a segment is damaged. Sessions and traces on this node fail; \
+         decisions do not depend on it.",
+        "Look at the disk. `rotary node rebuild` takes the journal from the other nodes.",
+    ),
+    page(
+        "journal-behind",
+        "The journal on disk is not the snapshot's.",
+        "The node took a snapshot of another replica, or its journal was lost. It fetches the \
+         history before it.",
+        "Nothing, while `rotary_journal_missing` goes back to 0. If it stays at 1, see that \
+         other nodes are connected and have the history.",
+    ),
+    page(
+        "history-lost",
+        "No other node has the older history.",
+        "Every replica that had it is gone, or retention dropped it.",
+        "What is before the index in the line cannot be told any more. If a node with that \
+         history is only away, bring it back.",
+    ),
+    page(
+        "history-failed",
+        "The fetched history cannot be begun anew.",
+        "The disk failed or is full.",
+        "Look at the disk; the node tries again after a restart.",
+    ),
+    page(
+        "snapshot-unreadable",
+        "The node's own snapshot cannot be read, so it can give none to others.",
+        "The disk failed, or the file is damaged.",
+        "Look at the disk. After a restart the node takes another replica's snapshot.",
+    ),
+    page(
+        "replica-rebuilt",
+        "The node takes the state of a shard from another replica.",
+        "Its own differed from the majority, or was damaged.",
+        "Nothing for this time: it mends itself. Test memory and disk of this machine; a \
+         second time is a reason to replace it.",
+    ),
+    page(
+        "rebuild-unnoted",
+        "A replica that must be made again could not be noted as such.",
+        "The disk refused the note.",
+        "Look at the disk before the node is started again.",
+    ),
+    page(
+        "replicas-differ",
+        "Replicas of a shard differ, and no majority agrees.",
+        "A fault of the software, or of several machines.",
+        "Upgrade nothing and restart nothing. Keep the logs of all nodes, and compare \
+         `rotary_raft_doubtful_index`; report it.",
+    ),
+    page(
+        "log-cut",
+        "The node's log lost its tail, so it has no vote.",
+        "Power was lost and the disk had not kept what it said it had.",
+        "Nothing, if the other nodes run: it catches up and votes again. The line names nodes \
+         that it waits for: bring those back. A disk that does this lies about syncs: replace \
+         it.",
+    ),
+    page(
+        "entries-lost",
+        "Entries that were acknowledged are on no replica any more.",
+        "Disks of a majority lost what they said they had kept.",
+        "Something acknowledged is gone: the line names the shard and the indexes. Look at \
+         every node's disk, and find out from callers and agents what is missing.",
+    ),
+    page(
+        "entry-poisoned",
+        "An entry that makes the distributor panic is refused.",
+        "A fault of the software. Its site is frozen; other sites go on.",
+        "See `site-frozen`. Keep the index that the line names.",
+    ),
+    page(
+        "poison-unnoted",
+        "An entry that makes the distributor panic could not be noted.",
+        "The disk refused the note; the node will meet the entry again.",
+        "Look at the disk, then restart the node.",
+    ),
+    page(
+        "entry-unreadable",
+        "An entry of the log cannot be read by this version.",
+        "Nodes of different versions run together.",
+        "Bring every node to one version: `rotary doctor` lists them.",
+    ),
+    page(
+        "actor-failed",
+        "An actor failed; its sessions resume.",
+        "A fault of the software, in one conversation or viewer.",
+        "Nothing at once. Report it if `rotary_actor_failures_total` rises.",
+    ),
+    page(
+        "retention-blind",
+        "Nobody knows how old records are, so none are dropped.",
+        "The lookup or the journal cannot be read.",
+        "Look at the disk; what should be dropped stays until then.",
+    ),
+    page(
+        "retention-failed",
+        "Old records of a shard are not dropped.",
+        "The journal or the lookup refused it.",
+        "The line says why. What should be gone by now is kept until it works.",
+    ),
+    page(
+        "archive-failed",
+        "Closed conversations cannot be put into the lookup.",
+        "The disk failed or is full.",
+        "Look at the disk. The lookup is made again from the journal when it is removed.",
+    ),
+    page(
+        "disk-low",
+        "Space on the disk is low.",
+        "The log, the journal or something else fills it. Below `log.free_bytes_min` new work \
+         is refused.",
+        "Make room, give the node a larger disk, or shorten `journal.retention`.",
+    ),
+    page(
+        "disk-full",
+        "The disk is full.",
+        "Free space is used up; the reserve keeps votes and accepted work going for a while.",
+        "Make room at once.",
+    ),
+    page(
+        "caller-refused",
+        "A node of another cluster tried to connect.",
+        "Its configuration names an address of this cluster, or its certificate is of \
+         another.",
+        "Find the machine by the address in the line, and correct its cluster.peers.",
+    ),
+    page(
+        "disk-slow",
+        "A durable write takes long.",
+        "Half of the syncs of a small file took more than 20 ms. Every command waits for the disks \
+         of a majority.",
+        "Give the log a disk of its own, or one with a protected write cache; look whether another \
+         program keeps it busy, and whether the cloud's volume is throttled.",
+    ),
+    page(
+        "udp-blocked",
+        "A node answers over TCP and not over UDP.",
+        "A firewall lets TCP pass and not UDP, `peer` in cluster.peers is wrong, or who listens \
+         there is not that node. Without UDP between nodes there is no majority.",
+        "Allow UDP both ways between the nodes, to the port of listen.peer; correct the address in \
+         cluster.peers on every node.",
+    ),
+    page(
+        "peer-unreachable",
+        "A node of the cluster answers neither clients nor peers.",
+        "It is stopped, its machine is gone, or the network between is cut.",
+        "Start it, or mend the network. The cluster goes on as long as a majority is connected.",
+    ),
+    page(
+        "address-wrong",
+        "The address that is advertised for a node is not that node's.",
+        "`public` in cluster.peers leads to another node, or nowhere, for instance because it is a \
+         loopback address that means another machine to everybody else.",
+        "Correct cluster.peers on every node: `public` is where clients reach the node.",
+    ),
+    page(
+        "clock-offset",
+        "The wall clocks of two nodes differ by more than a second.",
+        "A machine's clock is not kept right. No decision reads it, but tokens expire by it, and \
+         people read it in transcripts.",
+        "Keep all clocks by NTP or PTP; look at the service that should (`chronyc tracking`).",
+    ),
+    page(
+        "version-mismatch",
+        "Two nodes run different versions.",
+        "An upgrade is under way, or a node was left out.",
+        "Finish the upgrade, one node after the other.",
+    ),
+    page(
+        "certificate-expires",
+        "The node's certificate is not good, or will not be for another month.",
+        "It expires, is not valid yet by this machine's clock, or is not from the authority in \
+         tls.ca_file. Nodes then refuse each other.",
+        "Have the cluster's authority issue another one and put it where tls.cert_file says; set \
+         the clock right if that is what is wrong.",
+    ),
+];
