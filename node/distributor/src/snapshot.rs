@@ -6,8 +6,8 @@
 //! chunks and gives a shard that *behaves* as the frozen one did: to every further entry the same
 //! answer, events, digest, next deadline and steps of work.
 //!
-//! What travels (`record`): entities, windows, tombstones, leases, marks, the view, and the few things that
-//! look derived and are not, because they follow from history:
+//! What travels (`record`): entities, windows, tombstones, leases, marks, the view, and the few
+//! things that look derived and are not, because they follow from history:
 //!
 //! * work that entries left over, sessions of lost gateways that are still to be walked, and since
 //!   when the site is due for it;
