@@ -4,6 +4,7 @@
 //! nothing else, so it can do no more than its token may. What was asked for goes to standard
 //! output, as a table or as JSON; everything said beside it goes to standard error.
 
+mod apikey;
 mod client;
 mod cluster;
 pub(crate) mod exit;
@@ -51,6 +52,9 @@ enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Makes, lists and revokes API keys.
+    #[command(subcommand)]
+    Apikey(apikey::ApiKeyCommand),
     /// Puts load on a cluster, and proves what it kept.
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -143,7 +147,7 @@ struct Remote {
     /// A node of the cluster.
     #[arg(long, env = "ROTARY_URL", default_value = "http://127.0.0.1:7080")]
     url: Gateway,
-    /// A token that may do this.
+    /// A token or API key that may do this.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     token: String,
     /// How to show the answer.
@@ -176,6 +180,7 @@ async fn execute(command: Command) -> u8 {
             inspect::trace(id, &remote).await
         }
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
+        Command::Apikey(command) => apikey::run(command).await,
         Command::Load(command) => return judged(load::command(command).await),
         Command::Verify(args) => return judged(load::verify(args).await),
         Command::Demo(args) => return judged(demo::command(args).await),

@@ -170,6 +170,7 @@ fn first_token(secret: &str) -> String {
         agent: None,
         customer: None,
         principal: FIRST_PRINCIPAL,
+        by: None,
         exp: unix_s() + TOKEN_TTL_S,
     })
 }

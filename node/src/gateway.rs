@@ -7,6 +7,7 @@
 //! answered from this node's own replica.
 
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod authority;
 pub(crate) mod closed;
 pub(crate) mod cluster;
@@ -15,12 +16,14 @@ pub(crate) mod doors;
 pub(crate) mod events;
 pub(crate) mod extract;
 pub(crate) mod health;
+pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod offers;
 pub(crate) mod problem;
 pub(crate) mod queues;
 pub(crate) mod router;
+pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod sites;
 pub(crate) mod tenants;

@@ -14,6 +14,9 @@ pub(crate) enum CliError {
     /// The node said no, or said nothing.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// This machine cannot do its part.
+    #[error("{0}")]
+    Local(String),
     /// The cluster is not as it should be.
     #[error("{0}")]
     Unhealthy(String),
@@ -31,7 +34,7 @@ impl CliError {
                 409 => exit::CONFLICT,
                 _ => exit::ERROR,
             },
-            Self::Api(_) => exit::ERROR,
+            Self::Api(_) | Self::Local(_) => exit::ERROR,
         }
     }
 }
@@ -55,4 +58,17 @@ pub(crate) async fn read<T: DeserializeOwned>(remote: &Remote, path: &str) -> Re
 /// Reads something as it is.
 pub(crate) async fn read_value(remote: &Remote, path: &str) -> Result<Value, CliError> {
     read(remote, path).await
+}
+
+/// Reads every page of a list, as one array.
+pub(crate) async fn read_all(remote: &Remote, path: &str) -> Result<Value, CliError> {
+    let (mut rows, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = read_value(remote, &format!("{path}?limit=1000{after}")).await?;
+        rows.extend(page["data"].as_array().into_iter().flatten().cloned());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(Value::Array(rows)),
+        }
+    }
 }

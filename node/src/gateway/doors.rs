@@ -31,6 +31,8 @@ use crate::telemetry::names;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for this node to learn of a site made elsewhere.
 const SITE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long it waits for this node to learn of an API key or user made elsewhere.
+pub(crate) const DIRECTORY_PATIENCE: Duration = SITE_PATIENCE;
 /// How long a linearizable read waits for its index, retries included: longer than a failover.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer waits for this node to have applied it itself.

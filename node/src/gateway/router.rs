@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use metrics::counter;
 use rotary_proto::{DispositionId, ReasonId, SkillId};
 
@@ -15,8 +15,8 @@ use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, closed, cluster, conversations, events, health, offers, queues, session, sites,
-    tenants, tokens,
+    agents, api_keys, closed, cluster, conversations, events, health, offers, queues, session,
+    sites, tenants, tokens,
 };
 use crate::telemetry::names;
 
@@ -40,6 +40,8 @@ fn cluster_routes() -> Router<Doors> {
         .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/sites", get(sites::list).post(sites::create))
         .route("/tokens", post(tokens::create))
+        .route("/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/api-keys/{key}", delete(api_keys::revoke))
         .route("/session", get(session::upgrade))
 }
 
@@ -114,6 +116,7 @@ fn method_word(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "other",
     }
 }

@@ -202,6 +202,7 @@ fn agent() -> Claims {
         agent: Some(AgentId(1)),
         customer: None,
         principal: PrincipalId(1),
+        by: None,
         exp: unix_s() + 3_600,
     }
 }
