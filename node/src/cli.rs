@@ -12,6 +12,7 @@ mod inspect;
 mod node;
 pub(crate) mod output;
 mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,11 @@ enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Signs in, and shows a token.
+    Login(user::LoginArgs),
+    /// Makes, lists and changes users.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Makes, lists and revokes API keys.
     #[command(subcommand)]
     Apikey(apikey::ApiKeyCommand),
@@ -92,6 +98,8 @@ enum ClusterCommand {
     Init(cluster::InitArgs),
     /// Shows nodes and shards.
     Status(Remote),
+    /// Makes a short-lived administrator's token from a node's own files, when nobody can sign in.
+    BreakGlass(cluster::BreakGlassArgs),
 }
 
 /// `rotary node`.
@@ -170,6 +178,7 @@ async fn execute(command: Command) -> u8 {
     let done = match command {
         Command::Server(args) => return serve(args).await,
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
+        Command::Cluster(ClusterCommand::BreakGlass(args)) => return cluster::break_glass(&args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Queue(QueueCommand::Ls { site, remote }) => inspect::queues(site, &remote).await,
@@ -180,6 +189,8 @@ async fn execute(command: Command) -> u8 {
             inspect::trace(id, &remote).await
         }
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
+        Command::Login(args) => user::login(args).await,
+        Command::User(command) => user::run(command).await,
         Command::Apikey(command) => apikey::run(command).await,
         Command::Load(command) => return judged(load::command(command).await),
         Command::Verify(args) => return judged(load::verify(args).await),

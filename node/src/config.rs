@@ -86,6 +86,7 @@ pub(crate) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Auth {
     pub(crate) token_secret_file: PathBuf,
+    pub(crate) first_user_file: PathBuf,
 }
 
 /// How shards elect.
@@ -180,7 +181,7 @@ impl Default for Tls {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { token_secret_file: "token.secret".into() }
+        Self { token_secret_file: "token.secret".into(), first_user_file: "first-user.json".into() }
     }
 }
 
@@ -268,6 +269,7 @@ impl Config {
             &mut self.tls.cert_file,
             &mut self.tls.key_file,
             &mut self.auth.token_secret_file,
+            &mut self.auth.first_user_file,
         ];
         for path in paths {
             *path = base.join(&*path);

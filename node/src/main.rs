@@ -24,6 +24,7 @@ mod cluster;
 mod config;
 mod demo;
 mod feed;
+mod founder;
 mod gateway;
 mod hint;
 mod load;

@@ -29,6 +29,7 @@ use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, LogEngine};
+use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::server::handler::NodeHandler;
 use crate::server::threads::SpineThreads;
@@ -57,6 +58,7 @@ struct Ground {
     journal: Arc<Journal>,
     lookup: Lookup,
     tokens: Tokens,
+    founder: Option<Founder>,
     _data: DataDir,
 }
 
@@ -91,6 +93,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let secret = config.auth.token_secret_file.clone();
     let secret = std::fs::read(&secret)
         .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
+    let founder = Founder::load(&config.auth.first_user_file).map_err(StartError::Founder)?;
     let listener = TcpListener::bind(config.listen.public)
         .await
         .map_err(|source| StartError::public(config.listen.public, source))?;
@@ -120,6 +123,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         journal: Arc::new(journal),
         lookup,
         tokens: Tokens::new(secret.trim_ascii()),
+        founder,
         _data: data,
     })
 }

@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::actor::Registry;
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
+use crate::gateway::login::Logins;
+use crate::gateway::password::Passwords;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::Sessions;
 use crate::gateway::token::{Claims, Tokens};
@@ -61,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    pub(crate) logins: Logins,
     pub(crate) metrics: PrometheusHandle,
 }
 

@@ -15,8 +15,8 @@ use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, closed, cluster, conversations, events, health, offers, queues, session,
-    sites, tenants, tokens,
+    agents, api_keys, closed, cluster, conversations, events, health, login, offers, queues,
+    session, sites, tenants, tokens, users,
 };
 use crate::telemetry::names;
 
@@ -42,6 +42,10 @@ fn cluster_routes() -> Router<Doors> {
         .route("/tokens", post(tokens::create))
         .route("/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/api-keys/{key}", delete(api_keys::revoke))
+        .route("/users", get(users::list).post(users::create))
+        .route("/users/{user}/password", put(users::set_password))
+        .route("/users/{user}/disabled", put(users::set_disabled))
+        .route("/login", post(login::login))
         .route("/session", get(session::upgrade))
 }
 

@@ -38,6 +38,9 @@ pub(crate) enum StartError {
     /// The token secret cannot be read.
     #[error("{path}: {source}; auth.token_secret_file says where the secret is")]
     Secret { path: PathBuf, source: io::Error },
+    /// The first administrator's file is not one.
+    #[error("{0}; auth.first_user_file says where it is")]
+    Founder(String),
     /// Clients' address is taken.
     #[error(
         "TCP {address} is in use by another process: stop that one, or choose another \

@@ -28,6 +28,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::Sessions;
 use crate::actor::Registry;
 use crate::gateway::doors::{Doors, Inner};
+use crate::gateway::login::Logins;
+use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::token::{Claims, Role, Tokens, unix_s};
 use crate::hint::Hints;
@@ -150,6 +152,8 @@ impl House {
             sessions: Sessions::new(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
+            passwords: Passwords::new(),
+            logins: Logins::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
