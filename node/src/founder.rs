@@ -2,7 +2,7 @@
 //!
 //! `cluster init` shows a login and a password once, and gives every node a file with the login and
 //! the password's hash. Whichever node leads the directory first proposes that user; a cluster that
-//! has had any user keeps its own. The file can be removed once somebody has signed in.
+//! has had a user above tenants keeps its own. The file can be removed once somebody has signed in.
 
 use std::path::Path;
 

@@ -25,6 +25,7 @@ pub(crate) mod password;
 pub(crate) mod problem;
 pub(crate) mod queues;
 pub(crate) mod router;
+pub(crate) mod routes;
 pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod sites;

@@ -70,7 +70,7 @@ pub enum DirectoryCommand {
         /// What their password is judged by: a PHC string.
         hash: String,
     },
-    /// Makes the first administrator of the cluster, unless there was ever a user.
+    /// Makes the first administrator of the cluster, unless there was ever a user above tenants.
     FoundUser {
         /// What they sign in as.
         login: Name,

@@ -175,6 +175,11 @@ impl Directory {
         self.credentials.users.iter().map(|(id, user)| (*id, user))
     }
 
+    /// Whether there was ever a user above tenants.
+    pub fn has_own_users(&self) -> bool {
+        self.users().any(|(_, user)| user.grant.tenant().is_none())
+    }
+
     /// A user.
     pub fn user(&self, id: UserId) -> Option<&User> {
         self.credentials.users.get(&id)
@@ -269,9 +274,9 @@ impl Directory {
         Ok((DirectoryDone::User { user, principal }, vec![event]))
     }
 
-    /// Makes the first administrator, unless there was ever a user.
+    /// Makes the first administrator, unless there was ever a user above tenants.
     pub(crate) fn found_user(&mut self, login: Name, hash: String) -> Done {
-        if !self.credentials.users.is_empty() {
+        if self.has_own_users() {
             return Ok((DirectoryDone::Ok, Vec::new()));
         }
         self.create_user(Grant::Administrator { tenant: None, site: None }, login, hash)

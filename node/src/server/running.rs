@@ -159,7 +159,7 @@ async fn found(doors: Doors, shards: u32, founder: Option<Founder>) {
     keep_telling(&doors, &entry, |directory| directory.shards() > 0).await;
     if let Some(Founder { login, hash }) = founder {
         let entry = of(DirectoryCommand::FoundUser { login, hash });
-        keep_telling(&doors, &entry, |directory| directory.users().next().is_some()).await;
+        keep_telling(&doors, &entry, Directory::has_own_users).await;
     }
 }
 
@@ -172,6 +172,9 @@ async fn keep_telling(doors: &Doors, entry: &DirectoryEntry, done: impl Fn(&Dire
             let told = doors.propose::<_, DirectoryAnswer>(DIRECTORY, entry, patience).await;
             if let Err(error) = told {
                 tracing::debug!(%error, "the cluster is not founded yet");
+            }
+            if done(&doors.replica.directory()) {
+                break;
             }
         }
         tokio::time::sleep(FOUND_AGAIN).await;

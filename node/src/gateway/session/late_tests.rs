@@ -122,15 +122,16 @@ impl Spine for Leaderless {
 }
 
 /// A node's doors before that log, and what it is asked.
-struct House {
+pub(crate) struct House {
     _dir: tempfile::TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     token: String,
     seen: mpsc::UnboundedReceiver<Seen>,
 }
 
 impl House {
-    async fn open() -> Self {
+    /// A node that serves.
+    pub(crate) async fn open() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
         let journal = Journal::open(Arc::new(rotary_storage::FileDisk), dir.path(), options)
