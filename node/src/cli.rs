@@ -158,6 +158,9 @@ struct Remote {
     /// A token or API key that may do this.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     token: String,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    ca: Option<PathBuf>,
     /// How to show the answer.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,

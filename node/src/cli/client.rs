@@ -1,8 +1,9 @@
 //! The command line's way to a node: the public HTTP API, with patience for a failover.
 
+use std::path::Path;
 use std::time::Duration;
 
-use rotary_client::{Api, ApiError, Patience};
+use rotary_client::{Api, ApiError, Patience, Trust};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -45,7 +46,18 @@ const PATIENCE: Patience =
 
 /// The API of the node that was named.
 pub(crate) fn api(remote: &Remote) -> Result<Api, CliError> {
-    Ok(Api::new(vec![remote.url.clone()], remote.token.trim(), PATIENCE)?)
+    let api = Api::new(vec![remote.url.clone()], remote.token.trim(), PATIENCE)?;
+    match &remote.ca {
+        Some(path) => Ok(api.trusting(&trust(path)?)),
+        None => Ok(api),
+    }
+}
+
+/// The authorities that a file names.
+fn trust(path: &Path) -> Result<Trust, CliError> {
+    let failed = |what: String| CliError::Local(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Trust::pem(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// Reads something.

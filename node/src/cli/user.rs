@@ -94,6 +94,9 @@ pub(crate) struct LoginArgs {
     /// A node of the cluster.
     #[arg(long, env = "ROTARY_URL", default_value = "http://127.0.0.1:7080")]
     url: Gateway,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    ca: Option<PathBuf>,
 }
 
 impl PasswordArgs {
@@ -177,9 +180,9 @@ async fn put(remote: &Remote, path: &str, body: &Value) -> Result<(), CliError> 
 
 /// `rotary login`
 pub(crate) async fn login(args: LoginArgs) -> Result<(), CliError> {
-    let LoginArgs { login, tenant, password, url } = args;
+    let LoginArgs { login, tenant, password, url, ca } = args;
     let body = json!({ "login": login, "password": password.read()?, "tenant": tenant });
-    let remote = Remote { url, token: String::new(), output: Format::Table };
+    let remote = Remote { url, token: String::new(), ca, output: Format::Table };
     let outcome = api(&remote)?.change(Method::POST, "/v1/login", &body).await;
     let answer: Value = outcome.acknowledged()?.read()?;
     println!("{}", answer["token"].as_str().unwrap_or_default());

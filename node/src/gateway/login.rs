@@ -5,7 +5,7 @@
 //! those that succeed are not.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::Json as AxumJson;
@@ -24,6 +24,7 @@ use crate::gateway::problem::Problem;
 use crate::gateway::throttle::Throttle;
 use crate::gateway::token::unix_s;
 use crate::replica::DIRECTORY;
+use crate::server::Address;
 
 /// How long a token is good for that somebody signs in for, unless they ask for less.
 const TTL_S: u64 = 12 * 3_600;
@@ -96,8 +97,9 @@ impl<S: Sync> FromRequestParts<S> for From {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())))
+        let peer = parts.extensions.get::<ConnectInfo<Address>>();
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Ok(Self(peer.map_or(unknown, |ConnectInfo(Address(peer))| peer.ip().to_canonical())))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The prefix tells a key from a token, and lets whoever finds one in a log know what it is. The
 //! secret is random, so one SHA-256 of it is as good as any slower hash
-//! (`docs/decisions/0015-two-kinds-of-hashes.md`).
+//! (`docs/decisions/0016-two-kinds-of-hashes.md`).
 
 use std::fmt;
 use std::str::FromStr;

@@ -41,6 +41,11 @@ pub(crate) enum StartError {
     /// The first administrator's file is not one.
     #[error("{0}; auth.first_user_file says where it is")]
     Founder(String),
+    /// The certificate for clients cannot be used.
+    #[error(
+        "{path}: {what}; gateway.certificate_file is a chain and gateway.key_file its key, in PEM"
+    )]
+    PublicCertificate { path: PathBuf, what: String },
     /// Clients' address is taken.
     #[error(
         "TCP {address} is in use by another process: stop that one, or choose another \

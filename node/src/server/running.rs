@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
 use rotary_log::{Blocking, History, Log, LogConfig, Machine};
@@ -28,6 +27,7 @@ use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
+use crate::server::doorstep::{Address, Doorstep};
 use crate::server::log_spine::LogSpine;
 use crate::server::threads::SpineThreads;
 use crate::server::{Ground, StartError};
@@ -107,7 +107,9 @@ pub(crate) async fn start(
     tokio::spawn(watch_space(log.clone()));
     tokio::spawn(found(doors.clone(), config.cluster.shards, ground.founder));
     let (closing, closed) = watch::channel(false);
-    tokio::spawn(serve(ground.listener, doors.clone(), closed));
+    let per_address_max = config.gateway.connections_per_address_max;
+    let doorstep = Doorstep::open(ground.listener, ground.tls, per_address_max);
+    tokio::spawn(serve(doorstep.map_err(StartError::Io)?, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
 }
@@ -181,17 +183,9 @@ async fn keep_telling(doors: &Doors, entry: &DirectoryEntry, done: impl Fn(&Dire
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, doors: Doors, mut closed: watch::Receiver<bool>) {
-    // Small frames must not wait for each other.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
-    let serving = axum::serve(
-        listener,
-        router(doors).into_make_service_with_connect_info::<std::net::SocketAddr>(),
-    );
+async fn serve(doorstep: Doorstep, doors: Doors, mut closed: watch::Receiver<bool>) {
+    let service = router(doors).into_make_service_with_connect_info::<Address>();
+    let serving = axum::serve(doorstep, service);
     let serving = serving.with_graceful_shutdown(async move {
         // An error is an end as well.
         let _ = closed.wait_for(|closed| *closed).await;
