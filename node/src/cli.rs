@@ -5,6 +5,7 @@
 //! output, as a table or as JSON; everything said beside it goes to standard error.
 
 mod agent;
+mod apikey;
 mod client;
 mod cluster;
 mod config;
@@ -17,6 +18,7 @@ pub(crate) mod output;
 mod queue;
 mod site;
 mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +67,14 @@ enum Command {
     /// Makes tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Signs in, and shows a token.
+    Login(user::LoginArgs),
+    /// Makes, lists and changes users.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Makes, lists and revokes API keys.
+    #[command(subcommand)]
+    Apikey(apikey::ApiKeyCommand),
     /// Puts load on a cluster, and proves what it kept.
     #[command(subcommand)]
     Load(load::LoadCommand),
@@ -114,6 +124,8 @@ enum ClusterCommand {
     Init(cluster::InitArgs),
     /// Shows nodes and shards.
     Status(Remote),
+    /// Makes a short-lived administrator's token from a node's own files, when nobody can sign in.
+    BreakGlass(cluster::BreakGlassArgs),
 }
 
 /// `rotary node`.
@@ -137,9 +149,12 @@ struct Remote {
     /// A node of the cluster.
     #[arg(long, env = "ROTARY_URL", default_value = "http://127.0.0.1:7080")]
     url: Gateway,
-    /// A token that may do this.
+    /// A token or API key that may do this.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     token: String,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    ca: Option<PathBuf>,
     /// How to show the answer.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -160,6 +175,7 @@ async fn execute(command: Command) -> u8 {
     let done = match command {
         Command::Server(args) => return serve(args).await,
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
+        Command::Cluster(ClusterCommand::BreakGlass(args)) => return cluster::break_glass(&args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Config(command) => return config::command(&command),
@@ -168,6 +184,9 @@ async fn execute(command: Command) -> u8 {
         Command::Agent(command) => agent::command(command).await,
         Command::Conversation(command) => conversation::command(command).await,
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
+        Command::Login(args) => user::login(args).await,
+        Command::User(command) => user::run(command).await,
+        Command::Apikey(command) => apikey::run(command).await,
         Command::Load(command) => return judged(load::command(command).await),
         Command::Verify(args) => return judged(load::verify(args).await),
         Command::Demo(args) => return judged(demo::command(args).await),

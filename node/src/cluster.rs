@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/authority/    the cluster's own authority: keep its key offline, no node needs it
 //! DIR/admin.token   the first administrator's token
-//! DIR/node-N/       rotary.toml, tls/, token.secret, data/
+//! DIR/node-N/       rotary.toml, tls/, token.secret, first-user.json, data/
 //! ```
 
 mod template;
@@ -14,11 +14,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use rotary_directory::FIRST_PRINCIPAL;
-use rotary_proto::NodeId;
+use rotary_proto::{Name, NodeId};
 use rotary_storage::{DataDir, DataDirError};
 use rotary_transport::{CertificateError, ClusterAuthority};
 
 use crate::cli::exit;
+use crate::founder::Founder;
+use crate::gateway::password::Password;
 use crate::gateway::token::{Claims, Role, Tokens, unix_s};
 
 /// What the cluster is to be.
@@ -36,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) shards: u32,
     /// The cluster's id; made up if absent.
     pub(crate) id: Option<String>,
+    /// The first administrator's password; made up if absent.
+    pub(crate) password: Option<String>,
 }
 
 /// What was made.
@@ -43,6 +47,11 @@ pub(crate) struct Plan {
 pub(crate) struct Made {
     pub(crate) cluster: String,
     pub(crate) token: String,
+    /// What the first administrator signs in as.
+    pub(crate) login: &'static str,
+    /// Their password, if it was made up: it is nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<String>,
     pub(crate) nodes: Vec<MadeNode>,
 }
 
@@ -92,6 +101,9 @@ impl InitError {
     }
 }
 
+/// What the first administrator signs in as.
+const LOGIN: &str = "admin";
+
 /// How long the first administrator's token is good for: ten years.
 const TOKEN_TTL_S: u64 = 10 * 365 * 24 * 3_600;
 
@@ -102,6 +114,7 @@ const TOKEN_TTL_S: u64 = 10 * 365 * 24 * 3_600;
 pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     let id = plan.id.clone().map_or_else(|| random_hex::<4>().map(|hex| format!("c-{hex}")), Ok)?;
     let nodes = layout(plan)?;
+    let (founder, password) = founder(plan)?;
     if plan.dir.join("node-1").exists() || plan.dir.join("authority").exists() {
         return Err(InitError::Exists(plan.dir.clone()));
     }
@@ -112,10 +125,21 @@ pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     let secret = random_hex::<32>()?;
     for node in &nodes {
         make_node(plan, &id, node, &nodes, &authority, &secret)?;
+        let dir = plan.dir.join(format!("node-{}", node.node.0));
+        write(&dir.join("first-user.json"), &founder.text(), true)?;
     }
     let token = first_token(&secret);
     write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
-    Ok(Made { cluster: id, token, nodes })
+    Ok(Made { cluster: id, token, login: LOGIN, password, nodes })
+}
+
+/// The first administrator, and their password if it is made up here.
+fn founder(plan: &Plan) -> Result<(Founder, Option<String>), InitError> {
+    let made_up = plan.password.is_none().then(random_hex::<12>).transpose()?;
+    let password = plan.password.clone().or_else(|| made_up.clone()).unwrap_or_default();
+    let hash = Password::new(password).hash_here().map_err(InitError::Numbers)?;
+    let login = Name::new(LOGIN).expect("a fixed name is valid");
+    Ok((Founder { login, hash }, made_up))
 }
 
 fn layout(plan: &Plan) -> Result<Vec<MadeNode>, InitError> {
@@ -163,14 +187,20 @@ fn make_node(
 }
 
 fn first_token(secret: &str) -> String {
-    Tokens::new(secret.as_bytes()).sign(&Claims {
+    administrator_token(secret.as_bytes(), TOKEN_TTL_S)
+}
+
+/// A token of the first administrator, good for so many seconds.
+pub(crate) fn administrator_token(secret: &[u8], ttl_s: u64) -> String {
+    Tokens::new(secret).sign(&Claims {
         role: Role::Administrator,
         tenant: None,
         site: None,
         agent: None,
         customer: None,
         principal: FIRST_PRINCIPAL,
-        exp: unix_s() + TOKEN_TTL_S,
+        by: None,
+        exp: unix_s() + ttl_s,
     })
 }
 
@@ -212,6 +242,7 @@ mod tests {
             base_port: 7080,
             shards: 4,
             id: None,
+            password: None,
         }
     }
 
@@ -238,9 +269,13 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         init(&plan(dir.path())).expect("an empty directory");
-        for path in
-            ["admin.token", "authority/ca.key", "node-2/token.secret", "node-2/tls/node.key"]
-        {
+        for path in [
+            "admin.token",
+            "authority/ca.key",
+            "node-2/token.secret",
+            "node-2/first-user.json",
+            "node-2/tls/node.key",
+        ] {
             let mode = dir.path().join(path).metadata().expect(path).permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{path}");
         }

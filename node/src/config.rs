@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) cluster: Cluster,
     pub(crate) tls: Tls,
     pub(crate) auth: Auth,
+    pub(crate) gateway: GatewayDoors,
     pub(crate) log: LogTimes,
     pub(crate) journal: JournalKept,
     pub(crate) session: Session,
@@ -87,6 +88,24 @@ pub(crate) struct Tls {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Auth {
     pub(crate) token_secret_file: PathBuf,
+    pub(crate) first_user_file: PathBuf,
+}
+
+/// How clients come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GatewayDoors {
+    /// Plain HTTP, if empty.
+    pub(crate) certificate_file: PathBuf,
+    pub(crate) key_file: PathBuf,
+    pub(crate) connections_per_address_max: usize,
+}
+
+impl GatewayDoors {
+    /// Whether clients speak TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        !self.certificate_file.as_os_str().is_empty()
+    }
 }
 
 /// How shards elect.
@@ -188,7 +207,14 @@ impl Default for Tls {
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { token_secret_file: "token.secret".into() }
+        Self { token_secret_file: "token.secret".into(), first_user_file: "first-user.json".into() }
+    }
+}
+
+impl Default for GatewayDoors {
+    fn default() -> Self {
+        let (certificate_file, key_file) = (PathBuf::new(), PathBuf::new());
+        Self { certificate_file, key_file, connections_per_address_max: 4_096 }
     }
 }
 
@@ -265,12 +291,18 @@ impl Config {
             &mut self.tls.cert_file,
             &mut self.tls.key_file,
             &mut self.auth.token_secret_file,
+            &mut self.auth.first_user_file,
         ];
         for path in paths {
             *path = base.join(&*path);
         }
-        if !self.telemetry.log_file.as_os_str().is_empty() {
-            self.telemetry.log_file = base.join(&self.telemetry.log_file);
+        let optional = [
+            &mut self.telemetry.log_file,
+            &mut self.gateway.certificate_file,
+            &mut self.gateway.key_file,
+        ];
+        for path in optional.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            *path = base.join(&*path);
         }
     }
 
@@ -306,6 +338,15 @@ impl Config {
                 "log.snapshot_bytes_min is at least 1024, log.snapshot_bytes_per_second 65536"
                     .to_owned(),
             );
+        }
+        if self.gateway.is_tls() == self.gateway.key_file.as_os_str().is_empty() {
+            return wrong(
+                "gateway.certificate_file and gateway.key_file go together: set both, or neither"
+                    .to_owned(),
+            );
+        }
+        if self.gateway.connections_per_address_max == 0 {
+            return wrong("gateway.connections_per_address_max is 0; at least 1".to_owned());
         }
         if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
             let ms = self.session.heartbeat_ms;

@@ -7,6 +7,7 @@
 //! answered from this node's own replica.
 
 pub(crate) mod agents;
+pub(crate) mod api_keys;
 pub(crate) mod authority;
 pub(crate) mod closed;
 pub(crate) mod cluster;
@@ -15,16 +16,23 @@ pub(crate) mod doors;
 pub(crate) mod events;
 pub(crate) mod extract;
 pub(crate) mod health;
+pub(crate) mod identity;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod offers;
+pub(crate) mod password;
 pub(crate) mod problem;
 pub(crate) mod queues;
 pub(crate) mod router;
+pub(crate) mod routes;
 pub(crate) mod runbook;
+pub(crate) mod secret;
 pub(crate) mod session;
 pub(crate) mod sites;
 pub(crate) mod tenants;
+pub(crate) mod throttle;
 pub(crate) mod token;
 pub(crate) mod tokens;
+pub(crate) mod users;
 pub(crate) mod webhooks;

@@ -27,6 +27,7 @@ mod demo;
 mod doctor;
 mod effects;
 mod feed;
+mod founder;
 mod gateway;
 mod hint;
 mod load;

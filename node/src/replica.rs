@@ -153,6 +153,23 @@ impl Replica {
         self.shard_of(site)
     }
 
+    /// Waits, not for long, until this node's directory has something that another node may just
+    /// have made.
+    pub(crate) async fn find<T>(
+        &self,
+        patience: Duration,
+        look: impl Fn(&Directory) -> Option<T>,
+    ) -> Option<T> {
+        let mut applied = self.directory_applied.subscribe();
+        let mut found = None;
+        let known = applied.wait_for(|_| {
+            found = look(&self.directory());
+            found.is_some()
+        });
+        let _ = tokio::time::timeout(patience, known).await;
+        found
+    }
+
     fn applied_of(&self, shard: ShardId) -> Option<&watch::Sender<u64>> {
         if shard == DIRECTORY {
             return Some(&self.directory_applied);

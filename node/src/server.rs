@@ -6,16 +6,18 @@
 //! shown to a client. The stop goes the other way: sessions are asked to leave, leadership is
 //! handed on, and what is written is flushed.
 
+mod doorstep;
 mod error;
 mod handler;
 mod log_spine;
 mod running;
 mod threads;
 
+pub(crate) use doorstep::Address;
 pub(crate) use error::StartError;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +28,12 @@ use rotary_storage::{
     Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, LogEngine};
+use crate::config::{Config, GatewayDoors, LogEngine};
+use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::server::handler::NodeHandler;
 use crate::server::threads::SpineThreads;
@@ -57,6 +62,9 @@ struct Ground {
     journal: Arc<Journal>,
     lookup: Lookup,
     tokens: Tokens,
+    founder: Option<Founder>,
+    /// How clients are spoken to, if not in plain HTTP.
+    tls: Option<Arc<rustls::ServerConfig>>,
     _data: DataDir,
 }
 
@@ -75,7 +83,8 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     let running = running::start(&config, ground, gateway, metrics).await?;
     tracing::info!(node = %gateway.node, %public, %peer, cluster = config.cluster.id, "listening");
     if let Some(path) = &options.ready_file {
-        write_ready(path, gateway.node, public, peer)?;
+        let scheme = if config.gateway.is_tls() { "https" } else { "http" };
+        write_ready(path, gateway.node, &format!("{scheme}://{public}"), peer)?;
     }
     let why = until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
@@ -91,6 +100,15 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let secret = config.auth.token_secret_file.clone();
     let secret = std::fs::read(&secret)
         .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
+    let founder = Founder::load(&config.auth.first_user_file).map_err(StartError::Founder)?;
+    let tls = public_tls(&config.gateway)?;
+    if tls.is_none() && !config.listen.public.ip().is_loopback() {
+        tracing::warn!(
+            public = %config.listen.public,
+            "clients speak plain HTTP to this node: set gateway.certificate_file and \
+             gateway.key_file, or let a proxy on this machine end TLS"
+        );
+    }
     let listener = TcpListener::bind(config.listen.public)
         .await
         .map_err(|source| StartError::public(config.listen.public, source))?;
@@ -120,6 +138,8 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         journal: Arc::new(journal),
         lookup,
         tokens: Tokens::new(secret.trim_ascii()),
+        founder,
+        tls,
         _data: data,
     })
 }
@@ -165,17 +185,43 @@ fn certificates(config: &Config) -> Result<Certificates, StartError> {
     Ok(certificates)
 }
 
+/// How to speak TLS to clients, if there is a certificate for it.
+fn public_tls(gateway: &GatewayDoors) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
+    if !gateway.is_tls() {
+        return Ok(None);
+    }
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |what: String| StartError::PublicCertificate { path, what }
+    };
+    let (certificate, key) = (&gateway.certificate_file, &gateway.key_file);
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(certificate)(error.to_string()))?;
+    let secret =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key)(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks the versions that are on by default")
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(|error| wrong(certificate)(error.to_string()))?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(Arc::new(tls)))
+}
+
 /// Writes which addresses were taken; whole or not at all.
 fn write_ready(
     path: &PathBuf,
     node: NodeId,
-    public: SocketAddr,
+    public: &str,
     peer: SocketAddr,
 ) -> Result<(), StartError> {
     let ready = serde_json::json!({
         "node": node,
         "pid": std::process::id(),
-        "public": format!("http://{public}"),
+        "public": public,
         "peer": peer.to_string(),
     });
     let draft = path.with_extension("new");

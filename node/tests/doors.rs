@@ -3,66 +3,18 @@
 #[path = "support/nodes.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
 mod nodes;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod wire;
 
-use futures::{SinkExt, StreamExt};
+use futures::SinkExt;
 use hyper::Method;
 use nodes::{Nodes, done};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-
-/// An answer: status, headers and body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    /// The problem's code, once it is sure that it is a problem in its whole shape.
-    fn code(&self) -> String {
-        let problem: Value = serde_json::from_str(&self.body).expect(&self.body);
-        assert!(self.head.contains("application/problem+json"), "{}", self.head);
-        assert_eq!(problem["status"], self.status, "{}", self.body);
-        let code = problem["code"].as_str().expect("a code").to_owned();
-        assert_eq!(problem["type"], format!("/runbook/{code}"));
-        assert_eq!(problem["outcome"], "definite");
-        assert!(!problem["detail"].as_str().expect("a detail").is_empty());
-        code
-    }
-}
-
-/// Sends a request by hand, with whatever is wrong with it.
-async fn send(nodes: &Nodes, head: &str, body: &[u8]) -> Answer {
-    let mut socket = TcpStream::connect(nodes.gateways[0].authority()).await.expect("it listens");
-    let request = format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.expect("writable");
-    // A node that has heard enough may answer before it has read all.
-    let _ = socket.write_all(body).await;
-    let mut bytes = Vec::new();
-    let _ = socket.read_to_end(&mut bytes).await;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
-}
-
-async fn post(nodes: &Nodes, path: &str, token: &str, more: &str, body: &[u8]) -> Answer {
-    let length = body.len();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\
-         \r\ncontent-length: {length}{more}"
-    );
-    send(nodes, &head, body).await
-}
-
-async fn get(nodes: &Nodes, path: &str, token: &str) -> Answer {
-    let head = format!("GET {path} HTTP/1.1\r\nauthorization: Bearer {token}");
-    send(nodes, &head, b"").await
-}
+use wire::{connect, forged, frame, get, post, send};
 
 #[tokio::test]
 async fn bad_http_is_refused_by_name() {
@@ -142,13 +94,6 @@ async fn tokens(nodes: &Nodes) {
     .await;
 }
 
-/// A token with another signature.
-fn forged(token: &str) -> String {
-    let (claims, signature) = token.rsplit_once('.').expect("three parts");
-    let other = if signature.starts_with('A') { "B" } else { "A" };
-    format!("{claims}.{other}{}", &signature[1..])
-}
-
 async fn routes(nodes: &Nodes) {
     let token = nodes.token.clone();
     assert_eq!(get(nodes, "/v1/nothing", &token).await.code(), "not-found");
@@ -225,32 +170,6 @@ async fn tenants(nodes: &Nodes) {
     let wider = json!({"role": "administrator", "ttl_s": 60}).to_string();
     let wider = post(nodes, "/v1/tokens", red, "", wider.as_bytes()).await;
     assert_eq!((wider.status, wider.code().as_str()), (403, "not-allowed"));
-}
-
-type Socket = WebSocketStream<TcpStream>;
-
-async fn connect(nodes: &Nodes) -> Socket {
-    let authority = nodes.gateways[0].authority();
-    let tcp = TcpStream::connect(authority).await.expect("it listens");
-    let url = format!("ws://{authority}/v1/session");
-    let mut request = url.into_client_request().expect("a request");
-    let protocol = "rotary.v1".parse().expect("a header");
-    request.headers_mut().insert("sec-websocket-protocol", protocol);
-    let (mut socket, _) = tokio_tungstenite::client_async(request, tcp).await.expect("it upgrades");
-    assert_eq!(frame(&mut socket).await["type"], "hello");
-    socket
-}
-
-/// The next frame.
-async fn frame(socket: &mut Socket) -> Value {
-    loop {
-        let message = tokio::time::timeout(nodes::LIMIT, socket.next()).await.expect("a frame");
-        match message.expect("the socket is open").expect("readable") {
-            Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
-            Message::Close(_) => panic!("closed without a bye"),
-            _ => {}
-        }
-    }
 }
 
 /// Sends a message, and gives code and retry of the `bye` that comes.

@@ -134,6 +134,14 @@ number_id!(
     TenantId(u32), "tn_", "a tenant id", "tn_1"
 );
 number_id!(
+    /// A credential for programs: what comes before its secret in an API key.
+    ApiKeyId(u32), "rk_", "an API key's id", "rk_1"
+);
+number_id!(
+    /// Somebody who signs in with a password.
+    UserId(u32), "us_", "a user id", "us_1"
+);
+number_id!(
     /// A line of waiting conversations, local to a site.
     QueueId(u32), "qu_", "a queue id", "qu_1"
 );

@@ -53,6 +53,16 @@ pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 
 /// Sites of one tenant.
 pub const SITES_PER_TENANT_MAX: usize = 4_096;
+/// API keys of one tenant, and of none; the oldest revoked one makes room for a new one.
+pub const API_KEYS_PER_TENANT_MAX: usize = 256;
+/// API keys of the whole cluster.
+pub const API_KEYS_MAX: usize = 65_536;
+/// Users of one tenant, and of none. Nobody is forgotten, so that no login changes hands.
+pub const USERS_PER_TENANT_MAX: usize = 16_384;
+/// Users of the whole cluster.
+pub const USERS_MAX: usize = 262_144;
+/// A password's hash, as the directory keeps it, in bytes.
+pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
 /// Queues of one site.
 pub const QUEUES_PER_SITE_MAX: usize = 4_096;
 /// Agents of one site.

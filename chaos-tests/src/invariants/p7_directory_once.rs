@@ -43,7 +43,10 @@ impl DirectoryOnce {
     /// Whether a new number is the next one.
     fn counts_on(&mut self, done: DirectoryDone) -> bool {
         let (last, number) = match done {
-            DirectoryDone::Ok => return true,
+            // Holders of these have principals' numbers too; the simulation makes none of them.
+            DirectoryDone::Ok | DirectoryDone::ApiKey { .. } | DirectoryDone::User { .. } => {
+                return true;
+            }
             DirectoryDone::Tenant(tenant) => (&mut self.tenants, tenant.0),
             DirectoryDone::Site { site, .. } => {
                 (self.sites.entry(site.tenant).or_default(), site.number)

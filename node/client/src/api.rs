@@ -22,6 +22,10 @@ use serde::de::DeserializeOwned;
 use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 use crate::http::{Answer, Http, HttpError, Outgoing};
+use crate::trust::Trust;
+
+/// How long an attempt at a connection may take.
+const CONNECT: Duration = Duration::from_millis(500);
 
 /// How long to try.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +154,7 @@ impl Api {
         if gateways.is_empty() {
             return Err(ApiError::Unreachable("the list of gateways is empty".to_owned()));
         }
-        let http = Http::new(Duration::from_millis(500));
+        let http = Http::new(CONNECT, &Trust::default());
         let next = Arc::new(AtomicUsize::new(0));
         Ok(Self { http, gateways: gateways.into(), next, token: token.into(), patience })
     }
@@ -159,6 +163,12 @@ impl Api {
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.into(), ..self.clone() }
+    }
+
+    /// The same gateways, as far as they are whom `trust` believes; connections are made anew.
+    #[must_use]
+    pub fn trusting(&self, trust: &Trust) -> Self {
+        Self { http: Http::new(CONNECT, trust), ..self.clone() }
     }
 
     /// One gateway only, with the same connections.

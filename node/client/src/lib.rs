@@ -21,13 +21,14 @@
 //! `session/driver.rs` owns the socket.
 //!
 //! Deliberately absent: no knowledge of placement or leaders (any gateway will do), no caching, no
-//! TLS to gateways (clients terminate it in front of the plain door).
+//! authorities that are believed without being named ([`Trust`]).
 
 pub mod api;
 pub mod backoff;
 pub mod gateway;
 pub mod http;
 pub mod session;
+pub mod trust;
 
 pub use api::{Acknowledged, Api, ApiError, Outcome, Patience, Refused};
 pub use backoff::Backoff;
@@ -36,6 +37,7 @@ pub use hyper::Method;
 pub use session::{
     CommandError, Commander, End, Notice, Session, SessionConfig, SessionError, StreamFault,
 };
+pub use trust::{Trust, TrustError};
 
 /// A new unique number in the form of UUIDv7: for keys, items, conversations and customers.
 pub fn unique() -> u128 {

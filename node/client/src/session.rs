@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
+use crate::trust::Trust;
 pub use stream::StreamFault;
 
 /// Commands that wait for the driver before a caller waits.
@@ -36,6 +37,8 @@ pub struct SessionConfig {
     pub gateways: Vec<Gateway>,
     /// The bearer token.
     pub token: String,
+    /// Whom to believe, for gateways that are reached over TLS.
+    pub trust: Trust,
     /// Where to begin reading each site; the present, after a snapshot, if empty.
     pub cursors: Vec<Cursor>,
     /// How often to ask whether the gateway is there.
@@ -54,6 +57,7 @@ impl SessionConfig {
         Self {
             gateways,
             token,
+            trust: Trust::default(),
             cursors: Vec::new(),
             ping: Duration::from_millis(300),
             silence: Duration::from_secs(1),

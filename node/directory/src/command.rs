@@ -1,7 +1,11 @@
 //! What the directory is asked, what it answers, and what became true.
 
-use rotary_proto::{Name, PrincipalId, RequestId, ShardId, SiteId, TenantId};
+use rotary_proto::{
+    ApiKeyId, Name, PrincipalId, RequestId, ShardId, SiteId, TenantId, UserId, Wall,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::credentials::Grant;
 
 /// One entry of the directory's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,54 @@ pub enum DirectoryCommand {
     CreatePrincipal {
         /// Whose it is; absent for one that is above tenants.
         tenant: Option<TenantId>,
+    },
+    /// Makes an API key.
+    CreateApiKey {
+        /// What its holder may be.
+        grant: Grant,
+        /// What people call it.
+        name: Name,
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When it was asked for, by the clock of the gateway.
+        created: Wall,
+        /// When it stops being good, if ever; gateways judge it.
+        expires: Option<Wall>,
+    },
+    /// Makes an API key useless for good.
+    RevokeApiKey {
+        /// Which.
+        key: ApiKeyId,
+    },
+    /// Makes a user.
+    CreateUser {
+        /// What they may be.
+        grant: Grant,
+        /// What they sign in as; no other user of the same tenant has it.
+        login: Name,
+        /// What their password is judged by: a PHC string.
+        hash: String,
+    },
+    /// Makes the first administrator of the cluster, unless there was ever a user above tenants.
+    FoundUser {
+        /// What they sign in as.
+        login: Name,
+        /// What their password is judged by: a PHC string.
+        hash: String,
+    },
+    /// Gives a user another password, and ends every token of theirs.
+    SetPassword {
+        /// Whose.
+        user: UserId,
+        /// What the password is judged by: a PHC string.
+        hash: String,
+    },
+    /// Lets a user sign in or not, and ends every token of theirs if that changes.
+    SetDisabled {
+        /// Whom.
+        user: UserId,
+        /// Whether they may not.
+        disabled: bool,
     },
 }
 
@@ -77,6 +129,20 @@ pub enum DirectoryDone {
     },
     /// A principal got its number.
     Principal(PrincipalId),
+    /// An API key was made.
+    ApiKey {
+        /// Its id.
+        key: ApiKeyId,
+        /// The number of its holder.
+        principal: PrincipalId,
+    },
+    /// A user was made.
+    User {
+        /// Their id.
+        user: UserId,
+        /// Their number as a holder of credentials.
+        principal: PrincipalId,
+    },
 }
 
 /// Why a command was refused. The order of the variants is their precedence.
@@ -102,6 +168,18 @@ pub enum DirectoryRefusal {
     /// There is no such tenant.
     #[error("there is no such tenant")]
     TenantUnknown,
+    /// There is no such site.
+    #[error("there is no such site")]
+    SiteUnknown,
+    /// There is no such API key.
+    #[error("there is no such API key")]
+    ApiKeyUnknown,
+    /// There is no such user.
+    #[error("there is no such user")]
+    UserUnknown,
+    /// Another user of the tenant signs in as that.
+    #[error("another user has that login; choose another")]
+    LoginTaken,
     /// There is no such data shard.
     #[error("there is no such data shard; sh_1 to sh_{shards} exist")]
     ShardUnknown {
@@ -124,7 +202,9 @@ impl DirectoryRefusal {
             Self::OutcomeForgotten => "outcome-forgotten",
             Self::BadValue { .. } | Self::ShardUnknown { .. } => "bad-value",
             Self::NotFounded => "unavailable",
-            Self::TenantUnknown => "not-found",
+            Self::TenantUnknown | Self::ApiKeyUnknown | Self::UserUnknown => "not-found",
+            Self::SiteUnknown => "site-unknown",
+            Self::LoginTaken => "login-taken",
             Self::LimitReached { .. } => "limit-reached",
         }
     }
@@ -160,5 +240,29 @@ pub enum DirectoryEvent {
         principal: PrincipalId,
         /// Whose it is.
         tenant: Option<TenantId>,
+    },
+    /// An API key was made.
+    ApiKeyCreated {
+        /// Its id.
+        key: ApiKeyId,
+        /// What its holder may be.
+        grant: Grant,
+    },
+    /// An API key was made useless.
+    ApiKeyRevoked {
+        /// Its id.
+        key: ApiKeyId,
+    },
+    /// A user was made.
+    UserCreated {
+        /// Their id.
+        user: UserId,
+        /// What they may be.
+        grant: Grant,
+    },
+    /// A user's password or leave to sign in changed.
+    UserChanged {
+        /// Their id.
+        user: UserId,
     },
 }

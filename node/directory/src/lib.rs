@@ -1,9 +1,9 @@
 //! The directory: who exists, and where it lives.
 //!
 //! Shard 0 of every cluster runs this machine instead of a distributor. It knows the tenants, each
-//! tenant's sites, the data shard that each site lives in, and the counter from which principals
-//! (the holders of credentials) get their numbers. Everything that routing reads lives in the
-//! site's own shard; what is here is read once, to find that shard.
+//! tenant's sites, the data shard that each site lives in, API keys and users, and the counter from
+//! which principals (the holders of credentials) get their numbers. Everything that routing reads
+//! lives in the site's own shard; what is here is read at the doors.
 //!
 //! Like the distributor it is pure: [`Directory::apply`] is the only change, it is told the time,
 //! and the same entries give the same state, answers and events on every replica. The rules:
@@ -12,15 +12,17 @@
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
+//! * A revoked API key stays so; one that is forgotten to make room counts as revoked.
 //! * A retried request (same principal, same key) gets its first answer for ten minutes of shard
 //!   time; a key too old to know is refused, never executed again.
 //!
 //! A snapshot (`snapshot`) is the state as it was after one entry, written out while applying goes
 //! on; a directory restored from it goes on as if it had applied every entry itself.
 //!
-//! What is deliberately absent: revocation of credentials, movement of sites, any clock.
+//! What is deliberately absent: secrets and passwords, movement of sites, any clock.
 
 mod command;
+mod credentials;
 mod snapshot;
 mod state;
 mod window;
@@ -29,6 +31,7 @@ pub use command::{
     DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
     DirectoryOutcome, DirectoryRefusal,
 };
+pub use credentials::{ApiKey, Credential, Grant, User};
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
 

@@ -1,23 +1,28 @@
 //! Snapshots of the directory: a view, its chunks, and the way back.
 //!
 //! ```text
-//! Head, Tenant*, Site*, Outcome*, End        tenants and sites in order, outcomes oldest first
+//! Head, Tenant*, Site*, ApiKey*, User*, Outcome*, End
 //! ```
+//!
+//! Outcomes come oldest first, everything else in the order of its ids.
 //!
 //! [`Directory::freeze`] shares the directory's maps and costs a few pointers; the first change of
 //! each map after that copies it. How many sites each shard has is counted anew. Nothing that is
-//! read is believed: numbers out of order, a site without its tenant or shard, an outcome that
-//! comes twice, another count or digest are errors.
+//! read is believed: numbers out of order, a site without its tenant or shard, a credential of
+//! something that does not exist, an outcome that comes twice, another count or digest are errors.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rotary_proto::snapshot::{self, ChunkError, Machine, Reader};
-use rotary_proto::{Name, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, limits};
+use rotary_proto::{
+    ApiKeyId, Name, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, UserId, limits,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::command::DirectoryOutcome;
+use crate::credentials::{ApiKey, Credentials, User};
 use crate::state::{Directory, SHARDS_MAX, TENANTS_MAX};
 use crate::window::{Kept, Window};
 
@@ -29,6 +34,7 @@ pub struct Frozen {
     last_stamp: Stamp,
     tenants: Arc<BTreeMap<TenantId, Name>>,
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
+    credentials: Arc<Credentials>,
     window: Arc<Window>,
 }
 
@@ -36,11 +42,15 @@ pub struct Frozen {
 #[derive(Debug, Serialize, Deserialize)]
 enum Record<'a> {
     /// What there is one of.
-    Head { shards: u32, principals: u32, last_stamp: Stamp, floor_unix_ms: u64 },
+    Head { shards: u32, principals: u32, last_key: u32, last_stamp: Stamp, floor_unix_ms: u64 },
     /// A tenant; they are numbered densely.
     Tenant(TenantId, Cow<'a, Name>),
     /// A site and where it lives.
     Site(SiteId, ShardId, Cow<'a, Name>),
+    /// An API key.
+    ApiKey(ApiKeyId, Cow<'a, ApiKey>),
+    /// A user; they are numbered densely.
+    User(UserId, Cow<'a, User>),
     /// An answered request.
     Outcome {
         at: Stamp,
@@ -49,8 +59,8 @@ enum Record<'a> {
         outcome: Cow<'a, DirectoryOutcome>,
         index: u64,
     },
-    /// The last: how many tenants, sites and outcomes there are, and the digest of the state.
-    End { counts: [u64; 3], digest: u128 },
+    /// The last: how many there are of each kind between, and the digest of the state.
+    End { counts: [u64; 5], digest: u128 },
 }
 
 impl Record<'_> {
@@ -59,13 +69,15 @@ impl Record<'_> {
             Self::Head { .. } => 0,
             Self::Tenant(..) => 1,
             Self::Site(..) => 2,
-            Self::Outcome { .. } => 3,
+            Self::ApiKey(..) => 3,
+            Self::User(..) => 4,
+            Self::Outcome { .. } => 5,
             Self::End { .. } => END,
         }
     }
 }
 
-const END: u8 = 4;
+const END: u8 = 6;
 
 impl Directory {
     /// A view of the directory as it is, for a snapshot.
@@ -76,6 +88,7 @@ impl Directory {
             last_stamp: self.last_stamp,
             tenants: self.tenants.clone(),
             sites: self.sites.clone(),
+            credentials: self.credentials.clone(),
             window: self.window.clone(),
         }
     }
@@ -101,7 +114,9 @@ impl Frozen {
     /// The snapshot as chunks of at most [`limits::SNAPSHOT_CHUNK_BYTES_MAX`], each made when it is
     /// asked for.
     pub fn chunks(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let lengths = [self.tenants.len(), self.sites.len(), self.window.outcomes().count()];
+        let (keys, users) = (self.credentials.keys.len(), self.credentials.users.len());
+        let outcomes = self.window.outcomes().count();
+        let lengths = [self.tenants.len(), self.sites.len(), keys, users, outcomes];
         let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
         snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
     }
@@ -111,11 +126,13 @@ impl Frozen {
         let head = Record::Head {
             shards: self.shards,
             principals: self.principals,
+            last_key: self.credentials.last_key,
             last_stamp: self.last_stamp,
             floor_unix_ms: self.window.floor_unix_ms(),
         };
         let tenants = self.tenants.iter();
         let sites = self.sites.iter();
+        let (keys, users) = (self.credentials.keys.iter(), self.credentials.users.iter());
         let outcomes =
             self.window.outcomes().map(|(at, (principal, request), kept)| Record::Outcome {
                 at,
@@ -127,6 +144,8 @@ impl Frozen {
         std::iter::once(head)
             .chain(tenants.map(|(tenant, name)| Record::Tenant(*tenant, Cow::Borrowed(name))))
             .chain(sites.map(|(id, (shard, name))| Record::Site(*id, *shard, Cow::Borrowed(name))))
+            .chain(keys.map(|(id, key)| Record::ApiKey(*id, Cow::Borrowed(key))))
+            .chain(users.map(|(id, user)| Record::User(*id, Cow::Borrowed(user))))
             .chain(outcomes)
     }
 }
@@ -170,7 +189,7 @@ struct Building {
     directory: Directory,
     window: Window,
     last: Option<u8>,
-    counts: [u64; 3],
+    counts: [u64; 5],
 }
 
 impl Default for Restore {
@@ -221,11 +240,12 @@ impl Building {
         }
         let directory = &mut self.directory;
         match record {
-            Record::Head { shards, principals, last_stamp, floor_unix_ms } => {
+            Record::Head { shards, principals, last_key, last_stamp, floor_unix_ms } => {
                 is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
                 is(principals < u32::MAX, "there are more principals than there are numbers")?;
                 directory.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
                 (directory.shards, directory.principals) = (shards, principals);
+                Arc::make_mut(&mut directory.credentials).last_key = last_key;
                 directory.last_stamp = last_stamp;
                 self.window = Window::forgotten_up_to(floor_unix_ms);
                 Ok(())
@@ -238,6 +258,8 @@ impl Building {
                 Ok(())
             }
             Record::Site(site, shard, name) => directory.restore_site(site, shard, &name),
+            Record::ApiKey(id, key) => directory.restore_api_key(id, key.into_owned()),
+            Record::User(id, user) => directory.restore_user(id, user.into_owned()),
             Record::Outcome { at, principal, request, outcome, index } => {
                 let kept = Kept { outcome: outcome.into_owned(), index };
                 let new = self.window.restore(at, (principal, request), kept);
@@ -273,6 +295,27 @@ impl Directory {
         *placed += 1;
         Arc::make_mut(&mut self.sites).insert(site, (shard, name.clone()));
         Ok(())
+    }
+
+    fn restore_api_key(&mut self, id: ApiKeyId, key: ApiKey) -> Result<(), RestoreError> {
+        let last = self.credentials.keys.last_key_value().map_or(0, |(last, _)| last.0);
+        let fine = (last + 1..=self.credentials.last_key).contains(&id.0)
+            && self.check_grant(&key.grant).is_ok()
+            && self.credentials.keys.len() < limits::API_KEYS_MAX;
+        is(fine, "API keys are out of order, of nobody, or too many")?;
+        Arc::make_mut(&mut self.credentials).keys.insert(id, key);
+        Ok(())
+    }
+
+    fn restore_user(&mut self, id: UserId, user: User) -> Result<(), RestoreError> {
+        let count = self.credentials.users.len();
+        let fine = id.0 as usize == count + 1
+            && self.check_grant(&user.grant).is_ok()
+            && user.hash.len() <= limits::PASSWORD_HASH_BYTES_MAX
+            && count < limits::USERS_MAX;
+        is(fine, "users are not numbered densely, of nobody, or too many")?;
+        let new = Arc::make_mut(&mut self.credentials).add_user(user);
+        is(new, "two users have one login")
     }
 }
 

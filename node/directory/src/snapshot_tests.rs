@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
+use rotary_proto::Wall;
 use rotary_proto::snapshot::{HEADER_BYTES, mend};
 
 use super::*;
 use crate::state::tests::any_entry;
-use crate::{DirectoryCommand, DirectoryEntry};
+use crate::{DirectoryCommand, DirectoryEntry, Grant};
 
 fn restore(chunks: &[Vec<u8>]) -> Result<Directory, RestoreError> {
     chunks.iter().try_fold(Restore::new(), |restore, chunk| restore.chunk(chunk))?.finish()
@@ -76,6 +77,14 @@ fn eventful() -> Directory {
             shard: Some(ShardId(3)),
         },
         DirectoryCommand::CreatePrincipal { tenant: Some(TenantId(1)) },
+        DirectoryCommand::CreateApiKey {
+            grant: Grant::Supervisor { tenant: TenantId(1), site: Some(SiteId::new(1, 1)) },
+            name: name("wallboard"),
+            hash: [7; 32],
+            created: Wall(1_700_000_000_000),
+            expires: Some(Wall(1_800_000_000_000)),
+        },
+        DirectoryCommand::FoundUser { login: name("admin"), hash: "$argon2id$x".to_owned() },
         DirectoryCommand::CreateSite { tenant: TenantId(9), name: name("none"), shard: None },
     ];
     for (index, command) in (1u64..).zip(commands) {
@@ -107,8 +116,13 @@ fn refused(records: Vec<Record>) -> RestoreError {
 
 #[test]
 fn records_that_contradict_each_other_are_refused() {
-    let head =
-        |shards| Record::Head { shards, principals: 0, last_stamp: Stamp(7), floor_unix_ms: 0 };
+    let head = |shards| Record::Head {
+        shards,
+        principals: 0,
+        last_key: 2,
+        last_stamp: Stamp(7),
+        floor_unix_ms: 0,
+    };
     let name = || Cow::Owned(Name::new("name").expect("valid"));
     let tenant = |number| Record::Tenant(TenantId(number), name());
     let site = |shard| Record::Site(SiteId::new(1, 1), ShardId(shard), name());
@@ -117,14 +131,34 @@ fn records_that_contradict_each_other_are_refused() {
     assert_eq!(refused(vec![head(1)]), RestoreError::Count);
     assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 1 });
     assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
-    assert_eq!(refused(vec![head(1), end([0; 3])]), RestoreError::Digest);
-    assert_eq!(refused(vec![head(1), tenant(1), end([0; 3])]), RestoreError::Count);
+    assert_eq!(refused(vec![head(1), end([0; 5])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(1), tenant(1), end([0; 5])]), RestoreError::Count);
     let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
     assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(2)])));
     assert!(inconsistent(refused(vec![head(1), site(1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(1), site(2)])));
     assert!(inconsistent(refused(vec![head(1), tenant(1), site(1), site(1)])));
+    let grant = |tenant: u32| Grant::Administrator { tenant: Some(TenantId(tenant)), site: None };
+    let key = |id, tenant| {
+        let (principal, created) = (PrincipalId(2), Wall(1));
+        let (hash, expires, revoked) = ([1; 32], None, false);
+        let (grant, name) = (grant(tenant), Name::new("key").expect("valid"));
+        let key = ApiKey { grant, name, principal, hash, created, expires, revoked };
+        Record::ApiKey(ApiKeyId(id), Cow::Owned(key))
+    };
+    let user = |id| {
+        let (principal, hash) = (PrincipalId(2), "$".to_owned());
+        let (grant, login) = (grant(1), Name::new("ana").expect("valid"));
+        let user = User { grant, login, principal, hash, disabled: false, epoch: 0 };
+        Record::User(UserId(id), Cow::Owned(user))
+    };
+    assert!(inconsistent(refused(vec![head(1), tenant(1), key(3, 1)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), key(1, 2)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), key(1, 1), key(1, 1)])));
+    assert!(inconsistent(refused(vec![head(1), user(1)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), user(2)])));
+    assert!(inconsistent(refused(vec![head(1), tenant(1), user(1), user(2)])));
     let late = vec![head(1), tenant(1), site(1), tenant(2)];
     assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 1 });
 }

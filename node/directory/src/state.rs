@@ -10,6 +10,7 @@ use crate::command::{
     DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
     DirectoryOutcome, DirectoryRefusal,
 };
+use crate::credentials::{ApiKey, Credentials};
 use crate::window::{Kept, Known, Window};
 
 /// Most tenants of one cluster.
@@ -58,6 +59,7 @@ pub struct Directory {
     pub(crate) placed: BTreeMap<ShardId, u32>,
     /// The last principal's number, beside [`FIRST_PRINCIPAL`].
     pub(crate) principals: u32,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) window: Arc<Window>,
     pub(crate) last_stamp: Stamp,
 }
@@ -150,6 +152,18 @@ impl Directory {
                 self.create_site(tenant, name, shard)
             }
             DirectoryCommand::CreatePrincipal { tenant } => self.create_principal(tenant),
+            DirectoryCommand::CreateApiKey { grant, name, hash, created, expires } => {
+                let (principal, revoked) = (PrincipalId(0), false);
+                let draft = ApiKey { grant, name, principal, hash, created, expires, revoked };
+                self.create_api_key(draft)
+            }
+            DirectoryCommand::RevokeApiKey { key } => self.revoke_api_key(key),
+            DirectoryCommand::CreateUser { grant, login, hash } => {
+                self.create_user(grant, login, hash)
+            }
+            DirectoryCommand::FoundUser { login, hash } => self.found_user(login, hash),
+            DirectoryCommand::SetPassword { user, hash } => self.set_password(user, hash),
+            DirectoryCommand::SetDisabled { user, disabled } => self.set_disabled(user, disabled),
         }
     }
 
@@ -227,11 +241,17 @@ impl Directory {
         if tenant.is_some_and(|tenant| !self.tenants.contains_key(&tenant)) {
             return Err(DirectoryRefusal::TenantUnknown);
         }
+        let principal = self.next_principal()?;
+        let event = DirectoryEvent::PrincipalCreated { principal, tenant };
+        Ok((DirectoryDone::Principal(principal), vec![event]))
+    }
+
+    /// The number of a new holder of a credential.
+    pub(crate) fn next_principal(&mut self) -> Result<PrincipalId, DirectoryRefusal> {
         let number = FIRST_PRINCIPAL.0.checked_add(self.principals + 1);
         let principal = PrincipalId(number.ok_or_else(|| limit("principals_max"))?);
         self.principals += 1;
-        let event = DirectoryEvent::PrincipalCreated { principal, tenant };
-        Ok((DirectoryDone::Principal(principal), vec![event]))
+        Ok(principal)
     }
 }
 
@@ -240,7 +260,7 @@ fn refused(index: u64, refusal: DirectoryRefusal) -> Applied {
     Applied { answer: DirectoryAnswer { outcome, repeated: false, index }, events: Vec::new() }
 }
 
-fn limit(name: &str) -> DirectoryRefusal {
+pub(crate) fn limit(name: &str) -> DirectoryRefusal {
     DirectoryRefusal::LimitReached { limit: name.to_owned() }
 }
 

@@ -1,11 +1,12 @@
 //! The directory's rules, each as one story, and replay as a property.
 
 use proptest::prelude::*;
-use rotary_proto::RequestId;
+use rotary_proto::{ApiKeyId, RequestId, UserId, Wall};
 
 use super::*;
+use crate::Grant;
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a valid name")
 }
 
@@ -19,12 +20,12 @@ fn site(tenant: u32, shard: Option<u32>) -> DirectoryCommand {
 }
 
 /// Applies a command at the next index and gives its outcome.
-fn ask(directory: &mut Directory, command: DirectoryCommand) -> DirectoryOutcome {
+pub(crate) fn ask(directory: &mut Directory, command: DirectoryCommand) -> DirectoryOutcome {
     let stamp = directory.last_stamp().plus_ms(1);
     directory.apply(1, stamp, internal(command)).answer.outcome
 }
 
-fn founded(shards: u32) -> Directory {
+pub(crate) fn founded(shards: u32) -> Directory {
     let mut directory = Directory::new();
     ask(&mut directory, DirectoryCommand::Found { shards });
     ask(&mut directory, DirectoryCommand::CreateTenant { name: name("acme") });
@@ -99,6 +100,40 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         (0u32..4, proptest::option::of(0u32..5)).prop_map(|(tenant, shard)| site(tenant, shard)),
         proptest::option::of(0u32..3)
             .prop_map(|tenant| DirectoryCommand::CreatePrincipal { tenant: tenant.map(TenantId) }),
+        any_credential(),
+    ]
+}
+
+fn any_credential() -> impl Strategy<Value = DirectoryCommand> {
+    let hash = || "$argon2id$x".to_owned();
+    let grant = |(tenant, number): (u32, Option<u32>)| {
+        let site = number.map(|number| SiteId::new(tenant, number));
+        Grant::Supervisor { tenant: TenantId(tenant), site }
+    };
+    let granted = || (0u32..3, proptest::option::of(1u32..3)).prop_map(grant);
+    prop_oneof![
+        (granted(), any::<u8>()).prop_map(|(grant, byte)| DirectoryCommand::CreateApiKey {
+            grant,
+            name: name("key"),
+            hash: [byte; 32],
+            created: Wall(5),
+            expires: None,
+        }),
+        (1u32..4).prop_map(|key| DirectoryCommand::RevokeApiKey { key: ApiKeyId(key) }),
+        (granted(), "[ab]").prop_map(move |(grant, login)| DirectoryCommand::CreateUser {
+            grant,
+            login: name(&login),
+            hash: hash(),
+        }),
+        Just(DirectoryCommand::FoundUser { login: name("admin"), hash: hash() }),
+        (1u32..4).prop_map(move |user| DirectoryCommand::SetPassword {
+            user: UserId(user),
+            hash: hash(),
+        }),
+        (1u32..4, any::<bool>()).prop_map(|(user, disabled)| DirectoryCommand::SetDisabled {
+            user: UserId(user),
+            disabled,
+        }),
     ]
 }
 

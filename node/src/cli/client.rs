@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use figment::providers::{Format as _, Toml};
-use rotary_client::{Api, ApiError, Method, Patience};
+use rotary_client::{Api, ApiError, Method, Patience, Trust};
 use rotary_proto::limits::HTTP_BODY_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ pub(crate) enum CliError {
     /// A file is not what was asked for.
     #[error("{0}")]
     File(String),
+    /// This machine cannot do its part.
+    #[error("{0}")]
+    Local(String),
     /// The cluster is not as it should be.
     #[error("{0}")]
     Unhealthy(String),
@@ -37,7 +40,10 @@ impl CliError {
             Self::Api(ApiError::Refused(refused)) => Some(&refused.code),
             Self::Api(ApiError::Unknown(_)) => Some("outcome-unknown"),
             Self::Api(ApiError::Unreachable(_)) => Some("unreachable"),
-            Self::Api(ApiError::Unreadable(_)) | Self::Unhealthy(_) | Self::File(_) => None,
+            Self::Api(ApiError::Unreadable(_))
+            | Self::Unhealthy(_)
+            | Self::File(_)
+            | Self::Local(_) => None,
         }
     }
 
@@ -53,7 +59,7 @@ impl CliError {
                 409 => exit::CONFLICT,
                 _ => exit::ERROR,
             },
-            Self::Api(_) => exit::ERROR,
+            Self::Api(_) | Self::Local(_) => exit::ERROR,
         }
     }
 }
@@ -64,7 +70,18 @@ const PATIENCE: Patience =
 
 /// The API of the node that was named.
 pub(crate) fn api(remote: &Remote) -> Result<Api, CliError> {
-    Ok(Api::new(vec![remote.url.clone()], remote.token.trim(), PATIENCE)?)
+    let api = Api::new(vec![remote.url.clone()], remote.token.trim(), PATIENCE)?;
+    match &remote.ca {
+        Some(path) => Ok(api.trusting(&trust(path)?)),
+        None => Ok(api),
+    }
+}
+
+/// The authorities that a file names.
+fn trust(path: &Path) -> Result<Trust, CliError> {
+    let failed = |what: String| CliError::Local(format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Trust::pem(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// Reads something.
@@ -178,6 +195,19 @@ pub(crate) fn document(path: &Path) -> Result<Value, CliError> {
     }
     serde_json::from_str(&text)
         .map_err(|error| failed(format!("not JSON: {error}; TOML is told by a name in .toml")))
+}
+
+/// Reads every page of a list, as one array.
+pub(crate) async fn read_all(remote: &Remote, path: &str) -> Result<Value, CliError> {
+    let (mut rows, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = read_value(remote, &format!("{path}?limit=1000{after}")).await?;
+        rows.extend(page["data"].as_array().into_iter().flatten().cloned());
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(Value::Array(rows)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::cli::client::{CliError, read_value};
 use crate::cli::output::{Format, Table, cell, rows};
+use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
-use crate::cluster::{Made, Plan, init as make};
+use crate::cluster::{Made, Plan, administrator_token, init as make};
+use crate::config::Config;
 
 /// `rotary cluster init`.
 #[derive(Debug, Args)]
@@ -32,6 +34,9 @@ pub(crate) struct InitArgs {
     /// The cluster's id, 1 to 40 of a-z, 0-9 and inner -; made up if absent.
     #[arg(long)]
     id: Option<String>,
+    /// A file whose first line is the first administrator's password; made up and shown if absent.
+    #[arg(long)]
+    admin_password_file: Option<PathBuf>,
     /// How to show what was made.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -39,8 +44,12 @@ pub(crate) struct InitArgs {
 
 /// `rotary cluster init`
 pub(crate) fn init(args: InitArgs) -> u8 {
-    let InitArgs { dir, nodes, listen, base_port, shards, id, output } = args;
-    let plan = Plan { dir, nodes, listen, base_port, shards, id };
+    let InitArgs { dir, nodes, listen, base_port, shards, id, admin_password_file, output } = args;
+    let password = match admin_password_file.as_deref().map(read_password).transpose() {
+        Ok(password) => password,
+        Err(error) => return fail(error.exit_code(), &error),
+    };
+    let plan = Plan { dir, nodes, listen, base_port, shards, id, password };
     match make(&plan) {
         Ok(made) => {
             match output {
@@ -65,7 +74,8 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
     format!(
         "Cluster {id}: {count} nodes in {dir}\n\n\
          Start each node, here or on its own machine:\n\n{start}\n\
-         The first administrator's token (also in {token_file}, for your eyes only):\n\n\
+         The first administrator signs in as {login}, with {password}.\n\
+         A token of theirs (also in {token_file}, for your eyes only):\n\n\
          \x20 {token}\n\n\
          Then:\n\n\
          \x20 export ROTARY_URL={url} ROTARY_TOKEN=$(cat {token_file})\n\
@@ -78,8 +88,46 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
         start = start.collect::<String>(),
         token_file = plan.dir.join("admin.token").display(),
         token = made.token,
+        login = made.login,
+        password = made.password.as_ref().map_or_else(
+            || "the password of --admin-password-file".to_owned(),
+            |password| format!("the password {password}, which is shown nowhere else"),
+        ),
         authority = plan.dir.join("authority/ca.key").display(),
     )
+}
+
+/// `rotary cluster break-glass`.
+#[derive(Debug, Args)]
+pub(crate) struct BreakGlassArgs {
+    /// A node's directory, where its rotary.toml is.
+    #[arg(long)]
+    data: PathBuf,
+    /// How long the token is good for, in seconds: at most an hour.
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    ttl_s: u64,
+}
+
+/// `rotary cluster break-glass`: signs with the node's own copy of the cluster's secret. It needs
+/// neither a quorum nor a node that runs, only leave to read that file.
+pub(crate) fn break_glass(args: &BreakGlassArgs) -> u8 {
+    let config = match Config::load(&args.data.join("rotary.toml"), &[]) {
+        Ok(config) => config,
+        Err(error) => return fail(exit::USAGE, &error),
+    };
+    let path = config.auth.token_secret_file;
+    match std::fs::read(&path) {
+        Ok(secret) => {
+            eprintln!(
+                "rotary: whoever has this token administers the cluster for {} s; mend what locked \
+                 you out (rotary user passwd), then let it expire",
+                args.ttl_s
+            );
+            println!("{}", administrator_token(secret.trim_ascii(), args.ttl_s));
+            exit::OK
+        }
+        Err(error) => fail(exit::ERROR, &format!("{}: {error}", path.display())),
+    }
 }
 
 /// `rotary cluster status`
@@ -137,11 +185,14 @@ mod tests {
             base_port: 7080,
             shards: 1,
             id: Some("blue".to_owned()),
+            password: None,
         };
         let made = make(&plan).expect("an empty directory");
         let text = next_steps(&plan, &made);
         let config = made.nodes[0].config.display().to_string();
         assert!(text.contains(&format!("rotary server --config {config}\n")), "{text}");
+        let password = made.password.as_deref().expect("made up");
+        assert!(text.contains(&format!("as admin, with the password {password}")), "{text}");
         assert!(text.contains(&made.token) && text.contains("http://127.0.0.1:7080"), "{text}");
     }
 

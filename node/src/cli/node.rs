@@ -91,6 +91,7 @@ mod tests {
             base_port: 1,
             shards: 2,
             id: None,
+            password: None,
         };
         init(&plan).expect("made");
         let config = folder.path().join("c/node-1/rotary.toml");

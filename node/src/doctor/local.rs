@@ -165,6 +165,7 @@ mod tests {
             base_port: 7_080,
             shards: 1,
             id: None,
+            password: None,
         };
         let made = init(&plan).expect("made");
         let mut config = Config::load(&made.nodes[0].config, &[]).expect("valid");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use rotary_client::http::{Answer, Http, Outgoing};
-use rotary_client::{Gateway, Method};
+use rotary_client::{Gateway, Method, Trust};
 use rotary_proto::NodeId;
 use rotary_transport::{Certificates, ProbeError, probe};
 
@@ -57,7 +57,7 @@ pub(super) async fn ask(peer: &PeerNode, patience: Duration) -> Result<Told, Str
     let request =
         Outgoing { method: Method::GET, path: "/livez", token: "", key: None, body: Bytes::new() };
     let asked = unix_ms();
-    let answer = Http::new(patience).send(&gateway, request, patience).await;
+    let answer = Http::new(patience, &Trust::default()).send(&gateway, request, patience).await;
     let answered = unix_ms();
     read(&answer.map_err(|error| error.to_string())?, asked, answered)
         .ok_or_else(|| format!("{gateway} is no node of Rotary"))

@@ -5,6 +5,7 @@
 //! agent or customer may do to *which* conversation is known only where the command is applied, and
 //! is checked there; here it is only made sure that they speak for themselves.
 
+use rotary_directory::Grant;
 use rotary_proto::event::Viewer;
 use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::{AgentId, Command, SiteId, TenantId};
@@ -37,6 +38,12 @@ pub(crate) enum Action<'a> {
     Read(SiteId, Viewer),
     /// Sign somebody else's token.
     Sign(&'a Claims),
+    /// Make an API key or a user that may do that.
+    Grant(&'a Claims),
+    /// See API keys and users; lists hold those that the asker may handle.
+    ListCredentials,
+    /// See, change or revoke the API key or user that may do that.
+    HandleCredential(&'a Grant),
 }
 
 /// Whether that may be done by these.
@@ -76,6 +83,18 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
             if own { Ok(()) } else { oversees(claims, "read others' events") }
         }
         Action::Sign(wanted) => sign(claims, wanted),
+        Action::Grant(wanted) => {
+            administers(claims)?;
+            sign(claims, wanted)
+        }
+        Action::ListCredentials => administers(claims),
+        Action::HandleCredential(grant) => {
+            administers(claims)?;
+            let tenant = claims.tenant.is_none() || claims.tenant == grant.tenant();
+            let site = claims.site.is_none() || claims.site == grant.site();
+            // What is somebody else's is not told apart from what is not there.
+            if tenant && site { Ok(()) } else { Err(Problem::not_found("there is no such id")) }
+        }
     }
 }
 
@@ -92,6 +111,13 @@ fn oversees(claims: &Claims, what: &str) -> Result<(), Problem> {
     match claims.role {
         Role::Administrator | Role::Supervisor => Ok(()),
         _ => Err(Problem::not_allowed(format!("only supervisors and administrators {what}"))),
+    }
+}
+
+fn administers(claims: &Claims) -> Result<(), Problem> {
+    match claims.role {
+        Role::Administrator => Ok(()),
+        _ => Err(Problem::not_allowed("only administrators handle API keys and users")),
     }
 }
 

@@ -14,6 +14,7 @@ fn claims(role: Role, tenant: Option<u32>, site: Option<SiteId>) -> Claims {
         agent: (role == Role::Agent).then_some(AgentId(1)),
         customer: (role == Role::Customer).then_some(CustomerId(1)),
         principal: PrincipalId(9),
+        by: None,
         exp: 0,
     }
 }
@@ -130,4 +131,26 @@ fn a_token_makes_no_wider_one() {
         let got: String = [&root, &tenant, &supervisor, &agent].map(letter).iter().collect();
         assert_eq!(got, expected, "{wanted:?}");
     }
+}
+
+#[test]
+fn administrators_alone_handle_credentials_and_their_own_alone() {
+    let of = |role, tenant: Option<u32>, site| claims(role, tenant, site);
+    let grant = |wanted: &Claims| may(Action::Grant(wanted));
+    assert_eq!(grant(&of(Role::Administrator, None, None)), "ynnnn");
+    assert_eq!(grant(&of(Role::Administrator, Some(1), None)), "yynnn");
+    assert_eq!(grant(&of(Role::Agent, Some(1), Some(SITE))), "yynnn");
+    assert_eq!(grant(&of(Role::Supervisor, Some(2), None)), "ynnnn");
+    assert_eq!(may(Action::ListCredentials), "yynnn");
+    let handle = |tenant: Option<u32>| {
+        let grant = Grant::Administrator { tenant: tenant.map(TenantId), site: None };
+        may(Action::HandleCredential(&grant))
+    };
+    assert_eq!([handle(None), handle(Some(1)), handle(Some(2))], ["ynnnn", "yynnn", "ynnnn"]);
+    let of_site = of(Role::Administrator, Some(1), Some(SITE));
+    let whole = Grant::Supervisor { tenant: TenantId(1), site: None };
+    let refused = permit(&of_site, Action::HandleCredential(&whole)).expect_err("wider");
+    assert_eq!(refused.code, "not-found", "what is not yours is not told from what is not there");
+    let own = Grant::Supervisor { tenant: TenantId(1), site: Some(SITE) };
+    assert!(permit(&of_site, Action::HandleCredential(&own)).is_ok());
 }

@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 use crate::actor::Registry;
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
+use crate::gateway::login::Logins;
+use crate::gateway::password::Passwords;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::Sessions;
 use crate::gateway::token::{Claims, Tokens};
@@ -31,6 +33,8 @@ use crate::telemetry::names;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for this node to learn of a site made elsewhere.
 const SITE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long it waits for this node to learn of an API key or user made elsewhere.
+pub(crate) const DIRECTORY_PATIENCE: Duration = SITE_PATIENCE;
 /// How long a linearizable read waits for its index, retries included: longer than a failover.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer waits for this node to have applied it itself.
@@ -59,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) sessions: Sessions,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    pub(crate) logins: Logins,
     pub(crate) metrics: PrometheusHandle,
 }
 

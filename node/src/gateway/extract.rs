@@ -10,9 +10,10 @@ use rotary_proto::limits::HTTP_BODY_BYTES_MAX;
 use serde::de::DeserializeOwned;
 
 use crate::gateway::doors::Doors;
+use crate::gateway::identity::identify;
 use crate::gateway::key;
 use crate::gateway::problem::Problem;
-use crate::gateway::token::{Claims, TokenError, Tokens, unix_ms};
+use crate::gateway::token::{Claims, TokenError, unix_ms};
 
 /// Who asks.
 pub(crate) struct Caller(pub(crate) Claims);
@@ -21,15 +22,14 @@ impl FromRequestParts<Doors> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Problem> {
-        Ok(Self(bearer(&parts.headers, &doors.tokens)?))
+        Ok(Self(identify(doors, bearer(&parts.headers)?).await?))
     }
 }
 
-fn bearer(headers: &HeaderMap, tokens: &Tokens) -> Result<Claims, TokenError> {
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let header = headers.get(AUTHORIZATION).ok_or(TokenError::Missing)?;
     let text = header.to_str().map_err(|_| TokenError::Malformed)?;
-    let token = text.strip_prefix("Bearer ").ok_or(TokenError::Malformed)?;
-    tokens.check(token.trim())
+    text.strip_prefix("Bearer ").map(str::trim).ok_or(TokenError::Malformed)
 }
 
 /// The request's `Idempotency-Key`, or a new one.

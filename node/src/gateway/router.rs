@@ -6,46 +6,60 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use metrics::counter;
 use rotary_proto::{DispositionId, ReasonId, SkillId};
 
 use crate::gateway::conversations::{Abandon, Close, Hold, Retrieve, perform};
 use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
+use crate::gateway::routes::Routes;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, closed, cluster, conversations, events, health, offers, queues, runbook, session,
-    sites, tenants, tokens, webhooks,
+    agents, api_keys, closed, cluster, conversations, events, health, login, offers, queues,
+    runbook, session, sites, tenants, tokens, users, webhooks,
 };
 use crate::telemetry::names;
 
 /// The doors of a node.
 pub(crate) fn router(doors: Doors) -> Router {
-    Router::new()
-        .merge(status_page())
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/runbook/{code}", get(runbook::show))
-        .nest("/v1", cluster_routes().merge(site_routes()).merge(conversation_routes()))
+    routes()
+        .into_router()
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_method)
         .layer(middleware::from_fn_with_state(doors.clone(), observe))
         .with_state(doors)
 }
 
-fn cluster_routes() -> Router<Doors> {
-    Router::new()
+/// Every route. `docs/api/routes.txt` lists them, and a test tries each with credentials that must
+/// not do there (`node/tests/isolation.rs`).
+fn routes() -> Routes {
+    Routes::new()
+        .merge(status_page())
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .route("/runbook/{code}", get(runbook::show))
+        .nest("/v1", cluster_routes().merge(site_routes()).merge(conversation_routes()))
+}
+
+fn cluster_routes() -> Routes {
+    Routes::new()
         .route("/cluster", get(cluster::show))
         .route("/tenants", get(tenants::list).post(tenants::create))
         .route("/sites", get(sites::list).post(sites::create))
         .route("/tokens", post(tokens::create))
+        .route("/api-keys", get(api_keys::list).post(api_keys::create))
+        .route("/api-keys/{key}", delete(api_keys::revoke))
+        .route("/users", get(users::list).post(users::create))
+        .route("/users/{user}/password", put(users::set_password))
+        .route("/users/{user}/disabled", put(users::set_disabled))
+        .route("/login", post(login::login))
         .route("/session", get(session::upgrade))
 }
 
-fn site_routes() -> Router<Doors> {
-    let routes = Router::new()
+fn site_routes() -> Routes {
+    let routes = Routes::new()
         .route("/", get(sites::show))
         .route("/settings", put(sites::put))
         .route("/skills", get(list_names::<SkillId>))
@@ -64,11 +78,11 @@ fn site_routes() -> Router<Doors> {
         .route("/agents/{agent}/state", put(agents::declare))
         .route("/conversations", get(conversations::list).post(conversations::open))
         .route("/events", get(events::list));
-    Router::new().nest("/sites/{site}", routes)
+    Routes::new().nest("/sites/{site}", routes)
 }
 
-fn conversation_routes() -> Router<Doors> {
-    let routes = Router::new()
+fn conversation_routes() -> Routes {
+    let routes = Routes::new()
         .route("/", get(conversations::show))
         .route("/messages", get(events::messages).post(conversations::post))
         .route("/trace", get(events::trace))
@@ -80,11 +94,11 @@ fn conversation_routes() -> Router<Doors> {
         .route("/abandon", post(perform::<Abandon>))
         .route("/requeue", post(conversations::requeue))
         .route("/wrap-up", post(conversations::wrap_up));
-    Router::new().route("/conversations", get(closed::list)).nest("/conversations/{id}", routes)
+    Routes::new().route("/conversations", get(closed::list)).nest("/conversations/{id}", routes)
 }
 
 /// The status page: files of `ui/status`, carried in the binary.
-fn status_page() -> Router<Doors> {
+fn status_page() -> Routes {
     let file = |media: &'static str, text: &'static str| {
         get(move || async move {
             let policy = "default-src 'self'; frame-ancestors 'none'";
@@ -95,7 +109,7 @@ fn status_page() -> Router<Doors> {
     let style = include_str!("../../../ui/status/status.css");
     let script = include_str!("../../../ui/status/status.js");
     let words = include_str!("../../../ui/status/words.js");
-    Router::new()
+    Routes::new()
         .route("/", file("text/html; charset=utf-8", html))
         .route("/status.css", file("text/css; charset=utf-8", style))
         .route("/status.js", file("text/javascript; charset=utf-8", script))
@@ -118,6 +132,7 @@ fn method_word(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "other",
     }
 }
@@ -152,3 +167,7 @@ async fn observe(State(_): State<Doors>, request: Request, next: Next) -> Respon
         _ => response,
     }
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -15,7 +15,7 @@ mod farewell;
 mod feed;
 mod handshake;
 #[cfg(test)]
-mod late_tests;
+pub(crate) mod late_tests;
 mod reader;
 mod socket;
 mod table;

@@ -1,13 +1,14 @@
 //! Bearer and resume tokens: who somebody is, signed with the cluster's secret.
 //!
 //! Both are JSON web tokens (RFC 7519) under HS256, told apart by their `aud`, so that neither
-//! passes for the other. Any node of the cluster can read them; none can be revoked before it
-//! expires.
+//! passes for the other. Any node of the cluster can read them. One that was signed for an API key
+//! or a user says so, and is good for as long as that is ([`crate::gateway::identity`]).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use rotary_directory::Credential;
 use rotary_proto::command::{Actor, Subject};
 use rotary_proto::limits::TOKEN_BYTES_MAX;
 use rotary_proto::{AgentId, CustomerId, PrincipalId, SessionId, SiteId, TenantId};
@@ -58,6 +59,9 @@ pub(crate) struct Claims {
     pub(crate) customer: Option<CustomerId>,
     /// Whose retries these are.
     pub(crate) principal: PrincipalId,
+    /// What it was signed for, and ends with; absent for what `cluster init` made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<Credential>,
     /// Seconds since 1970 at which it expires.
     pub(crate) exp: u64,
 }
@@ -122,6 +126,9 @@ pub(crate) enum TokenError {
     /// It was good once.
     #[error("the token has expired; ask for a new one")]
     Expired,
+    /// Its API key was revoked, or its user's password or leave to sign in changed.
+    #[error("what the token was made for was revoked; sign in again or ask for a new key")]
+    Revoked,
 }
 
 impl TokenError {
@@ -132,6 +139,7 @@ impl TokenError {
             Self::Malformed => "token-malformed",
             Self::Forged => "token-forged",
             Self::Expired => "token-expired",
+            Self::Revoked => "token-revoked",
         }
     }
 }
@@ -225,6 +233,8 @@ fn since_1970() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use rotary_proto::UserId;
+
     use super::*;
 
     fn claims() -> Claims {
@@ -235,6 +245,7 @@ mod tests {
             agent: Some(AgentId(7)),
             customer: None,
             principal: PrincipalId(4),
+            by: Some(Credential::User { user: UserId(3), epoch: 2 }),
             exp: unix_s() + 60,
         }
     }

@@ -59,7 +59,8 @@ impl NewToken {
         // A token made with another one does not outlive it.
         let exp = exp.min(asker.exp);
         let NewToken { role, site, agent, customer, .. } = *self;
-        Ok(Claims { role, tenant, site, agent, customer, principal: PrincipalId(0), exp })
+        let (principal, by) = (PrincipalId(0), asker.by);
+        Ok(Claims { role, tenant, site, agent, customer, principal, by, exp })
     }
 }
 

@@ -38,6 +38,14 @@ pub(crate) enum StartError {
     /// The token secret cannot be read.
     #[error("{path}: {source}; auth.token_secret_file says where the secret is")]
     Secret { path: PathBuf, source: io::Error },
+    /// The first administrator's file is not one.
+    #[error("{0}; auth.first_user_file says where it is")]
+    Founder(String),
+    /// The certificate for clients cannot be used.
+    #[error(
+        "{path}: {what}; gateway.certificate_file is a chain and gateway.key_file its key, in PEM"
+    )]
+    PublicCertificate { path: PathBuf, what: String },
     /// Clients' address is taken.
     #[error(
         "TCP {address} is in use by another process: stop that one, or choose another \
@@ -101,7 +109,7 @@ impl StartError {
                 "data-dir-foreign"
             }
             Self::DataDir(_) => "data-dir-unusable",
-            Self::Certificates(_) => "certificate-unusable",
+            Self::Certificates(_) | Self::PublicCertificate { .. } => "certificate-unusable",
             Self::OtherCertificate { .. } => "certificate-foreign",
             Self::Secret { .. } => "secret-unreadable",
             Self::PublicInUse { .. } | Self::Peer { source: BindError::InUse { .. }, .. } => {
@@ -116,6 +124,7 @@ impl StartError {
             Self::Log(_)
             | Self::Actors(_)
             | Self::Webhooks(_)
+            | Self::Founder(_)
             | Self::ReadyFile { .. }
             | Self::Io(_) => "start-failed",
         }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
+use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
 use rotary_log::{Blocking, History, Log, LogConfig, Machine};
 use rotary_proto::{GatewayId, NodeId, ShardId};
 use rotary_storage::Fatal;
@@ -18,7 +17,10 @@ use crate::config::Config;
 use crate::doctor;
 use crate::effects::{self, Endpoint};
 use crate::feed;
+use crate::founder::Founder;
 use crate::gateway::doors::{Doors, Inner, Peer};
+use crate::gateway::login::Logins;
+use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::session::{Sessions, start_leases};
 use crate::hint::{Freshness, Hints, start_beats};
@@ -27,6 +29,7 @@ use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
+use crate::server::doorstep::{Address, Doorstep};
 use crate::server::log_spine::LogSpine;
 use crate::server::threads::SpineThreads;
 use crate::server::{Ground, StartError};
@@ -94,6 +97,8 @@ pub(crate) async fn start(
         sessions: Sessions::new(),
         hints: Hints::new(ground.transport.clone(), members.clone()),
         tokens: ground.tokens,
+        passwords: Passwords::new(),
+        logins: Logins::new(),
         metrics,
     });
     start_leases(doors.clone());
@@ -105,11 +110,13 @@ pub(crate) async fn start(
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
     tokio::spawn(watch_space(log.clone()));
-    tokio::spawn(found(doors.clone(), config.cluster.shards));
+    tokio::spawn(found(doors.clone(), config.cluster.shards, ground.founder));
     let hints = doors.clone();
     tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
-    tokio::spawn(serve(ground.listener, doors.clone(), closed));
+    let per_address_max = config.gateway.connections_per_address_max;
+    let doorstep = Doorstep::open(ground.listener, ground.tls, per_address_max);
+    tokio::spawn(serve(doorstep.map_err(StartError::Io)?, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
 }
@@ -153,30 +160,39 @@ async fn watch_space(log: Arc<Log>) {
     }
 }
 
-/// Says how many data shards there are, until the directory knows.
-async fn found(doors: Doors, shards: u32) {
-    let entry = DirectoryEntry { origin: None, command: DirectoryCommand::Found { shards } };
-    while doors.replica.directory().shards() == 0 {
+/// Says how many data shards there are and who the first administrator is, until the directory
+/// knows.
+async fn found(doors: Doors, shards: u32, founder: Option<Founder>) {
+    let of = |command| DirectoryEntry { origin: None, command };
+    let entry = of(DirectoryCommand::Found { shards });
+    keep_telling(&doors, &entry, |directory| directory.shards() > 0).await;
+    if let Some(Founder { login, hash }) = founder {
+        let entry = of(DirectoryCommand::FoundUser { login, hash });
+        keep_telling(&doors, &entry, Directory::has_own_users).await;
+    }
+}
+
+/// Tells the directory something from wherever it is led, until it is so.
+async fn keep_telling(doors: &Doors, entry: &DirectoryEntry, done: impl Fn(&Directory) -> bool) {
+    while !done(&doors.replica.directory()) {
         let leads_here = doors.spine.status(DIRECTORY).is_some_and(|status| status.leads_here);
         if leads_here {
             let patience = Duration::from_secs(2);
-            let told = doors.propose::<_, DirectoryAnswer>(DIRECTORY, &entry, patience).await;
+            let told = doors.propose::<_, DirectoryAnswer>(DIRECTORY, entry, patience).await;
             if let Err(error) = told {
                 tracing::debug!(%error, "the cluster is not founded yet");
+            }
+            if done(&doors.replica.directory()) {
+                break;
             }
         }
         tokio::time::sleep(FOUND_AGAIN).await;
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, doors: Doors, mut closed: watch::Receiver<bool>) {
-    // Small frames must not wait for each other.
-    let listener = listener.tap_io(|socket| {
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
-    let serving = axum::serve(listener, router(doors));
+async fn serve(doorstep: Doorstep, doors: Doors, mut closed: watch::Receiver<bool>) {
+    let service = router(doors).into_make_service_with_connect_info::<Address>();
+    let serving = axum::serve(doorstep, service);
     let serving = serving.with_graceful_shutdown(async move {
         // An error is an end as well.
         let _ = closed.wait_for(|closed| *closed).await;

@@ -55,6 +55,8 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
 pub(crate) struct Nodes {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) token: String,
+    /// What `cluster init` said.
+    pub(crate) made: Value,
     pub(crate) gateways: Vec<Gateway>,
     children: Vec<Option<Child>>,
 }
@@ -65,7 +67,7 @@ impl Nodes {
         let dir = tempfile::tempdir().expect("a directory");
         let base = free_base(nodes);
         let made = rotary()
-            .args(["cluster", "init", "--nodes", &nodes.to_string()])
+            .args(["cluster", "init", "-o", "json", "--nodes", &nodes.to_string()])
             .args(["--shards", &shards.to_string(), "--base-port", &base.to_string(), "--dir"])
             .arg(dir.path())
             .output()
@@ -75,7 +77,8 @@ impl Nodes {
         let gateway = |node| format!("http://127.0.0.1:{}", base + 10 * node).parse();
         let gateways = (0..nodes).map(|node| gateway(node).expect("an address")).collect();
         let children = (0..nodes).map(|_| None).collect();
-        Self { dir, token: token.trim().to_owned(), gateways, children }
+        let made = serde_json::from_slice(&made.stdout).expect("JSON");
+        Self { dir, token: token.trim().to_owned(), made, gateways, children }
     }
 
     /// The configuration of a node, counted from 1.

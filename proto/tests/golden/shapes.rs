@@ -191,6 +191,8 @@ fn ids() {
     page.add("SiteId", &site());
     page.add("ConversationId", &conversation());
     page.add("GatewayId", &gateway());
+    page.add("ApiKeyId", &ApiKeyId(11));
+    page.add("UserId", &UserId(12));
     page.add("largest NodeId", &NodeId(u64::MAX));
     page.add("largest ItemId", &ItemId(u128::MAX));
     page.settle();

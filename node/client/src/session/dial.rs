@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use rotary_proto::NodeId;
 use rotary_proto::frame::{ClientFrame, PROTOCOL, Retry, ServerFrame};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -14,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::SessionConfig;
 use crate::gateway::Gateway;
+use crate::trust::Trust;
 
 /// Bytes read at once: the library clears as many before every read.
 const READ_BYTES: usize = 16 * 1024;
@@ -22,7 +26,14 @@ const READ_BYTES: usize = 16 * 1024;
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An open WebSocket.
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<Stream>;
+
+/// A connection, with TLS or without.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+type Stream = Box<dyn Wire>;
 
 /// A socket on which a session is on.
 pub(super) struct Dialled {
@@ -52,7 +63,7 @@ pub(super) async fn dial(
     first: &ClientFrame,
 ) -> Result<Dialled, DialError> {
     let opening = async {
-        let mut socket = open(gateway).await?;
+        let mut socket = open(gateway, &config.trust).await?;
         let node = match read(&mut socket).await? {
             ServerFrame::Hello { node, .. } => node,
             ServerFrame::Bye { code, detail, retry } => {
@@ -86,9 +97,21 @@ async fn within<T>(
     }
 }
 
-async fn open(gateway: &Gateway) -> Result<Socket, DialError> {
+async fn connect(gateway: &Gateway, trust: &Trust) -> Result<Stream, String> {
     let stream = TcpStream::connect(gateway.authority()).await.map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    if !gateway.is_tls() {
+        return Ok(Box::new(stream));
+    }
+    let host = ServerName::try_from(gateway.host().to_owned()).map_err(|e| e.to_string())?;
+    let connector = TlsConnector::from(trust.config().clone());
+    let stream = connector.connect(host, stream).await.map_err(|e| e.to_string())?;
+    Ok(Box::new(stream))
+}
+
+async fn open(gateway: &Gateway, trust: &Trust) -> Result<Socket, DialError> {
+    let stream = connect(gateway, trust).await?;
+    // The connection is there already: the scheme only names the host.
     let url = format!("ws://{}/v1/session", gateway.authority());
     let mut request = url.into_client_request().map_err(|e| e.to_string())?;
     let protocol = HeaderValue::from_static(PROTOCOL);

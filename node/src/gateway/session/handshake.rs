@@ -13,6 +13,7 @@ use rotary_proto::query::Link as SessionLink;
 use rotary_proto::{Actor, Command, Cursor, Outcome, Refusal, SessionId, ShardId, SiteId};
 
 use crate::gateway::doors::Doors;
+use crate::gateway::identity::{expect_unrevoked, identify};
 use crate::gateway::session::table::Served;
 use crate::gateway::session::{End, farewell};
 use crate::gateway::token::{Claims, ResumeClaims, TokenError, unix_s};
@@ -83,7 +84,13 @@ pub(crate) async fn attach(
     };
     tokio::pin!(given_up);
     let wish = match first {
-        ClientFrame::Start { token, cursors } => start(doors, &token, cursors)?,
+        ClientFrame::Start { token, cursors } => {
+            let holder = tokio::select! {
+                end = &mut given_up => return Err(end),
+                holder = identify(doors, &token) => holder.map_err(bad_token)?,
+            };
+            start(doors, holder, cursors)?
+        }
         ClientFrame::Resume { resume_token, cursors, seq, unacknowledged } => {
             let unacknowledged = unacknowledged.into_iter().collect();
             Wish { unacknowledged, ..resume(doors, &resume_token, cursors, seq)? }
@@ -157,8 +164,7 @@ fn finish(
     Attached { served, holder, subject, actor, places, mode, seq, snapshot, unacknowledged }
 }
 
-fn start(doors: &Doors, token: &str, cursors: Vec<Cursor>) -> Result<Wish, End> {
-    let holder = doors.tokens.check(token).map_err(bad_token)?;
+fn start(doors: &Doors, holder: Claims, cursors: Vec<Cursor>) -> Result<Wish, End> {
     let mut sites: Vec<SiteId> = match holder.site {
         Some(site) => vec![site],
         None if cursors.is_empty() => {
@@ -184,17 +190,13 @@ fn start(doors: &Doors, token: &str, cursors: Vec<Cursor>) -> Result<Wish, End> 
 fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<Wish, End> {
     let ResumeClaims { session, sites, holder, .. } =
         doors.tokens.check_resume(token).map_err(bad_token)?;
+    expect_unrevoked(doors, &holder).map_err(bad_token)?;
     let unacknowledged = BTreeSet::new();
     Ok(Wish { session, holder, sites, cursors, seq, resumes: true, unacknowledged })
 }
 
 fn bad_token(error: TokenError) -> End {
-    let code = match error {
-        TokenError::Expired => "token-expired",
-        TokenError::Forged => "token-forged",
-        TokenError::Malformed | TokenError::Missing => "token-malformed",
-    };
-    End::never(code, error.to_string())
+    End::never(error.word(), error.to_string())
 }
 
 async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {

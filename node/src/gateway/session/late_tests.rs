@@ -28,6 +28,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::Sessions;
 use crate::actor::Registry;
 use crate::gateway::doors::{Doors, Inner};
+use crate::gateway::login::Logins;
+use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::token::{Claims, Role, Tokens, unix_s};
 use crate::hint::Hints;
@@ -120,15 +122,16 @@ impl Spine for Leaderless {
 }
 
 /// A node's doors before that log, and what it is asked.
-struct House {
+pub(crate) struct House {
     _dir: tempfile::TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     token: String,
     seen: mpsc::UnboundedReceiver<Seen>,
 }
 
 impl House {
-    async fn open() -> Self {
+    /// A node that serves.
+    pub(crate) async fn open() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
         let journal = Journal::open(Arc::new(rotary_storage::FileDisk), dir.path(), options)
@@ -150,6 +153,8 @@ impl House {
             sessions: Sessions::new(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
+            passwords: Passwords::new(),
+            logins: Logins::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -202,6 +207,7 @@ fn agent() -> Claims {
         agent: Some(AgentId(1)),
         customer: None,
         principal: PrincipalId(1),
+        by: None,
         exp: unix_s() + 3_600,
     }
 }

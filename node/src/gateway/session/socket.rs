@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::feed::viewer_of;
 use crate::gateway::doors::Doors;
+use crate::gateway::identity::expect_unrevoked;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::handshake::{self, Attached};
 use crate::gateway::session::reader::Incoming;
 use crate::gateway::session::{End, commands, farewell, feed, reader};
-use crate::gateway::token::unix_s;
+use crate::gateway::token::{Claims, unix_s};
 use crate::telemetry::names;
 
 /// Bytes read at once. The library clears as many before every read, and keeps them per socket, so
@@ -35,6 +36,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const BYE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after `goaway` a session is closed.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether what a session was begun with is still good: it outlives the
+/// revocation, as this node has applied it, by no more than that.
+const LOOK_AT_CREDENTIAL: Duration = Duration::from_secs(1);
 /// Frames waiting for the writer.
 const FRAMES_MAX: usize = 64;
 
@@ -154,6 +158,7 @@ async fn converse(
         biased;
         end = stopping(doors.sessions.watch_stop(), &out) => end,
         end = expiry(attached.holder.exp) => end,
+        end = revocation(doors, &attached.holder) => end,
         end = reader::run(doors, attached, stream, asked, &out) => end,
         end = commands::run(doors, attached, queue, &out) => end,
         end = feed::run(doors, attached, &out) => end,
@@ -177,6 +182,19 @@ async fn stopping(mut stop: watch::Receiver<bool>, out: &Outbox) -> End {
 async fn expiry(exp: u64) -> End {
     tokio::time::sleep(Duration::from_secs(exp.saturating_sub(unix_s()))).await;
     End::restart("token-expired", "the token has expired; start again with a new one")
+}
+
+/// Ends the socket when what its holder came in with is revoked.
+async fn revocation(doors: &Doors, holder: &Claims) -> End {
+    if holder.by.is_none() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_AT_CREDENTIAL).await;
+        if let Err(error) = expect_unrevoked(doors, holder) {
+            return End::never(error.word(), error.to_string());
+        }
+    }
 }
 
 fn text_of(frame: &ServerFrame) -> Utf8Bytes {

@@ -1,0 +1,152 @@
+//! Signing in: a login and a password for a token.
+//!
+//! Whether there is such a user, whether they are disabled and whether the password is wrong have
+//! one answer, after the same work. Attempts are counted by login and by address, on this node;
+//! those that succeed are not.
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use axum::Json as AxumJson;
+use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use rotary_directory::Credential;
+use rotary_proto::{Name, TenantId, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::doors::Doors;
+use crate::gateway::extract::Json;
+use crate::gateway::identity::claims_of;
+use crate::gateway::password::Password;
+use crate::gateway::problem::Problem;
+use crate::gateway::throttle::Throttle;
+use crate::gateway::token::unix_s;
+use crate::replica::DIRECTORY;
+use crate::server::Address;
+
+/// How long a token is good for that somebody signs in for, unless they ask for less.
+const TTL_S: u64 = 12 * 3_600;
+/// Attempts that a login may fail at once.
+const BURST_PER_LOGIN: u64 = 10;
+/// Pause after which a login may fail once more.
+const PAUSE_PER_LOGIN: Duration = Duration::from_secs(6);
+/// Attempts that an address may fail at once.
+const BURST_PER_ADDRESS: u64 = 30;
+/// Pause after which an address may fail once more.
+const PAUSE_PER_ADDRESS: Duration = Duration::from_secs(1);
+/// How long signing in waits for what was decided elsewhere; without a leader it goes on with what
+/// this node knows, and a token that is given wrongly ends when the node has caught up.
+const FRESH_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who has tried to sign in, and how often in vain.
+pub(crate) struct Logins {
+    by_login: Throttle,
+    by_address: Throttle,
+}
+
+impl Logins {
+    /// Nobody has.
+    pub(crate) fn new() -> Self {
+        Self {
+            by_login: Throttle::new(BURST_PER_LOGIN, PAUSE_PER_LOGIN),
+            by_address: Throttle::new(BURST_PER_ADDRESS, PAUSE_PER_ADDRESS),
+        }
+    }
+
+    /// Counts an attempt at somebody's password.
+    ///
+    /// # Errors
+    /// `too-many-attempts`.
+    pub(crate) fn allow(&self, whose: &impl Hash) -> Result<(), Problem> {
+        self.by_login.take(whose).map_err(too_many)
+    }
+
+    /// The attempt was theirs.
+    pub(crate) fn forgive(&self, whose: &impl Hash) {
+        self.by_login.give_back(whose);
+    }
+}
+
+fn too_many(retry_ms: u64) -> Problem {
+    let detail = "too many attempts in vain; wait before the next one";
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    Problem::new(status, "too-many-attempts", detail).after(retry_ms)
+}
+
+/// The one answer to whatever is wrong with a login or password.
+pub(crate) fn wrong_password() -> Problem {
+    let detail = "login or password is wrong, or the user may not sign in";
+    Problem::new(StatusCode::UNAUTHORIZED, "login-failed", detail)
+}
+
+/// A login as it is kept and compared: in lower case.
+///
+/// # Errors
+/// `bad-value` where that is too long.
+pub(crate) fn folded(login: &Name) -> Result<Name, Problem> {
+    Name::new(login.as_str().to_lowercase())
+        .map_err(|error| Problem::bad_value(format!("login: {error}")))
+}
+
+/// The address that a request comes from.
+pub(crate) struct From(pub(crate) IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<Address>>();
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Ok(Self(peer.map_or(unknown, |ConnectInfo(Address(peer))| peer.ip().to_canonical())))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    login: Name,
+    password: Password,
+    #[serde(default)]
+    tenant: Option<TenantId>,
+    #[serde(default)]
+    ttl_s: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct SignedIn {
+    token: String,
+    expires_at: u64,
+    user: UserId,
+}
+
+/// `POST /v1/login`
+pub(crate) async fn login(
+    State(doors): State<Doors>,
+    From(address): From,
+    Json(body): Json<Login>,
+) -> Result<AxumJson<SignedIn>, Problem> {
+    let Login { login, password, tenant, ttl_s } = body;
+    let ttl_s = ttl_s.unwrap_or(TTL_S);
+    if !(1..=TTL_S).contains(&ttl_s) {
+        return Err(Problem::bad_value(format!("ttl_s: 1 to {TTL_S}")));
+    }
+    let whose = (tenant, folded(&login)?);
+    doors.logins.by_address.take(&address).map_err(too_many)?;
+    doors.logins.allow(&whose)?;
+    // An error leaves what this node knows.
+    let _ = doors.spine.read_index(DIRECTORY, FRESH_PATIENCE).await;
+    let user = {
+        let directory = doors.replica.directory();
+        directory.user_of(whose.0, &whose.1).map(|(id, user)| (id, user.clone()))
+    };
+    let hash = user.as_ref().map(|(_, user)| user.hash.clone());
+    let right = doors.passwords.judge(password, hash).await?;
+    let (id, user) = user.filter(|(_, user)| right && !user.disabled).ok_or_else(wrong_password)?;
+    doors.logins.by_address.give_back(&address);
+    doors.logins.forgive(&whose);
+    let (expires_at, by) = (unix_s() + ttl_s, Credential::User { user: id, epoch: user.epoch });
+    let token = doors.tokens.sign(&claims_of(&user.grant, user.principal, by, expires_at));
+    Ok(AxumJson(SignedIn { token, expires_at, user: id }))
+}

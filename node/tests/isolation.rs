@@ -1,0 +1,243 @@
+//! Every route and every frame, tried by those who must not: other tenants, other sites, roles that
+//! are too small, and credentials that are none.
+//!
+//! The routes come from `docs/api/routes.txt`, which a test compares with the router, and the
+//! frames from the golden samples, of which every variant has one: what is added is tried, or the
+//! test fails. Each answer must be the refusal that is documented, the same whether what was named
+//! is there or not, and without a word of what is there; and afterwards nothing may have changed.
+
+#[path = "isolation/cases.rs"]
+mod cases;
+#[path = "isolation/house.rs"]
+mod house;
+#[path = "support/nodes.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod nodes;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod wire;
+
+use cases::{Expected, case, is_public};
+use futures::SinkExt;
+use house::{House, Ids, MARK, Stranger, TENANT};
+use hyper::Method;
+use nodes::{done, eventually};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use wire::{Answer, Socket, ask, connect, forged, frame};
+
+const ROUTES: &str = include_str!("../../docs/api/routes.txt");
+const FRAMES: &str = include_str!("../../proto/golden/client_frames.json.txt");
+
+async fn attempt(house: &House, route: &str, ids: Ids, token: &str, body: &Value) -> Answer {
+    let (method, template) = route.split_once(' ').expect("a method and a path");
+    let path = house.path(template, ids);
+    let answer = ask(&house.nodes.gateways[0], method, &path, token, "", body).await;
+    assert!(!answer.body.contains(MARK), "{route} tells: {}", answer.body);
+    answer
+}
+
+/// Status and code of an answer, and what it says without the ids that were asked for.
+fn verdict(answer: &Answer) -> (u16, String) {
+    let fine = (200..300).contains(&answer.status);
+    (answer.status, if fine { String::new() } else { answer.code() })
+}
+
+#[tokio::test]
+async fn nobody_gets_in_who_must_not() {
+    let house = House::build().await;
+    let bad = bad_credentials(&house).await;
+    let before = house.everything().await;
+    public_routes(&house).await;
+    no_credentials(&house, &bad).await;
+    strangers(&house).await;
+    frames_of_nobody(&house).await;
+    frames_of_strangers(&house).await;
+    frames_of_a_customer(&house).await;
+    assert_eq!(house.everything().await, before, "something changed");
+}
+
+/// What needs no credential tells nothing of anybody.
+async fn public_routes(house: &House) {
+    for route in ROUTES.lines().filter(|route| is_public(route)) {
+        attempt(house, route, Ids::There, "", &json!({})).await;
+    }
+}
+
+/// Credentials that are none, and what is said to them.
+async fn bad_credentials(house: &House) -> [(String, &'static str); 6] {
+    let admin = house.nodes.admin(1);
+    let expired = house.sign(json!({"role": "administrator", "ttl_s": 1})).await;
+    let key = json!({"name": "revoked", "role": "administrator"});
+    let key = done(&admin, Method::POST, "/v1/api-keys", key).await;
+    let path = format!("/v1/api-keys/{}", key["api_key"].as_str().expect("a text"));
+    let key = key["key"].as_str().expect("a text").to_owned();
+    let child = json!({"role": "administrator", "ttl_s": 600});
+    let child = ask(&house.nodes.gateways[0], "POST", "/v1/tokens", &key, "", &child).await;
+    let child: Value = serde_json::from_str(&child.body).expect("JSON");
+    let child = child["token"].as_str().expect("a text").to_owned();
+    done(&admin, Method::DELETE, &path, json!({})).await;
+    eventually("the token expires", async || {
+        let none = json!({});
+        let answer = ask(&house.nodes.gateways[0], "GET", "/v1/sites", &expired, "", &none).await;
+        (answer.status == 401).then_some(())
+    })
+    .await;
+    let forged = forged(&house.nodes.token);
+    [
+        (String::new(), "token-malformed"),
+        ("rk_1_x".to_owned(), "token-malformed"),
+        (forged, "token-forged"),
+        (expired, "token-expired"),
+        (key, "token-revoked"),
+        (child, "token-revoked"),
+    ]
+}
+
+/// They are refused before anything else is looked at.
+async fn no_credentials(house: &House, bad: &[(String, &'static str)]) {
+    for route in ROUTES.lines().filter(|route| !is_public(route)) {
+        let body = case(house, route).body;
+        for (token, code) in bad {
+            for ids in [Ids::There, Ids::Nowhere] {
+                let answer = attempt(house, route, ids, token, &body).await;
+                assert_eq!(verdict(&answer), (401, (*code).to_owned()), "{route} {ids:?}");
+            }
+        }
+    }
+}
+
+/// Those who are somebody elsewhere, or too little here.
+async fn strangers(house: &House) {
+    for stranger in
+        [Stranger::OtherTenant, Stranger::OtherSite, Stranger::Customer, Stranger::Supervisor]
+    {
+        let token = house.token(stranger).await;
+        for route in ROUTES.lines().filter(|route| !is_public(route)) {
+            let case = case(house, route);
+            let expected = match stranger {
+                Stranger::OtherTenant => Some(case.other_tenant),
+                Stranger::OtherSite => Some(case.other_site),
+                Stranger::Customer => Some(case.customer),
+                Stranger::Supervisor => case.supervisor,
+            };
+            let Some(expected) = expected else { continue };
+            let there = attempt(house, route, Ids::There, &token, &case.body).await;
+            let what = format!("{stranger:?} at {route}: {}", there.body);
+            let elsewhere = stranger == Stranger::OtherTenant;
+            assert!(!(elsewhere && there.body.contains(TENANT)), "{what}");
+            match expected {
+                Expected::No(status, code) => {
+                    assert_eq!(verdict(&there), (status, code.to_owned()), "{what}");
+                }
+                Expected::Empty => assert_eq!(there.status, 200, "{what}"),
+            }
+            // Within their own site, a customer may know which conversation exists: ids are random.
+            if matches!(stranger, Stranger::OtherTenant | Stranger::OtherSite) {
+                let nowhere = attempt(house, route, Ids::Nowhere, &token, &case.body).await;
+                assert_eq!(verdict(&nowhere), verdict(&there), "{what}");
+            }
+        }
+    }
+}
+
+/// Every sample of a frame, its ids those of the house.
+fn frames(house: &House) -> Vec<(String, Value)> {
+    let sample = |line: &str| {
+        let (name, text) = line.split_once(": ").expect("a name and a sample");
+        let conversation = text.find("cv_1.2.").map(|at| text[at..at + 39].to_owned());
+        let text = match conversation {
+            Some(conversation) => text.replace(&conversation, &house.conversation),
+            None => text.to_owned(),
+        };
+        let text = text.replace("st_1.2", &house.site);
+        (name.to_owned(), serde_json::from_str(&text).expect("JSON"))
+    };
+    let frames: Vec<(String, Value)> = FRAMES.lines().map(sample).collect();
+    assert!(frames.len() > 20, "{}", frames.len());
+    frames
+}
+
+async fn send(socket: &mut Socket, frame: &Value) {
+    socket.send(Message::text(frame.to_string())).await.expect("writable");
+}
+
+/// The next frame that is no event, and no snapshot of the client's own.
+async fn answer(socket: &mut Socket) -> Value {
+    loop {
+        let frame = frame(socket).await;
+        assert!(!frame.to_string().contains(MARK), "{frame}");
+        if !matches!(frame["type"].as_str(), Some("event" | "snapshot" | "signal")) {
+            return frame;
+        }
+    }
+}
+
+/// A socket with a session.
+async fn session(house: &House, token: &str) -> Socket {
+    let mut socket = connect(&house.nodes).await;
+    send(&mut socket, &json!({"type": "start", "token": token, "cursors": []})).await;
+    let welcome = answer(&mut socket).await;
+    assert_eq!(welcome["type"], "welcome", "{welcome}");
+    socket
+}
+
+/// Before a session, only `start` and `resume` are heard, and those with credentials alone.
+async fn frames_of_nobody(house: &House) {
+    for (name, frame) in frames(house) {
+        let mut socket = connect(&house.nodes).await;
+        send(&mut socket, &frame).await;
+        let bye = answer(&mut socket).await;
+        let expected = match frame["type"].as_str() {
+            Some("start" | "resume") => "token-malformed",
+            _ => "protocol",
+        };
+        assert_eq!((&bye["type"], &bye["code"]), (&json!("bye"), &json!(expected)), "{name}");
+    }
+}
+
+/// A session of another tenant or site does not reach this one with any frame.
+async fn frames_of_strangers(house: &House) {
+    for stranger in [Stranger::OtherTenant, Stranger::OtherSite] {
+        let token = house.token(stranger).await;
+        for (name, frame) in frames(house) {
+            let mut socket = session(house, &token).await;
+            send(&mut socket, &frame).await;
+            send(&mut socket, &json!({"type": "ping", "t": 99})).await;
+            let answer = answer(&mut socket).await;
+            let expected = match frame["type"].as_str() {
+                Some("cmd" | "start" | "resume") => ("bye", "protocol"),
+                Some("bye") => ("bye", "session-ended"),
+                // A signal about somebody else's conversation is heard by nobody.
+                Some("ack" | "signal" | "ping") => ("pong", ""),
+                other => panic!("{other:?}: say here what a stranger is answered"),
+            };
+            let code = answer["code"].as_str().unwrap_or_default();
+            assert_eq!((answer["type"].as_str(), code), (Some(expected.0), expected.1), "{name}");
+        }
+    }
+    let token = house.token(Stranger::OtherTenant).await;
+    let cursors = json!([{"site": house.site, "sequence": 0}]);
+    let mut socket = connect(&house.nodes).await;
+    send(&mut socket, &json!({"type": "start", "token": token, "cursors": cursors})).await;
+    assert_eq!(answer(&mut socket).await["code"], "other-tenant");
+}
+
+/// A customer asks for everything, and gets nothing of what is not theirs.
+async fn frames_of_a_customer(house: &House) {
+    let token = house.token(Stranger::Customer).await;
+    for (name, frame) in frames(house).into_iter().filter(|(_, frame)| frame["type"] == "cmd") {
+        let mut socket = session(house, &token).await;
+        let mut frame = frame.clone();
+        (frame["number"], frame["acknowledged"]) = (json!(1), json!(0));
+        send(&mut socket, &frame).await;
+        let answer = answer(&mut socket).await;
+        if answer["type"] == "bye" {
+            assert_eq!(answer["code"], "protocol", "{name}: {answer}");
+            continue;
+        }
+        assert_eq!(answer["type"], "result", "{name}: {answer}");
+        let refused = &answer["result"]["outcome"]["refused"];
+        assert!(!refused.is_null(), "{name}: {answer}");
+    }
+}

@@ -1,0 +1,187 @@
+//! What each route is tried with, and who is refused there how.
+
+use serde_json::{Value, json};
+
+use crate::house::{CUSTOMER, House};
+
+/// How an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// A refusal with that status and code.
+    No(u16, &'static str),
+    /// A yes that tells nothing of the house that is tried.
+    Empty,
+}
+
+/// What happens at a route to those who are somebody, but not here.
+pub(crate) struct Case {
+    /// What is sent.
+    pub(crate) body: Value,
+    /// To an administrator of another tenant.
+    pub(crate) other_tenant: Expected,
+    /// To an administrator of another site of the tenant.
+    pub(crate) other_site: Expected,
+    /// To another customer of the site.
+    pub(crate) customer: Expected,
+    /// To a supervisor of the site, where they may not do what administrators may.
+    pub(crate) supervisor: Option<Expected>,
+}
+
+use Expected::{Empty, No};
+
+const NOT_ALLOWED: Expected = No(403, "not-allowed");
+const NOT_YOURS: Expected = No(403, "not-yours");
+const NOT_FOUND: Expected = No(404, "not-found");
+
+/// A route below a site, or of a conversation: whose site it is, decides.
+fn of_site(body: Value, customer: Expected) -> Case {
+    let (other_tenant, other_site) = (No(403, "other-tenant"), NOT_ALLOWED);
+    Case { body, other_tenant, other_site, customer, supervisor: None }
+}
+
+/// The same, where administrators alone may.
+fn set_up(body: Value) -> Case {
+    Case { supervisor: Some(NOT_ALLOWED), ..of_site(body, NOT_ALLOWED) }
+}
+
+/// A list of which everybody who may see it gets what is theirs.
+fn own_rows(supervisor: Option<Expected>) -> Case {
+    let (body, customer) = (json!({}), NOT_ALLOWED);
+    Case { body, other_tenant: Empty, other_site: Empty, customer, supervisor }
+}
+
+/// Routes that nobody needs a credential for, and that tell nothing of any tenant.
+pub(crate) fn is_public(route: &str) -> bool {
+    let open = ["GET /livez", "GET /metrics", "GET /readyz", "POST /v1/login", "GET /v1/session"];
+    let page = ["GET /", "GET /favicon.ico", "GET /status.css", "GET /status.js", "GET /words.js"];
+    open.contains(&route) || page.contains(&route)
+}
+
+/// What a route is tried with.
+///
+/// # Panics
+/// For a route that nobody has thought of: say here who is refused there how.
+pub(crate) fn case(house: &House, route: &str) -> Case {
+    let (method, path) = route.split_once(' ').expect("a method and a path");
+    match path.strip_prefix("/v1/sites/{site}") {
+        Some(below) => case_of_site(house, &format!("{method} {below}")),
+        None => match path.strip_prefix("/v1/conversations/{id}") {
+            Some(below) => case_of_conversation(&format!("{method} {below}")),
+            None => case_of_cluster(house, route),
+        },
+    }
+}
+
+fn case_of_cluster(house: &House, route: &str) -> Case {
+    let tenant = &house.tenant;
+    match route {
+        // It shows nodes and shards, and of sites how many there are in each.
+        "GET /v1/cluster" | "GET /v1/sites" => own_rows(None),
+        // The tenant itself is no secret to an administrator of one of its sites.
+        "GET /v1/tenants" => Case { other_site: Empty, ..own_rows(None) },
+        "POST /v1/tenants" => Case {
+            other_tenant: NOT_ALLOWED,
+            other_site: NOT_ALLOWED,
+            supervisor: Some(NOT_ALLOWED),
+            ..own_rows(None)
+        }
+        .with(json!({"name": "intruder"})),
+        "POST /v1/sites" => Case {
+            other_tenant: No(403, "other-tenant"),
+            other_site: NOT_ALLOWED,
+            supervisor: Some(NOT_ALLOWED),
+            ..own_rows(None)
+        }
+        .with(json!({"tenant": tenant, "settings": {"name": "intruder"}})),
+        "POST /v1/tokens" => {
+            let body = json!({"role": "administrator", "tenant": tenant, "ttl_s": 60});
+            granting(body)
+        }
+        "POST /v1/api-keys" => {
+            granting(json!({"name": "intruder", "role": "administrator", "tenant": tenant}))
+        }
+        "POST /v1/users" => granting(json!({"login": "intruder", "role": "administrator",
+            "password": "long enough", "tenant": tenant})),
+        "GET /v1/api-keys" | "GET /v1/users" => own_rows(Some(NOT_ALLOWED)),
+        "DELETE /v1/api-keys/{key}" => handling(json!({})),
+        "PUT /v1/users/{user}/disabled" => handling(json!({"disabled": true})),
+        "PUT /v1/users/{user}/password" => handling(json!({"password": "long enough"})),
+        "GET /v1/conversations" => of_site(json!({}), Empty),
+        _ => panic!("{route}: nobody has said in node/tests/isolation/cases.rs who is refused"),
+    }
+}
+
+/// Giving somebody what the asker has not.
+fn granting(body: Value) -> Case {
+    let (other_tenant, other_site) = (No(403, "other-tenant"), NOT_ALLOWED);
+    let (customer, supervisor) = (NOT_ALLOWED, Some(NOT_ALLOWED));
+    Case { body, other_tenant, other_site, customer, supervisor }
+}
+
+/// Changing a credential, which is not there for those whose it is not.
+fn handling(body: Value) -> Case {
+    let (other_tenant, other_site) = (NOT_FOUND, NOT_FOUND);
+    let (customer, supervisor) = (NOT_ALLOWED, Some(NOT_ALLOWED));
+    Case { body, other_tenant, other_site, customer, supervisor }
+}
+
+impl Case {
+    fn with(self, body: Value) -> Self {
+        Self { body, ..self }
+    }
+}
+
+fn case_of_site(house: &House, route: &str) -> Case {
+    let named = || set_up(json!({"name": "intruder"}));
+    match route {
+        "GET "
+        | "GET /queues"
+        | "GET /queues/{queue}"
+        | "GET /agents"
+        | "GET /agents/{agent}"
+        | "GET /webhooks"
+        | "GET /effects" => of_site(json!({}), NOT_ALLOWED),
+        // Names are for everybody in the site, a customer's own conversations and events for them.
+        "GET /events" | "GET /skills" | "GET /reasons" | "GET /dispositions"
+        | "GET /conversations" => of_site(json!({}), Empty),
+        "PUT /settings"
+        | "PUT /skills/{skill}"
+        | "PUT /reasons/{reason}"
+        | "PUT /dispositions/{disposition}"
+        | "PUT /queues/{queue}" => named(),
+        "PUT /agents/{agent}" => set_up(json!({"name": {"text": "intruder"}})),
+        "PUT /webhooks/{webhook}" => set_up(json!({"plan": {"name": "intruder",
+            "url": "https://intruder.example", "topics": ["conversation.opened"],
+            "give_up_ms": 60_000, "enabled": true}})),
+        "PUT /agents/{agent}/state" => of_site(json!({"declared": "ready"}), NOT_ALLOWED),
+        "POST /conversations" => {
+            let body = json!({"queue": "qu_1", "channel": "chat", "customer": CUSTOMER});
+            of_site(body, NOT_YOURS)
+        }
+        _ => panic!(
+            "{route} of a site {}: say in node/tests/isolation/cases.rs who is refused",
+            house.site
+        ),
+    }
+}
+
+fn case_of_conversation(route: &str) -> Case {
+    match route {
+        "GET " | "GET /messages" | "POST /abandon" => of_site(json!({}), NOT_YOURS),
+        "POST /messages" => {
+            let item = json!({"id": format!("it_{:032x}", 9), "body": {"text": {"text": "hello"}}});
+            of_site(json!({"item": item}), NOT_YOURS)
+        }
+        "GET /trace"
+        | "POST /close"
+        | "POST /hold"
+        | "POST /retrieve"
+        | "POST /requeue"
+        | "POST /wrap-up"
+        | "POST /offers/{offer}/accept"
+        | "POST /offers/{offer}/decline" => of_site(json!({}), NOT_ALLOWED),
+        _ => {
+            panic!("{route} of a conversation: say in node/tests/isolation/cases.rs who is refused")
+        }
+    }
+}
