@@ -56,6 +56,9 @@ async fn bodies(nodes: &Nodes) {
     assert_eq!(send(nodes, &plain, b"{}").await.code(), "unsupported-media-type");
     let broken = post(nodes, "/v1/tenants", &token, "", b"{\"name").await;
     assert!(broken.body.contains("the body is not the JSON that belongs here"), "{}", broken.body);
+    let long = "x".repeat(rotary_proto::limits::HTTP_HEADER_BYTES_MAX);
+    let headers = send(nodes, &format!("GET /livez HTTP/1.1\r\nmore: {long}"), b"").await;
+    assert_eq!((headers.status, headers.code().as_str()), (431, "too-large"));
     truncated(nodes).await;
     let named = post(nodes, "/v1/tenants", &token, "", b"{\"name\":7}").await;
     assert!(named.body.contains("name: invalid type"), "{}", named.body);

@@ -46,6 +46,8 @@ pub const SNAPSHOT_CHUNKS_MAX: u32 = 16_384;
 pub const SNAPSHOT_ROWS_MAX: usize = 1_000;
 /// One HTTP request's body.
 pub const HTTP_BODY_BYTES_MAX: usize = 128 * 1024;
+/// One HTTP request's address and headers together.
+pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// A bearer or resume token.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 

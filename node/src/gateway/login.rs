@@ -40,8 +40,14 @@ const PAUSE_PER_ADDRESS: Duration = Duration::from_secs(1);
 /// this node knows, and a token that is given wrongly ends when the node has caught up.
 const FRESH_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who has tried to sign in, and how often in vain.
+/// Requests without a good credential that an address may make at once.
+const BURST_OF_STRANGERS: u64 = 300;
+/// Pause after which it may make one more.
+const PAUSE_OF_STRANGERS: Duration = Duration::from_millis(100);
+
+/// Who has tried to come in, and how often in vain.
 pub(crate) struct Logins {
+    strangers: Throttle,
     by_login: Throttle,
     by_address: Throttle,
 }
@@ -50,6 +56,7 @@ impl Logins {
     /// Nobody has.
     pub(crate) fn new() -> Self {
         Self {
+            strangers: Throttle::new(BURST_OF_STRANGERS, PAUSE_OF_STRANGERS),
             by_login: Throttle::new(BURST_PER_LOGIN, PAUSE_PER_LOGIN),
             by_address: Throttle::new(BURST_PER_ADDRESS, PAUSE_PER_ADDRESS),
         }
@@ -61,6 +68,24 @@ impl Logins {
     /// `too-many-attempts`.
     pub(crate) fn allow(&self, whose: &impl Hash) -> Result<(), Problem> {
         self.by_login.take(whose).map_err(too_many)
+    }
+
+    /// Refuses addresses that have shown too many bad credentials, or none. This machine is not
+    /// bounded: a proxy may be here, with everybody behind it.
+    ///
+    /// # Errors
+    /// `too-many-attempts`.
+    pub(crate) fn listen_to(&self, address: IpAddr) -> Result<(), Problem> {
+        match self.strangers.spent(&address) {
+            Some(retry_ms) if !address.is_loopback() => Err(too_many(retry_ms)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A request from there had no good credential.
+    pub(crate) fn note_stranger(&self, address: IpAddr) {
+        // One that is refused already gets no further.
+        let _ = self.strangers.take(&address);
     }
 
     /// The attempt was theirs.
@@ -91,9 +116,9 @@ pub(crate) fn folded(login: &Name) -> Result<Name, Problem> {
 }
 
 /// The address that a request comes from.
-pub(crate) struct From(pub(crate) IpAddr);
+pub(crate) struct CameFrom(pub(crate) IpAddr);
 
-impl<S: Sync> FromRequestParts<S> for From {
+impl<S: Sync> FromRequestParts<S> for CameFrom {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -124,7 +149,7 @@ pub(crate) struct SignedIn {
 /// `POST /v1/login`
 pub(crate) async fn login(
     State(doors): State<Doors>,
-    From(address): From,
+    CameFrom(address): CameFrom,
     Json(body): Json<Login>,
 ) -> Result<AxumJson<SignedIn>, Problem> {
     let Login { login, password, tenant, ttl_s } = body;
@@ -149,4 +174,35 @@ pub(crate) async fn login(
     let (expires_at, by) = (unix_s() + ttl_s, Credential::User { user: id, epoch: user.epoch });
     let token = doors.tokens.sign(&claims_of(&user.grant, user.principal, by, expires_at));
     Ok(AxumJson(SignedIn { token, expires_at, user: id }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_too_many_bad_credentials_is_heard_no_more() {
+        let logins = Logins::new();
+        let (far, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        // Time goes on while they come, and grants a few more.
+        let noted = (0..100_000).take_while(|_| {
+            logins.note_stranger(far);
+            logins.listen_to(far).is_ok()
+        });
+        let noted = noted.count() as u64;
+        assert!((BURST_OF_STRANGERS - 1..100_000).contains(&noted), "{noted}");
+        let refused = logins.listen_to(far).expect_err("too many");
+        assert_eq!((refused.status.as_u16(), refused.code), (429, "too-many-attempts"));
+        assert!(refused.retry_after_ms.is_some_and(|ms| ms > 0 && ms <= 100), "{refused:?}");
+        assert!(logins.listen_to(other).is_ok());
+    }
+
+    #[test]
+    fn this_machine_is_not_bounded() {
+        let (logins, here) = (Logins::new(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        for _ in 0..2 * BURST_OF_STRANGERS {
+            logins.note_stranger(here);
+        }
+        assert!(logins.listen_to(here).is_ok());
+    }
 }

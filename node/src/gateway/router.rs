@@ -1,5 +1,7 @@
 //! Every route, and what is answered where there is none.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -8,10 +10,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use metrics::counter;
+use rotary_proto::limits::HTTP_HEADER_BYTES_MAX;
 use rotary_proto::{DispositionId, ReasonId, SkillId};
 
 use crate::gateway::conversations::{Abandon, Close, Hold, Retrieve, perform};
 use crate::gateway::doors::Doors;
+use crate::gateway::login::CameFrom;
 use crate::gateway::problem::Problem;
 use crate::gateway::routes::Routes;
 use crate::gateway::sites::{list_names, put_name};
@@ -137,11 +141,37 @@ fn method_word(method: &Method) -> &'static str {
     }
 }
 
-/// Counts answers, and turns what the framework itself refuses into problems.
-async fn observe(State(_): State<Doors>, request: Request, next: Next) -> Response {
+/// Whether somebody is heard at all: one address has only so many bad credentials, and one request
+/// only so many bytes of headers.
+fn admit(doors: &Doors, address: IpAddr, request: &Request) -> Result<(), Problem> {
+    doors.logins.listen_to(address)?;
+    let headers = request.headers().iter();
+    let headers: usize = headers.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if headers + target > HTTP_HEADER_BYTES_MAX {
+        let detail = format!("address and headers have at most {HTTP_HEADER_BYTES_MAX} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, "too-large", detail));
+    }
+    Ok(())
+}
+
+/// Admits and counts, and turns what the framework itself refuses into problems.
+async fn observe(
+    State(doors): State<Doors>,
+    CameFrom(address): CameFrom,
+    request: Request,
+    next: Next,
+) -> Response {
     let method = method_word(request.method());
-    let response = next.run(request).await;
+    let response = match admit(&doors, address, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
     let status = response.status();
+    if status == StatusCode::UNAUTHORIZED {
+        doors.logins.note_stranger(address);
+    }
     counter!(names::HTTP_REQUESTS, "method" => method, "status" => status.as_str().to_owned())
         .increment(1);
     let media = response.headers().get(CONTENT_TYPE).and_then(|media| media.to_str().ok());

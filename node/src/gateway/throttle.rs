@@ -49,6 +49,17 @@ impl Throttle {
         Ok(())
     }
 
+    /// In how many milliseconds another attempt would be granted, if not at once.
+    pub(crate) fn spent(&self, who: &impl Hash) -> Option<u64> {
+        self.spent_at(who, self.now_ms())
+    }
+
+    fn spent_at(&self, who: &impl Hash, now_ms: u64) -> Option<u64> {
+        let next = self.buckets()[self.bucket(who)].max(now_ms) + self.pause_ms;
+        let most = now_ms + self.burst * self.pause_ms;
+        (next > most).then(|| next - most)
+    }
+
     /// Takes an attempt back that turned out to be none to fear.
     pub(crate) fn give_back(&self, who: &impl Hash) {
         let bucket = self.bucket(who);
@@ -78,7 +89,8 @@ mod tests {
         let throttle = Throttle::new(3, Duration::from_secs(10));
         let granted = |now| throttle.take_at(&"ana", now);
         assert_eq!([granted(0), granted(0), granted(5)], [Ok(()); 3]);
-        assert_eq!(granted(5), Err(9_995));
+        assert_eq!((granted(5), throttle.spent_at(&"ana", 5)), (Err(9_995), Some(9_995)));
+        assert_eq!(throttle.spent_at(&"ana", 10_000), None);
         assert_eq!([granted(10_000), granted(10_000)], [Ok(()), Err(10_000)]);
         assert_eq!([granted(90_000), granted(90_000), granted(90_000)], [Ok(()); 3]);
         assert_eq!(granted(90_000), Err(10_000));

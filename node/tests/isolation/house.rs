@@ -128,7 +128,7 @@ impl House {
         };
         let number = if ids == Ids::There { 1 } else { 777 };
         let mut path = template.replace("{site}", &site).replace("{id}", &conversation);
-        path = path.replace("{key}", &key).replace("{user}", &user);
+        path = path.replace("{key}", &key).replace("{user}", &user).replace("{code}", "not-found");
         for (name, prefix) in [
             ("{skill}", "sk"),
             ("{reason}", "nr"),
