@@ -40,6 +40,7 @@ mod server;
 mod simulate_day;
 mod spine;
 mod telemetry;
+mod terminal;
 
 /// A node allocates small things on one thread and frees them on another, and takes large buffers
 /// for each batch. With this allocator a distribution costs a tenth less than with the system's;

@@ -25,6 +25,9 @@ pub(crate) enum CliError {
     /// A file is not what was asked for.
     #[error("{0}")]
     File(String),
+    /// The terminal cannot be drawn on.
+    #[error("{0}")]
+    Terminal(String),
     /// The cluster is not as it should be.
     #[error("{0}")]
     Unhealthy(String),
@@ -37,7 +40,10 @@ impl CliError {
             Self::Api(ApiError::Refused(refused)) => Some(&refused.code),
             Self::Api(ApiError::Unknown(_)) => Some("outcome-unknown"),
             Self::Api(ApiError::Unreachable(_)) => Some("unreachable"),
-            Self::Api(ApiError::Unreadable(_)) | Self::Unhealthy(_) | Self::File(_) => None,
+            Self::Api(ApiError::Unreadable(_))
+            | Self::Unhealthy(_)
+            | Self::File(_)
+            | Self::Terminal(_) => None,
         }
     }
 
@@ -53,7 +59,7 @@ impl CliError {
                 409 => exit::CONFLICT,
                 _ => exit::ERROR,
             },
-            Self::Api(_) => exit::ERROR,
+            Self::Api(_) | Self::Terminal(_) => exit::ERROR,
         }
     }
 }
