@@ -23,8 +23,9 @@ pub(super) const PAGES: &[Page] = &[
         "The site takes no changes after a fault.",
         "An entry of its log made the distributor panic. It was applied as refused, and the \
          site stands still so that nothing is decided on doubtful state; other sites go on.",
-        "Keep the log lines with the code `entry-poisoned`, install a version that mends the \
-         fault on every node, and lift the freeze.",
+        "Keep the log lines with the code `entry-poisoned`, and report them: a version of the \
+         logic that mends the fault lifts the freeze when the shard raises to it. Until then \
+         serve those customers from another site.",
     ),
     page(
         "outcome-forgotten",
