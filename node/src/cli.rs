@@ -18,6 +18,7 @@ pub(crate) mod output;
 mod queue;
 mod site;
 mod token;
+mod top;
 mod user;
 
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A contact centre's day in seconds: the real distributor in virtual time.
     SimulateDay(Box<simulate_day::SimulateDayArgs>),
+    /// Nodes, shards, sites and queues, drawn again every second.
+    Top(top::TopArgs),
     /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
     Doctor(doctor::DoctorArgs),
     /// Says what a code means and what to do: of a problem, a log line, an exit.
@@ -183,6 +186,7 @@ async fn execute(command: Command) -> u8 {
         Command::Queue(command) => queue::command(command).await,
         Command::Agent(command) => agent::command(command).await,
         Command::Conversation(command) => conversation::command(command).await,
+        Command::Top(args) => top::top(&args).await,
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
         Command::Login(args) => user::login(args).await,
         Command::User(command) => user::run(command).await,

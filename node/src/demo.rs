@@ -15,8 +15,6 @@ mod args;
 mod banner;
 mod cluster;
 mod interactive;
-mod interrupt;
-mod keys;
 mod kills;
 mod latency;
 mod ports;
@@ -35,10 +33,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use crate::load::{self, Finished, Load, Tally};
+use crate::terminal::interrupted;
 use args::Script;
 use banner::Took;
 use cluster::{Cluster, NODES};
-use interrupt::interrupted;
 use kills::Kill;
 
 /// How long three fresh nodes may take to serve.

@@ -42,6 +42,7 @@ mod server;
 mod simulate_day;
 mod spine;
 mod telemetry;
+mod terminal;
 mod view;
 
 /// A node allocates small things on one thread and frees them on another, and takes large buffers

@@ -124,6 +124,20 @@ async fn what_there_is_can_be_made_listed_and_shown() {
 }
 
 #[tokio::test]
+async fn all_is_seen_at_a_glance() {
+    let shell = Shell::start().await;
+    let (site, _) = shell.furnish().await;
+    let seen = shell.run("top").table();
+    assert!(seen[0].contains("nodes 1 of 1 connected shards 3 of 3 led as nd_1"), "{seen:?}");
+    let queue = format!("{site} qu_1 Sales 1 0 0 0 ");
+    assert!(seen.iter().any(|line| line.starts_with(&queue)), "{seen:?}");
+    assert!(seen.iter().any(|line| line.starts_with("sh_0 nd_1 ")), "{seen:?}");
+    let seen = shell.run(&format!("top --site {site} -o json")).json();
+    assert_eq!(seen["sites"][0]["view"]["agents"], 2);
+    assert_eq!(seen["cluster"]["shards"].as_array().expect("rows").len(), 3);
+}
+
+#[tokio::test]
 async fn what_is_asked_of_a_conversation_is_done_and_told() {
     let shell = Shell::start().await;
     let (site, conversation) = shell.furnish().await;

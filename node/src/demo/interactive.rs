@@ -10,11 +10,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::args::DemoArgs;
 use super::cluster::Cluster;
-use super::interrupt::interrupted;
-use super::keys::Keys;
 use super::kills::{Blow, Kill};
 use super::unverified::Unverified;
 use crate::load::{Finished, Load, Tally, Verdict, Verifier};
+use crate::terminal::{Keys, interrupted};
 
 /// How often what is under way is looked at.
 const LOOK: Duration = Duration::from_millis(100);

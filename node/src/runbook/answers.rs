@@ -23,8 +23,9 @@ pub(super) const PAGES: &[Page] = &[
         "The site takes no changes after a fault.",
         "An entry of its log made the distributor panic. It was applied as refused, and the \
          site stands still so that nothing is decided on doubtful state; other sites go on.",
-        "Keep the log lines with the code `entry-poisoned`, install a version that mends the \
-         fault on every node, and lift the freeze.",
+        "Keep the log lines with the code `entry-poisoned`, and report them: a version of the \
+         logic that mends the fault lifts the freeze when the shard raises to it. Until then \
+         serve those customers from another site.",
     ),
     page(
         "outcome-forgotten",
@@ -226,6 +227,32 @@ pub(super) const PAGES: &[Page] = &[
         "Its time is over, or the node's wall clock is ahead.",
         "Make another with `rotary token create`. If fresh tokens expire, set the clock of \
          the node right.",
+    ),
+    page(
+        "token-revoked",
+        "What the token was made with is good no more.",
+        "Its API key was revoked, or its user was disabled or got another password since.",
+        "Sign in again with `rotary login`, or make another key with `rotary apikey create`.",
+    ),
+    page(
+        "login-failed",
+        "Nobody signs in like that.",
+        "There is no such login, it is disabled, or the password is another.",
+        "Correct them, or set the password anew with `rotary user passwd`. Without any \
+         administrator left: `rotary cluster break-glass`.",
+    ),
+    page(
+        "login-taken",
+        "Another user has this login.",
+        "Logins are unique within a tenant, whatever their case.",
+        "Choose another one.",
+    ),
+    page(
+        "too-many-attempts",
+        "Too many attempts to sign in failed, from this address or for this login.",
+        "Somebody mistypes a password again and again, or guesses.",
+        "Wait as long as `retry_after_ms` says. If it was not you, look at where the attempts \
+         come from.",
     ),
     page(
         "other-tenant",

@@ -64,8 +64,9 @@ pub(super) const PAGES: &[Page] = &[
         "A write or sync was refused by the operating system: a broken disk, a full one, a \
          file system that turned read-only. A failed sync is never repeated, because it may \
          lie the second time.",
-        "Look at the system's log and the disk. Restart the node if they are sound; otherwise \
-         replace the disk and start the node with an empty data directory under a new number, \
-         or mend it with `rotary node rebuild`.",
+        "Look at the system's log and the disk. Restart the node if they are sound. Otherwise, \
+         while a majority of the other nodes is whole, move the data directory, or at least the \
+         file `identity` in it, to a sound disk, run `rotary node rebuild --yes`, and start the \
+         node: it has no vote until it has caught up.",
     ),
 ];

@@ -1,7 +1,7 @@
 //! Ctrl-C and a polite end.
 
 /// Waits for an interrupt (Ctrl-C) or a request to end (`SIGTERM`).
-pub(super) async fn interrupted() {
+pub(crate) async fn interrupted() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -4,12 +4,13 @@
 //! on the way out, whatever the way.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::process::{Command, Stdio};
 
 use tokio::sync::mpsc;
 
+use crate::terminal::stty;
+
 /// Reads keys until dropped.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     keys: mpsc::UnboundedReceiver<char>,
     /// How the terminal was, where there is one.
     saved: Option<String>,
@@ -17,7 +18,7 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Begins to read standard input.
-    pub(super) fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         let saved = std::io::stdin().is_terminal().then(|| stty(&["-g"])).flatten();
         if saved.is_some() {
             stty(&["-icanon", "-echo", "min", "1"]);
@@ -37,7 +38,7 @@ impl Keys {
     }
 
     /// The next key; waits for ever once the input is over.
-    pub(super) async fn next(&mut self) -> char {
+    pub(crate) async fn next(&mut self) -> char {
         loop {
             match self.keys.recv().await {
                 Some(key) if key.is_whitespace() => {}
@@ -54,10 +55,4 @@ impl Drop for Keys {
             stty(&[saved]);
         }
     }
-}
-
-/// Runs `stty` on our terminal; what it printed.
-fn stty(args: &[&str]) -> Option<String> {
-    let output = Command::new("stty").args(args).stdin(Stdio::inherit()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
