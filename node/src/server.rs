@@ -116,7 +116,8 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let peers = config.cluster.peers.iter().map(|peer| (NodeId(peer.id), peer.peer)).collect();
     let listen = config.listen.peer;
     let transport = TransportConfig { node, listen, peers, certificates };
-    let threads = SpineThreads::start(config.log.threads).map_err(StartError::Io)?;
+    let threads =
+        SpineThreads::start(config.log.threads, config.log.pin_threads).map_err(StartError::Io)?;
     let transport = {
         // The transport's tasks live where they are spawned.
         let _there = threads.handles()[0].enter();
