@@ -24,7 +24,7 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::drive::Drive;
 use crate::log_store::{Done, Group, LogEntry, LogStats, LogStore, Space};
 use crate::segment_error::SegmentLogError;
@@ -147,8 +147,10 @@ impl SegmentLog {
         state
     }
 
-    /// The places of entries on disk, as many as the bytes allow.
-    fn pieces(state: &State, group: Group, range: Range<u64>, bytes_max: usize) -> Vec<Piece> {
+    /// The places of entries on disk, as many as the bytes allow, and the files they are in: whoever
+    /// has a file open can read it, also when the writer has copied what was needed of it and has
+    /// dropped it.
+    fn pieces(state: &State, group: Group, range: Range<u64>, bytes_max: usize) -> OnDisk {
         let mut pieces = Vec::new();
         let mut bytes = 0;
         for (index, location) in state.index.range(group, range) {
@@ -158,21 +160,29 @@ impl SegmentLog {
             }
             pieces.push(Piece { index, location });
         }
-        pieces
+        let mut files = BTreeMap::new();
+        for piece in &pieces {
+            let segment = piece.location.segment;
+            if let Some(file) = state.files.get(&segment) {
+                files.entry(segment).or_insert_with(|| file.clone());
+            }
+        }
+        OnDisk { pieces, files }
     }
 
-    fn read_disk(&self, group: Group, pieces: &[Piece], into: &mut Collector) -> io::Result<()> {
+    fn read_disk(&self, group: Group, on_disk: &OnDisk, into: &mut Collector) -> io::Result<()> {
+        let OnDisk { pieces, files } = on_disk;
         self.shared.disk_reads.fetch_add(pieces.len() as u64, Ordering::Relaxed);
-        let files = {
-            let state = self.shared.lock();
-            let numbers = pieces.iter().map(|piece| piece.location.segment);
-            let files = numbers.filter_map(|n| Some((n, state.files.get(&n)?.clone())));
-            files.collect::<BTreeMap<_, _>>()
-        };
-        read_pieces(&self.shared.home, &files, group, pieces, |index, bytes| {
+        read_pieces(&self.shared.home, files, group, pieces, |index, bytes| {
             into.take(index, Arc::from(bytes));
         })
     }
+}
+
+/// Entries to be read, and the files they are in.
+struct OnDisk {
+    pieces: Vec<Piece>,
+    files: BTreeMap<u32, Arc<dyn DiskFile>>,
 }
 
 impl Drop for SegmentLog {
@@ -285,7 +295,7 @@ impl LogStore for SegmentLog {
         let mut collector = Collector::new(bytes_max);
         let mut start = range.start;
         loop {
-            let (pieces, in_memory) = {
+            let (on_disk, in_memory) = {
                 let state = self.shared.lock();
                 let Some(log) = state.groups.get(&group) else { return Ok(collector.entries) };
                 let Some((first, last)) = log.bounds else { return Ok(collector.entries) };
@@ -306,8 +316,8 @@ impl LogStore for SegmentLog {
                 let end = in_memory.min(end);
                 (Self::pieces(&state, group, start..end, bytes_max), end)
             };
-            self.read_disk(group, &pieces, &mut collector)?;
-            if pieces.last().is_none_or(|piece| piece.index + 1 < in_memory) {
+            self.read_disk(group, &on_disk, &mut collector)?;
+            if on_disk.pieces.last().is_none_or(|piece| piece.index + 1 < in_memory) {
                 return Ok(collector.entries);
             }
             start = in_memory;
