@@ -147,9 +147,9 @@ impl SegmentLog {
         state
     }
 
-    /// The places of entries on disk, as many as the bytes allow, and the files they are in: whoever
-    /// has a file open can read it, also when the writer has copied what was needed of it and has
-    /// dropped it.
+    /// The places of entries on disk, as many as the bytes allow, and the files they are in.
+    /// Whoever has a file open can read it, also when the writer has copied what was needed of it
+    /// and has dropped it.
     fn pieces(state: &State, group: Group, range: Range<u64>, bytes_max: usize) -> OnDisk {
         let mut pieces = Vec::new();
         let mut bytes = 0;
