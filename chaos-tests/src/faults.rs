@@ -456,9 +456,7 @@ impl Faults {
 
     /// Whether a fault of a node's disk lasts, whatever its process does.
     fn disk_is_ill(&self, node: usize) -> bool {
-        let ill = |active: &Active| {
-            active.node == node && matches!(active.kind, Kind::FailedSync | Kind::DiskFull)
-        };
+        let ill = |active: &Active| active.is_of_disk(node) && active.kind != Kind::PowerCut;
         self.active.iter().any(ill)
     }
 

@@ -7,7 +7,7 @@ mod nodes;
 use std::time::Duration;
 
 use hyper::Method;
-use nodes::{Nodes, done, eventually};
+use nodes::{Nodes, done, eventually, tenant_and_site};
 use rotary_client::{Notice, Patience, Session, SessionConfig};
 use rotary_proto::event::Author;
 use rotary_proto::frame::{CommandReply, EventFrame, Mode};
@@ -99,11 +99,9 @@ impl Client {
 /// A tenant, a site, a queue, an agent and a customer, made on the first node.
 async fn floor(nodes: &Nodes) -> (SiteId, String, String) {
     let api = nodes.admin(1);
-    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
     let settings = json!({"name": "north", "agent_grace_ms": 120_000});
-    let body = json!({"tenant": tenant["tenant"], "settings": settings});
-    let site = done(&api, Method::POST, "/v1/sites", body).await;
-    let site: SiteId = site["site"].as_str().expect("a text").parse().expect("an id");
+    let (_, site) = tenant_and_site(&api, "acme", settings).await;
+    let site: SiteId = site.parse().expect("an id");
     let plan = json!({"name": "sales", "offer_ms": 120_000, "wrap_up_ms": 120_000});
     done(&api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), plan).await;
     let profile = json!({"name": {"text": "Lin"}});
@@ -379,10 +377,7 @@ async fn a_linearizable_read_sees_what_any_node_acknowledged() {
         assert_eq!(view["plan"]["name"], json!(name), "written on {writer}, read on {reader}");
     }
     // A site that a node has not heard of is there as well, for whoever asks so.
-    let tenant = done(&nodes.admin(1), Method::POST, "/v1/tenants", json!({"name": "south"})).await;
-    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "south"}});
-    let made = done(&nodes.admin(1), Method::POST, "/v1/sites", body).await;
-    let made = made["site"].as_str().expect("a text").to_owned();
+    let (_, made) = tenant_and_site(&nodes.admin(1), "south", json!({"name": "south"})).await;
     let path = format!("/v1/sites/{made}?consistency=linearizable");
     nodes.admin(3).read::<Value>(&path).await.expect("readable");
     let conversation = open(&nodes, site, &customer).await;

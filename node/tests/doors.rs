@@ -9,7 +9,7 @@ mod wire;
 
 use futures::SinkExt;
 use hyper::Method;
-use nodes::{Nodes, done};
+use nodes::{Nodes, done, tenant_and_site};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -136,10 +136,7 @@ async fn keys(nodes: &Nodes) {
 /// An id that somebody chose is taken once, and a second time under another key refused by name.
 async fn duplicates(nodes: &Nodes) {
     let api = nodes.admin(1);
-    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "green"})).await;
-    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "green"}});
-    let site = done(&api, Method::POST, "/v1/sites", body).await;
-    let site = site["site"].as_str().expect("a text").to_owned();
+    let (_, site) = tenant_and_site(&api, "green", json!({"name": "green"})).await;
     let plan = json!({"name": "sales"});
     done(&api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), plan).await;
     let conversation = format!("cv_{}.{:032x}", &site["st_".len()..], 1);
@@ -155,10 +152,7 @@ async fn tenants(nodes: &Nodes) {
     let api = nodes.admin(1);
     let mut sites = Vec::new();
     for name in ["red", "blue"] {
-        let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": name})).await;
-        let body = json!({"tenant": tenant["tenant"], "settings": {"name": name}});
-        let site = done(&api, Method::POST, "/v1/sites", body).await;
-        sites.push((tenant["tenant"].clone(), site["site"].as_str().expect("a text").to_owned()));
+        sites.push(tenant_and_site(&api, name, json!({"name": name})).await);
     }
     let body = json!({"role": "administrator", "tenant": sites[0].0, "ttl_s": 600});
     let red = done(&api, Method::POST, "/v1/tokens", body).await;

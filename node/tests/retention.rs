@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
-use nodes::{Nodes, done, eventually};
+use nodes::{Nodes, done, eventually, tenant_and_site};
 use rotary_client::Api;
 use serde_json::{Value, json};
 
@@ -27,10 +27,7 @@ struct Floor {
 impl Floor {
     async fn make(nodes: &Nodes) -> Self {
         let admin = nodes.admin(1);
-        let tenant = done(&admin, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
-        let body = json!({"tenant": tenant["tenant"], "settings": {"name": "north"}});
-        let site = done(&admin, Method::POST, "/v1/sites", body).await;
-        let site = site["site"].as_str().expect("a text").to_owned();
+        let (_, site) = tenant_and_site(&admin, "acme", json!({"name": "north"})).await;
         let queue = format!("/v1/sites/{site}/queues/qu_1");
         done(&admin, Method::PUT, &queue, json!({"name": "sales"})).await;
         let customer = rotary_proto::CustomerId(7);

@@ -9,7 +9,7 @@ mod wire;
 
 use futures::SinkExt;
 use hyper::Method;
-use nodes::{Nodes, done, eventually, rotary};
+use nodes::{Nodes, done, eventually, rotary, tenant_and_site};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use wire::{Answer, ask, connect_to, frame};
@@ -26,11 +26,8 @@ impl House {
     async fn open() -> Self {
         let mut nodes = Nodes::init(2, 1);
         nodes.start_all().await;
-        let tenant = json!({"name": "acme"});
-        let tenant = done(&nodes.admin(1), Method::POST, "/v1/tenants", tenant).await;
-        let tenant = tenant["tenant"].clone();
-        let body = json!({"tenant": tenant, "settings": {"name": "north"}});
-        done(&nodes.admin(1), Method::POST, "/v1/sites", body).await;
+        let settings = json!({"name": "north"});
+        let (tenant, _) = tenant_and_site(&nodes.admin(1), "acme", settings).await;
         Self { nodes, tenant }
     }
 

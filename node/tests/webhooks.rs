@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::Method;
-use nodes::{Nodes, done, eventually};
+use nodes::{Nodes, done, eventually, tenant_and_site};
 use ring::hmac;
 use rotary_client::Api;
 use serde_json::{Value, json};
@@ -130,10 +130,7 @@ async fn start() -> (Nodes, Api, String) {
     }
     nodes.start_all().await;
     let api = nodes.api(&nodes.token);
-    let tenant = done(&api, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
-    let body = json!({"tenant": tenant["tenant"], "settings": {"name": "north"}});
-    let site = done(&api, Method::POST, "/v1/sites", body).await;
-    let site = site["site"].as_str().expect("a text").to_owned();
+    let (_, site) = tenant_and_site(&api, "acme", json!({"name": "north"})).await;
     done(&api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), json!({"name": "q"})).await;
     (nodes, api, site)
 }

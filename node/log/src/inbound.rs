@@ -1,12 +1,11 @@
 //! Requests of other nodes for this node's shards.
 
 use rotary_proto::ShardId;
-use rotary_proto::codec::CodecError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::shard::{Raft, Shard};
-use crate::types::{AppendEntries, decode, encode};
+use crate::types::{AppendEntries, VoteRequest, decode, encode};
 
 /// The transport service that carries Raft's own messages.
 pub const SERVICE_RAFT: u8 = 1;
@@ -47,29 +46,38 @@ pub(crate) fn split_raft(payload: &[u8]) -> Result<(Kind, ShardId, &[u8]), Strin
 
 /// Gives a message to the group's Raft and returns its answer.
 pub(crate) async fn raft(shard: &Shard, kind: Kind, body: &[u8]) -> Result<Vec<u8>, String> {
-    let raft = &shard.raft;
+    let (raft, tail) = (&shard.raft, &shard.tail);
     match kind {
-        Kind::Append => append(shard, body).await,
+        Kind::Append => {
+            let append = |message: AppendEntries| async {
+                tail.may_follow(message.vote.leader_id.term)?;
+                raft.append_entries(message).await.map_err(text)
+            };
+            answer(body, append).await
+        }
         Kind::Vote => {
-            shard.tail.may_vote(&decode(body).map_err(|error| error.to_string())?)?;
-            answer(body, |message| async { raft.vote(message).await }).await
+            let vote = |message: VoteRequest| async {
+                tail.may_vote(&message)?;
+                raft.vote(message).await.map_err(text)
+            };
+            answer(body, vote).await
         }
         Kind::PreVote => {
-            shard.tail.may_vote(&decode(body).map_err(|error| error.to_string())?)?;
-            answer(body, |message| async { raft.pre_vote(message).await }).await
+            let vote = |message: VoteRequest| async {
+                tail.may_vote(&message)?;
+                raft.pre_vote(message).await.map_err(text)
+            };
+            answer(body, vote).await
         }
-        Kind::Transfer if shard.tail.is_cut() => {
+        Kind::Transfer if tail.is_cut() => {
             Err("its log lost its tail; it cannot lead until caught up".to_owned())
         }
         Kind::Transfer => transfer(raft, body).await,
     }
 }
 
-async fn append(shard: &Shard, body: &[u8]) -> Result<Vec<u8>, String> {
-    let message: AppendEntries = decode(body).map_err(|error| error.to_string())?;
-    shard.tail.may_follow(message.vote.leader_id.term)?;
-    let answer = shard.raft.append_entries(message).await.map_err(|error| error.to_string())?;
-    encode(&answer).map_err(|error| error.to_string())
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 async fn transfer(raft: &Raft, body: &[u8]) -> Result<Vec<u8>, String> {
@@ -83,9 +91,8 @@ where
     E: std::fmt::Display,
     F: Future<Output = Result<A, E>>,
 {
-    let text = |error: CodecError| error.to_string();
     let message = decode(body).map_err(text)?;
-    let answer = ask(message).await.map_err(|error| error.to_string())?;
+    let answer = ask(message).await.map_err(text)?;
     encode(&answer).map_err(text)
 }
 

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use rotary_log::{Blocking, History, answer_history};
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::{
-    Drive, Journal, JournalBase, JournalHead, JournalOptions, JournalRecord, SimulatedDisk,
+    Journal, JournalBase, JournalHead, JournalOptions, JournalRecord, SimulatedDisk,
 };
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
 
@@ -40,7 +40,6 @@ fn record(index: u64) -> JournalRecord {
 fn journal() -> Arc<Journal> {
     let options = JournalOptions { segment_bytes_max: 400, ..JournalOptions::default() };
     let disk = SimulatedDisk::new(1).process();
-    let options = JournalOptions { drive: Drive::Thread, ..options };
     Arc::new(Journal::open(disk, Path::new("/journal"), options).expect("an empty one"))
 }
 

@@ -1,15 +1,16 @@
 //! `rotary apikey`.
 
-use axum::http::Method;
 use clap::{Args, Subcommand};
-use rotary_proto::{AgentId, ApiKeyId, Name, SiteId, TenantId};
-use serde_json::{Value, json};
+use rotary_client::Method;
+use rotary_proto::{ApiKeyId, Name};
+use serde_json::json;
 
 use crate::cli::Remote;
-use crate::cli::client::{CliError, api, read_all};
-use crate::cli::output::{Format, Table, cell, rows, show};
+use crate::cli::client::{CliError, change, read_all, said};
+use crate::cli::output::{Table, cell, rows, show};
+use crate::cli::token::HolderArgs;
 use crate::gateway::secret::Secret;
-use crate::gateway::token::{Role, unix_s};
+use crate::gateway::token::unix_s;
 
 /// `rotary apikey`.
 #[derive(Debug, Subcommand)]
@@ -33,18 +34,8 @@ pub(crate) struct CreateArgs {
     /// What people are to call it.
     #[arg(long, value_parser = |text: &str| Name::new(text))]
     name: Name,
-    /// What its holder may be.
-    #[arg(long, value_enum)]
-    role: Role,
-    /// Whose it is.
-    #[arg(long)]
-    tenant: Option<TenantId>,
-    /// The one site that it is for.
-    #[arg(long)]
-    site: Option<SiteId>,
-    /// Which agent.
-    #[arg(long)]
-    agent: Option<AgentId>,
+    #[command(flatten)]
+    holder: HolderArgs,
     /// How long it is good for, in seconds; until it is revoked if absent.
     #[arg(long)]
     ttl_s: Option<u64>,
@@ -62,7 +53,8 @@ pub(crate) async fn run(command: ApiKeyCommand) -> Result<(), CliError> {
 }
 
 async fn create(args: CreateArgs) -> Result<(), CliError> {
-    let CreateArgs { name, role, tenant, site, agent, ttl_s, remote } = args;
+    let CreateArgs { name, holder, ttl_s, remote } = args;
+    let HolderArgs { role, tenant, site, agent } = holder;
     // The secret is made here, so that a retry after a lost answer shows the same key.
     let secret = Secret::random().map_err(|error| CliError::Local(error.to_string()))?;
     let expires_at = ttl_s.map(|ttl_s| unix_s().saturating_add(ttl_s));
@@ -70,12 +62,8 @@ async fn create(args: CreateArgs) -> Result<(), CliError> {
         "name": name, "role": role, "tenant": tenant, "site": site, "agent": agent,
         "expires_at": expires_at, "secret": secret.reveal(),
     });
-    let outcome = api(&remote)?.change(Method::POST, "/v1/api-keys", &body).await;
-    let answer: Value = outcome.acknowledged()?.read()?;
-    match remote.output {
-        Format::Json => println!("{answer:#}"),
-        Format::Table => println!("{}", answer["key"].as_str().unwrap_or_default()),
-    }
+    let answer = change(&remote, Method::POST, "/v1/api-keys", &body).await?;
+    said(&remote, &answer, answer["key"].as_str().unwrap_or_default());
     Ok(())
 }
 
@@ -96,6 +84,5 @@ async fn list(remote: &Remote) -> Result<(), CliError> {
 
 async fn revoke(id: ApiKeyId, remote: &Remote) -> Result<(), CliError> {
     let path = format!("/v1/api-keys/{id}");
-    api(remote)?.change(Method::DELETE, &path, &json!({})).await.acknowledged()?;
-    Ok(())
+    change(remote, Method::DELETE, &path, &json!({})).await.map(drop)
 }

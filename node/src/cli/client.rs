@@ -28,9 +28,6 @@ pub(crate) enum CliError {
     /// This machine cannot do its part.
     #[error("{0}")]
     Local(String),
-    /// The terminal cannot be drawn on.
-    #[error("{0}")]
-    Terminal(String),
     /// The cluster is not as it should be.
     #[error("{0}")]
     Unhealthy(String),
@@ -46,8 +43,7 @@ impl CliError {
             Self::Api(ApiError::Unreadable(_))
             | Self::Unhealthy(_)
             | Self::File(_)
-            | Self::Local(_)
-            | Self::Terminal(_) => None,
+            | Self::Local(_) => None,
         }
     }
 
@@ -63,7 +59,7 @@ impl CliError {
                 409 => exit::CONFLICT,
                 _ => exit::ERROR,
             },
-            Self::Api(_) | Self::Local(_) | Self::Terminal(_) => exit::ERROR,
+            Self::Api(_) | Self::Local(_) => exit::ERROR,
         }
     }
 }

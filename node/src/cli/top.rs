@@ -67,7 +67,7 @@ pub(crate) async fn top(args: &TopArgs) -> Result<(), CliError> {
     }
     live(&api, args.site, seen)
         .await
-        .map_err(|error| CliError::Terminal(format!("the terminal is gone: {error}")))
+        .map_err(|error| CliError::Local(format!("the terminal is gone: {error}")))
 }
 
 /// Draws until somebody quits.

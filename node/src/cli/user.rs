@@ -3,16 +3,15 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use axum::http::Method;
 use clap::{Args, Subcommand};
-use rotary_client::Gateway;
-use rotary_proto::{AgentId, Name, SiteId, TenantId, UserId};
-use serde_json::{Value, json};
+use rotary_client::{Gateway, Method};
+use rotary_proto::{Name, TenantId, UserId};
+use serde_json::json;
 
 use crate::cli::Remote;
-use crate::cli::client::{CliError, api, read_all};
+use crate::cli::client::{CliError, change, read_all, said};
 use crate::cli::output::{Format, Table, cell, rows, show};
-use crate::gateway::token::Role;
+use crate::cli::token::HolderArgs;
 
 /// Longest file or input that is read for a password, in bytes.
 const PASSWORD_FILE_BYTES_MAX: u64 = 1_024;
@@ -62,18 +61,8 @@ pub(crate) struct CreateArgs {
     /// What they sign in as.
     #[arg(long, value_parser = |text: &str| Name::new(text))]
     login: Name,
-    /// What they may be.
-    #[arg(long, value_enum)]
-    role: Role,
-    /// Whose they are.
-    #[arg(long)]
-    tenant: Option<TenantId>,
-    /// The one site that they may see.
-    #[arg(long)]
-    site: Option<SiteId>,
-    /// Which agent.
-    #[arg(long)]
-    agent: Option<AgentId>,
+    #[command(flatten)]
+    holder: HolderArgs,
     #[command(flatten)]
     password: PasswordArgs,
     #[command(flatten)]
@@ -135,27 +124,26 @@ pub(crate) async fn run(command: UserCommand) -> Result<(), CliError> {
         UserCommand::Passwd { id, password, current_password_file, remote } => {
             let current = current_password_file.as_deref().map(read_password).transpose()?;
             let body = json!({ "password": password.read()?, "current": current });
-            put(&remote, &format!("/v1/users/{id}/password"), &body).await
+            let path = format!("/v1/users/{id}/password");
+            change(&remote, Method::PUT, &path, &body).await.map(drop)
         }
         UserCommand::Disable { id, undo, remote } => {
             let path = format!("/v1/users/{id}/disabled");
-            put(&remote, &path, &json!({ "disabled": !undo })).await
+            let body = json!({ "disabled": !undo });
+            change(&remote, Method::PUT, &path, &body).await.map(drop)
         }
     }
 }
 
 async fn create(args: CreateArgs) -> Result<(), CliError> {
-    let CreateArgs { login, role, tenant, site, agent, password, remote } = args;
+    let CreateArgs { login, holder, password, remote } = args;
+    let HolderArgs { role, tenant, site, agent } = holder;
     let body = json!({
         "login": login, "password": password.read()?, "role": role, "tenant": tenant,
         "site": site, "agent": agent,
     });
-    let outcome = api(&remote)?.change(Method::POST, "/v1/users", &body).await;
-    let answer: Value = outcome.acknowledged()?.read()?;
-    match remote.output {
-        Format::Json => println!("{answer:#}"),
-        Format::Table => println!("{}", cell(&answer["user"])),
-    }
+    let answer = change(&remote, Method::POST, "/v1/users", &body).await?;
+    said(&remote, &answer, &cell(&answer["user"]));
     Ok(())
 }
 
@@ -173,18 +161,12 @@ async fn list(remote: &Remote) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn put(remote: &Remote, path: &str, body: &Value) -> Result<(), CliError> {
-    api(remote)?.change(Method::PUT, path, body).await.acknowledged()?;
-    Ok(())
-}
-
 /// `rotary login`
 pub(crate) async fn login(args: LoginArgs) -> Result<(), CliError> {
     let LoginArgs { login, tenant, password, url, ca } = args;
     let body = json!({ "login": login, "password": password.read()?, "tenant": tenant });
     let remote = Remote { url, token: String::new(), ca, output: Format::Table };
-    let outcome = api(&remote)?.change(Method::POST, "/v1/login", &body).await;
-    let answer: Value = outcome.acknowledged()?.read()?;
+    let answer = change(&remote, Method::POST, "/v1/login", &body).await?;
     println!("{}", answer["token"].as_str().unwrap_or_default());
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{DIRECTORY_PATIENCE, Doors};
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::identity::{claims_of, grant_of, role_of};
+use crate::gateway::identity::{change, claims_of, grant_of, may_handle, role_of};
 use crate::gateway::list::{Nothing, Page, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::secret::{Secret, key_text, same};
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     let command = DirectoryCommand::CreateApiKey { grant, name, hash, created, expires };
     let decided = doors.ask_directory(&claims, key, command).await?;
     let DirectoryDone::ApiKey { key: id, .. } = decided.done else {
-        return Err(Problem::malformed("this key belongs to another request"));
+        return Err(Problem::other_request());
     };
     // What is shown is what the directory kept: the secret of another attempt is not.
     let kept = doors.replica.find(DIRECTORY_PATIENCE, |directory| {
@@ -138,16 +138,7 @@ pub(crate) async fn revoke(
     Key(key): Key,
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Response, Problem> {
-    permit(&claims, Action::ListCredentials)?;
-    let ours = doors.replica.find(DIRECTORY_PATIENCE, |directory| {
-        let grant = directory.api_key(id)?.grant;
-        permit(&claims, Action::HandleCredential(&grant)).ok()
-    });
-    ours.await.ok_or_else(|| Problem::not_found(format!("there is no API key {id}")))?;
-    let command = DirectoryCommand::RevokeApiKey { key: id };
-    let decided = doors.ask_directory(&claims, key, command).await?;
-    if decided.done != DirectoryDone::Ok {
-        return Err(Problem::malformed("this key belongs to another request"));
-    }
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    let missing = || format!("there is no API key {id}");
+    may_handle(&doors, &claims, |directory| Some(directory.api_key(id)?.grant), missing).await?;
+    change(&doors, &claims, key, DirectoryCommand::RevokeApiKey { key: id }).await
 }

@@ -6,10 +6,14 @@
 
 use std::time::Duration;
 
-use rotary_directory::{ApiKey, Credential, Grant};
-use rotary_proto::{AgentId, ApiKeyId, PrincipalId, SiteId, TenantId};
+use axum::http::StatusCode;
+use axum::response::Response;
+use rotary_directory::{ApiKey, Credential, Directory, DirectoryCommand, DirectoryDone, Grant};
+use rotary_proto::{AgentId, ApiKeyId, PrincipalId, RequestId, SiteId, TenantId};
 
-use crate::gateway::doors::Doors;
+use crate::gateway::authority::{Action, permit};
+use crate::gateway::doors::{DIRECTORY_PATIENCE, Doors};
+use crate::gateway::list::Nothing;
 use crate::gateway::problem::Problem;
 use crate::gateway::secret::{Secret, is_key, read_key, same};
 use crate::gateway::token::{Claims, Role, TokenError, unix_ms};
@@ -50,9 +54,7 @@ pub(crate) fn expect_unrevoked(doors: &Doors, claims: &Claims) -> Result<(), Tok
 async fn holder(doors: &Doors, id: ApiKeyId, secret: &Secret) -> Result<Claims, TokenError> {
     let hash = secret.hash();
     let right = |key: &&ApiKey| same(&key.hash, &hash);
-    let look = |directory: &rotary_directory::Directory| {
-        directory.api_key(id).filter(right).map(claims_of_key(id))
-    };
+    let look = |directory: &Directory| directory.api_key(id).filter(right).map(claims_of_key(id));
     let claims = doors.replica.find(KEY_PATIENCE, look).await.ok_or(TokenError::Forged)?;
     if unix_ms() / 1_000 >= claims.exp { Err(TokenError::Expired) } else { Ok(claims) }
 }
@@ -81,14 +83,7 @@ pub(crate) fn grant_of(
     site: Option<SiteId>,
     agent: Option<AgentId>,
 ) -> Result<Grant, Problem> {
-    let wrong = |field: &str, rule: &str| Problem::bad_value(format!("{field}: {rule}"));
-    let tenant = tenant.or(site.map(|site| site.tenant));
-    if site.is_some_and(|site| Some(site.tenant) != tenant) {
-        return Err(wrong("site", "it belongs to another tenant"));
-    }
-    if agent.is_some() != (role == Role::Agent) {
-        return Err(wrong("agent", "the role agent needs it, no other takes it"));
-    }
+    let tenant = tenant_of(role, tenant, site, agent)?;
     match (role, tenant, site, agent) {
         (Role::Administrator, ..) => Ok(Grant::Administrator { tenant, site }),
         (Role::Supervisor, Some(tenant), ..) => Ok(Grant::Supervisor { tenant, site }),
@@ -97,6 +92,65 @@ pub(crate) fn grant_of(
         (Role::Agent, ..) => Err(wrong("site", "agents belong to one")),
         (Role::Customer, ..) => Err(wrong("role", "customers come with tokens: POST /v1/tokens")),
     }
+}
+
+/// The tenant that a credential or token is to be of, where role, site and agent fit to it.
+///
+/// # Errors
+/// `bad-value` where they do not.
+pub(crate) fn tenant_of(
+    role: Role,
+    tenant: Option<TenantId>,
+    site: Option<SiteId>,
+    agent: Option<AgentId>,
+) -> Result<Option<TenantId>, Problem> {
+    let tenant = tenant.or(site.map(|site| site.tenant));
+    if site.is_some_and(|site| Some(site.tenant) != tenant) {
+        return Err(wrong("site", "it belongs to another tenant"));
+    }
+    if agent.is_some() != (role == Role::Agent) {
+        return Err(wrong("agent", "the role agent needs it, no other takes it"));
+    }
+    Ok(tenant)
+}
+
+/// The refusal of a field.
+pub(crate) fn wrong(field: &str, rule: &str) -> Problem {
+    Problem::bad_value(format!("{field}: {rule}"))
+}
+
+/// Makes sure that somebody may change a credential; one that they may not is not there for them.
+///
+/// # Errors
+/// `not-allowed`; `not-found` with what `missing` says.
+pub(crate) async fn may_handle(
+    doors: &Doors,
+    claims: &Claims,
+    grant: impl Fn(&Directory) -> Option<Grant>,
+    missing: impl FnOnce() -> String,
+) -> Result<(), Problem> {
+    permit(claims, Action::ListCredentials)?;
+    let ours = doors.replica.find(DIRECTORY_PATIENCE, |directory| {
+        permit(claims, Action::HandleCredential(&grant(directory)?)).ok()
+    });
+    ours.await.ok_or_else(|| Problem::not_found(missing()))
+}
+
+/// Changes a credential.
+///
+/// # Errors
+/// What the directory refuses.
+pub(crate) async fn change(
+    doors: &Doors,
+    claims: &Claims,
+    key: RequestId,
+    command: DirectoryCommand,
+) -> Result<Response, Problem> {
+    let decided = doors.ask_directory(claims, key, command).await?;
+    if decided.done != DirectoryDone::Ok {
+        return Err(Problem::other_request());
+    }
+    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
 }
 
 /// The role of a grant, and as which agent.

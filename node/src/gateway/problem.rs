@@ -59,6 +59,11 @@ impl Problem {
         Self { status, code, detail: detail.into(), unknown, retry_after_ms, told }
     }
 
+    /// The key was used for something else before, and this is what came of that.
+    pub(crate) fn other_request() -> Self {
+        Self::malformed("this key belongs to another request")
+    }
+
     /// A request that cannot be read.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)

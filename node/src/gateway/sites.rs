@@ -59,7 +59,7 @@ pub(crate) async fn create(
     let command = DirectoryCommand::CreateSite { tenant, name: settings.name.clone(), shard };
     let placed = doors.ask_directory(&claims, key, command).await?;
     let DirectoryDone::Site { site, shard } = placed.done else {
-        return Err(Problem::malformed("this key belongs to another request"));
+        return Err(Problem::other_request());
     };
     let command = ShardCommand::CreateSite { site, settings };
     let position = doors.create_site(shard, &command, key).await?;

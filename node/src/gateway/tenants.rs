@@ -38,7 +38,7 @@ pub(crate) async fn create(
     let command = DirectoryCommand::CreateTenant { name };
     let decided = doors.ask_directory(&claims, key, command).await?;
     let DirectoryDone::Tenant(tenant) = decided.done else {
-        return Err(Problem::malformed("this key belongs to another request"));
+        return Err(Problem::other_request());
     };
     Ok(decided.answer(StatusCode::CREATED, |_| json!({ "tenant": tenant })))
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Json, Key};
+use crate::gateway::identity::{tenant_of, wrong};
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role, unix_s};
 
@@ -35,17 +36,10 @@ pub(crate) struct NewToken {
 impl NewToken {
     /// The claims it asks for, before they have a principal.
     fn claims(&self, asker: &Claims) -> Result<Claims, Problem> {
-        let wrong = |field: &str, rule: &str| Problem::bad_value(format!("{field}: {rule}"));
         if !(1..=TTL_MAX_S).contains(&self.ttl_s) {
             return Err(wrong("ttl_s", "1 s to ten years"));
         }
-        let tenant = self.tenant.or(self.site.map(|site| site.tenant));
-        if self.site.is_some_and(|site| Some(site.tenant) != tenant) {
-            return Err(wrong("site", "it belongs to another tenant"));
-        }
-        if self.agent.is_some() != (self.role == Role::Agent) {
-            return Err(wrong("agent", "the role agent needs it, no other takes it"));
-        }
+        let tenant = tenant_of(self.role, self.tenant, self.site, self.agent)?;
         if self.customer.is_some() != (self.role == Role::Customer) {
             return Err(wrong("customer", "the role customer needs it, no other takes it"));
         }
@@ -76,7 +70,7 @@ pub(crate) async fn create(
     let command = DirectoryCommand::CreatePrincipal { tenant: wanted.tenant };
     let decided = doors.ask_directory(&asker, key, command).await?;
     let DirectoryDone::Principal(principal) = decided.done else {
-        return Err(Problem::malformed("this key belongs to another request"));
+        return Err(Problem::other_request());
     };
     let claims = Claims { principal, ..wanted };
     let token = doors.tokens.sign(&claims);

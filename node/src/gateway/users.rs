@@ -5,15 +5,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use rotary_directory::{Credential, DirectoryCommand, DirectoryDone, User};
-use rotary_proto::{AgentId, Name, PrincipalId, RequestId, SiteId, TenantId, UserId};
+use rotary_proto::{AgentId, Name, PrincipalId, SiteId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::gateway::authority::{Action, permit};
-use crate::gateway::doors::{DIRECTORY_PATIENCE, Doors};
+use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::identity::{claims_of, grant_of, role_of};
-use crate::gateway::list::{Nothing, Page, limit};
+use crate::gateway::identity::{change, claims_of, grant_of, may_handle, role_of};
+use crate::gateway::list::{Page, limit};
 use crate::gateway::login::{folded, wrong_password};
 use crate::gateway::password::Password;
 use crate::gateway::problem::Problem;
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     let command = DirectoryCommand::CreateUser { grant, login, hash };
     let decided = doors.ask_directory(&claims, key, command).await?;
     let DirectoryDone::User { user, .. } = decided.done else {
-        return Err(Problem::malformed("this key belongs to another request"));
+        return Err(Problem::other_request());
     };
     Ok(decided.answer(StatusCode::CREATED, |_| json!({ "user": user })))
 }
@@ -169,23 +169,6 @@ pub(crate) async fn set_disabled(
 
 /// Makes sure that somebody may change a user; one whom they may not is not there for them.
 async fn handled(doors: &Doors, claims: &Claims, id: UserId) -> Result<(), Problem> {
-    permit(claims, Action::ListCredentials)?;
-    let ours = doors.replica.find(DIRECTORY_PATIENCE, |directory| {
-        let grant = directory.user(id)?.grant;
-        permit(claims, Action::HandleCredential(&grant)).ok()
-    });
-    ours.await.ok_or_else(|| Problem::not_found(format!("there is no user {id}")))
-}
-
-async fn change(
-    doors: &Doors,
-    claims: &Claims,
-    key: RequestId,
-    command: DirectoryCommand,
-) -> Result<Response, Problem> {
-    let decided = doors.ask_directory(claims, key, command).await?;
-    if decided.done != DirectoryDone::Ok {
-        return Err(Problem::malformed("this key belongs to another request"));
-    }
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    let missing = || format!("there is no user {id}");
+    may_handle(doors, claims, |directory| Some(directory.user(id)?.grant), missing).await
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hyper::Method;
 use rotary_client::{Api, Gateway, Patience};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Generous: a busy machine with one slow core must pass.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -174,6 +174,14 @@ pub(crate) async fn done(api: &Api, method: Method, path: &str, body: Value) -> 
     let outcome = api.change(method, path, &body).await;
     let acknowledged = outcome.acknowledged().unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_slice(&acknowledged.body).expect("JSON")
+}
+
+/// Makes a tenant and a site of it, and gives the ids of both.
+pub(crate) async fn tenant_and_site(api: &Api, tenant: &str, settings: Value) -> (Value, String) {
+    let tenant = done(api, Method::POST, "/v1/tenants", json!({"name": tenant})).await;
+    let body = json!({"tenant": tenant["tenant"], "settings": settings});
+    let site = done(api, Method::POST, "/v1/sites", body).await;
+    (tenant["tenant"].clone(), site["site"].as_str().expect("a text").to_owned())
 }
 
 /// What a process said, and its exit code.
