@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Subject;
 use crate::ids::{
-    AgentId, ConversationId, CustomerId, OfferId, QueueId, ReasonId, SessionId, WebhookId,
+    AgentId, ConversationId, CustomerId, GatewayId, OfferId, QueueId, ReasonId, SessionId,
+    WebhookId,
 };
 use crate::plan::{Capacity, Declared, QueuePlan, SiteSettings, WebhookPlan};
 use crate::values::{Channel, Priority};
@@ -165,6 +166,8 @@ pub struct SessionView {
     pub subject: Subject,
     /// Whether its socket lives.
     pub link: Link,
+    /// The gateway that has its socket, or had it last.
+    pub gateway: GatewayId,
 }
 
 /// A reason's or disposition's name, or a skill's, with its number.

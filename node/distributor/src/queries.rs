@@ -176,7 +176,19 @@ impl Shard {
     /// A session, also for a while after it is over.
     pub fn session_view(&self, site: SiteId, session: SessionId) -> Option<SessionView> {
         let found = self.sites.get(&site)?.sessions.get(session)?;
-        Some(SessionView { session, subject: found.subject, link: found.link() })
+        let (subject, link, gateway) = (found.subject, found.link(), found.gateway);
+        Some(SessionView { session, subject, link, gateway })
+    }
+
+    /// Sessions whose socket is, as far as the log knows, on a gateway.
+    pub fn sessions_at(&self, gateway: GatewayId) -> Vec<(SiteId, SessionView)> {
+        let mut found = Vec::new();
+        for (id, site) in &self.sites {
+            let sessions = site.by_gateway.get(&gateway).into_iter().flatten();
+            let views = sessions.filter_map(|session| self.session_view(*id, *session));
+            found.extend(views.map(|view| (*id, view)));
+        }
+        found
     }
 
     /// Skills and their names.

@@ -1,6 +1,7 @@
 //! A session's link to an actor: a bounded queue, and a fuse that says why the link ended.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rotary_proto::frame::Signal;
 use rotary_proto::limits::SESSION_BACKLOG_EVENTS_MAX;
@@ -31,13 +32,38 @@ pub(crate) enum Why {
     Broken,
 }
 
+/// Since when the log knows of a socket: the log index of its attachment, once there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing(Arc<AtomicU64>);
+
+impl Standing {
+    /// The log does not know yet.
+    pub(crate) fn unknown() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// The log knows since that index.
+    pub(crate) fn attached_at(&self, index: u64) {
+        self.0.store(index, Ordering::Release);
+    }
+
+    /// Whether what became true at an index came after the attachment.
+    pub(crate) fn is_before(&self, index: u64) -> bool {
+        self.0.load(Ordering::Acquire) < index
+    }
+
+    /// Whether it is of the same socket.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// The actor's end of a link.
 pub(crate) struct Link {
     pub(crate) session: SessionId,
     pub(crate) gateway: GatewayId,
-    /// The log index of the attachment that this link serves: what the log said of the session
-    /// before does not concern it.
-    pub(crate) attached: u64,
+    /// What the log said of the session before does not concern this link.
+    pub(crate) standing: Standing,
     events: mpsc::Sender<Delivery>,
     fuse: Fuse,
 }
@@ -78,9 +104,9 @@ impl Inbox {
     }
 
     /// A link that ends here.
-    pub(crate) fn link(&self, session: SessionId, gateway: GatewayId, attached: u64) -> Link {
+    pub(crate) fn link(&self, session: SessionId, gateway: GatewayId, standing: Standing) -> Link {
         let (events, fuse) = (self.sender.clone(), Fuse(self.fuse.clone()));
-        Link { session, gateway, attached, events, fuse }
+        Link { session, gateway, standing, events, fuse }
     }
 }
 
@@ -106,7 +132,7 @@ mod tests {
     use super::*;
 
     fn link(inbox: &Inbox) -> Link {
-        inbox.link(SessionId(1), GatewayId::default(), 0)
+        inbox.link(SessionId(1), GatewayId::default(), Standing::unknown())
     }
 
     #[test]

@@ -8,11 +8,11 @@ use metrics::{counter, gauge};
 use ractor::{Actor, ActorCell, ActorId, ActorRef};
 use rotary_proto::event::Viewer;
 use rotary_proto::frame::Signal;
-use rotary_proto::{AgentId, ConversationId, EventRecord, SessionId, SiteId};
+use rotary_proto::{AgentId, ConversationId, EventRecord, SiteId};
 use tokio::sync::oneshot;
 
 use crate::actor::conversation::{ConversationActor, ConversationMessage};
-use crate::actor::link::Link;
+use crate::actor::link::{Link, Standing};
 use crate::actor::mailbox::{Mailbox, SendError};
 use crate::actor::root::Root;
 use crate::actor::viewer::{ViewerActor, ViewerMessage};
@@ -119,8 +119,8 @@ impl Registry {
     }
 
     /// A session's socket is gone.
-    pub(crate) fn leave(&self, site: SiteId, viewer: Viewer, session: SessionId, attached: u64) {
-        self.tell(site, viewer, ViewerMessage::Leave { session, attached });
+    pub(crate) fn leave(&self, site: SiteId, viewer: Viewer, standing: &Standing) {
+        self.tell(site, viewer, ViewerMessage::Leave { standing: standing.clone() });
     }
 
     fn viewer(

@@ -2,12 +2,13 @@
 
 use rotary_proto::limits::SESSION_BACKLOG_EVENTS_MAX;
 use rotary_proto::{
-    AgentId, Audience, Event, GatewayId, Name, NodeId, SkillId, Stamp, Wall, command::Subject,
+    AgentId, Audience, Event, GatewayId, Name, NodeId, SessionId, SkillId, Stamp, Wall,
+    command::Subject,
 };
 use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions, Lookup};
 
 use super::*;
-use crate::actor::link::{Delivery, Inbox, Why};
+use crate::actor::link::{Delivery, Inbox, Standing, Why};
 
 const SITE: SiteId = SiteId::new(1, 1);
 const AGENT: Viewer = Viewer::Agent(AgentId(1));
@@ -24,9 +25,15 @@ async fn registry(dir: &tempfile::TempDir) -> Arc<Registry> {
 
 async fn join(registry: &Arc<Registry>, session: u128) -> Inbox {
     let inbox = Inbox::new();
-    let link = || inbox.link(SessionId(session), HERE, 10);
-    registry.join(SITE, AGENT, link).await.expect("it starts");
+    let standing = Standing::unknown();
+    standing.attached_at(10);
+    join_with(registry, session, &standing, &inbox).await;
     inbox
+}
+
+async fn join_with(registry: &Arc<Registry>, session: u128, standing: &Standing, inbox: &Inbox) {
+    let link = || inbox.link(SessionId(session), HERE, standing.clone());
+    registry.join(SITE, AGENT, link).await.expect("it starts");
 }
 
 fn record(sequence: u64, agent: u32, event: Event) -> Arc<EventRecord> {
@@ -101,6 +108,19 @@ async fn what_the_log_says_of_a_session_ends_its_link() {
     let mut three = join(&registry, 3).await;
     registry.deliver(SITE, AGENT, &Arc::new(old));
     assert_eq!(sequence(&mut three).await, 4);
+}
+
+#[tokio::test]
+async fn nothing_ends_a_link_before_the_log_knows_of_its_socket() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let registry = registry(&dir).await;
+    let (mut inbox, standing) = (Inbox::new(), Standing::unknown());
+    join_with(&registry, 1, &standing, &inbox).await;
+    registry.deliver(SITE, AGENT, &record(1, 1, attached(1, ELSEWHERE)));
+    assert_eq!(sequence(&mut inbox).await, 1);
+    standing.attached_at(11);
+    registry.deliver(SITE, AGENT, &record(2, 1, attached(1, ELSEWHERE)));
+    assert_eq!(why(&mut inbox).await, Why::TakenOver);
 }
 
 #[tokio::test]

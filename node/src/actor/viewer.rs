@@ -11,10 +11,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use rotary_proto::event::Viewer;
 use rotary_proto::frame::Signal;
-use rotary_proto::{AgentId, ConversationId, Event, EventRecord, SessionId, SiteId};
+use rotary_proto::{AgentId, ConversationId, Event, EventRecord, SiteId};
 use tokio::sync::oneshot;
 
-use crate::actor::link::{Delivery, Link, Why};
+use crate::actor::link::{Delivery, Link, Standing, Why};
 use crate::actor::mailbox::Counted;
 use crate::actor::registry::Registry;
 
@@ -30,7 +30,7 @@ pub(crate) enum ViewerMessage {
     /// A session reads here; answered once it is in effect.
     Join { link: Link, joined: oneshot::Sender<()> },
     /// A session's socket is gone.
-    Leave { session: SessionId, attached: u64 },
+    Leave { standing: Standing },
     /// Look whether anybody is still here.
     Idle,
     /// Fail, to show what a failure does.
@@ -86,7 +86,7 @@ impl ViewerState {
 
 /// Whether an event ends a session's link here.
 fn end_by(link: &Link, record: &EventRecord) -> Option<Why> {
-    if record.index <= link.attached {
+    if !link.standing.is_before(record.index) {
         return None;
     }
     match record.event {
@@ -127,8 +127,8 @@ impl Actor for ViewerActor {
                 }
             }
             ViewerMessage::Join { link, joined } => state.join(link, joined),
-            ViewerMessage::Leave { session, attached } => {
-                state.links.retain(|l| l.session != session || l.attached != attached);
+            ViewerMessage::Leave { standing } => {
+                state.links.retain(|link| !link.standing.is(&standing));
             }
             ViewerMessage::Idle => {
                 state.links.retain(Link::is_open);

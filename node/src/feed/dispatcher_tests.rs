@@ -7,7 +7,7 @@ use rotary_proto::{
 use rotary_storage::{Fatal, FileDisk, Journal, JournalOptions, JournalRecord, Lookup};
 
 use super::*;
-use crate::actor::link::{Delivery, Inbox};
+use crate::actor::link::{Delivery, Inbox, Standing};
 
 const SITE: SiteId = SiteId::new(1, 1);
 
@@ -47,7 +47,7 @@ async fn what_was_not_handed_over_is_read_from_the_journal_in_order() {
     start(replica.clone(), shard, registry.clone(), source);
 
     let mut inbox = Inbox::new();
-    let link = || inbox.link(SessionId(1), GatewayId::default(), 0);
+    let link = || inbox.link(SessionId(1), GatewayId::default(), Standing::unknown());
     registry.join(SITE, Viewer::Supervisor, link).await.expect("it starts");
     for sequence in 1..=20 {
         let event = Event::SkillSet { skill: SkillId(1), name: Name::new("x").expect("valid") };

@@ -18,7 +18,9 @@ mod handshake;
 pub(crate) mod late_tests;
 mod reader;
 mod socket;
+pub(crate) mod strays;
 mod table;
+mod telling;
 
 pub(crate) use socket::upgrade;
 pub(crate) use table::{Sessions, start_leases};

@@ -22,7 +22,7 @@ use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
-use crate::gateway::session::{Sessions, start_leases};
+use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, start_beats};
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
@@ -102,6 +102,7 @@ pub(crate) async fn start(
         metrics,
     });
     start_leases(doors.clone());
+    tokio::spawn(strays::watch(doors.clone()));
     tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));

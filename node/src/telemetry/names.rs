@@ -61,6 +61,8 @@ registry! {
     SESSION_RESUMES: Counter "rotary_session_resumes_total" ["mode"];
     /// Sockets closed by this node.
     SESSION_BYES: Counter "rotary_session_byes_total" ["code"];
+    /// Sessions that the log believed to be here and that had no socket; it was told.
+    SESSION_STRAYS: Counter "rotary_session_strays_total" [];
     /// Events handed to sessions.
     EVENTS_DELIVERED: Counter "rotary_events_delivered_total" [];
     /// Events read again from the journal because a hand-over was full.

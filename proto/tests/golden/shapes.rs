@@ -317,7 +317,8 @@ fn queries() {
     };
     page.add("SiteView", &site);
     let (session, subject) = (SessionId(UNIQUE), command::Subject::Agent(AgentId(9)));
-    page.add("SessionView", &SessionView { session, subject, link: Link::Lost });
+    let (link, gateway) = (Link::Lost, gateway());
+    page.add("SessionView", &SessionView { session, subject, link, gateway });
     let lunch: Reasons = vec![Named { id: ReasonId(7), name: "Lunch".to_owned() }];
     page.add("Named", &lunch);
     page.settle();

@@ -1,8 +1,9 @@
 //! What a session asks for, put into the log one command at a time.
 //!
 //! The numbers of a session's commands are dense, so the next one is proposed when the one before
-//! has its answer. Everything is given to the distributor, which refuses what the session's subject
-//! may not do: a number that never reached the log would leave a hole that no later one can pass.
+//! has its answer, and the first one when the log knows of the socket. Everything is given to the
+//! distributor, which refuses what the session's subject may not do: a number that never reached
+//! the log would leave a hole that no later one can pass.
 
 use rotary_proto::frame::{CommandReply, CommandResult, Retry, ServerFrame};
 use rotary_proto::outcome::Position;
@@ -31,6 +32,9 @@ pub(crate) async fn run(
     mut queue: mpsc::Receiver<Numbered>,
     out: &Outbox,
 ) -> End {
+    if let Err(end) = attached.telling.done().await {
+        return end;
+    }
     while let Some(numbered) = queue.recv().await {
         let result = match execute(doors, attached, numbered).await {
             Ok(result) => result,

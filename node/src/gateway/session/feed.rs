@@ -73,17 +73,17 @@ impl Feed<'_> {
     /// Finds where to read from, sending snapshots where they are due.
     async fn begin(&mut self) -> Result<(), End> {
         let viewer = viewer_of(self.attached.subject);
-        for place in self.attached.places.iter().copied() {
+        for place in &self.attached.places {
             let after = match (self.attached.snapshot, place.after) {
                 (false, Some(after)) => after,
                 _ => self.snapshot(place).await?,
             };
-            self.positions.push((place, Position::after(viewer, place.site, after)));
+            self.positions.push((place.clone(), Position::after(viewer, place.site, after)));
         }
         Ok(())
     }
 
-    async fn snapshot(&self, place: Place) -> Result<u64, End> {
+    async fn snapshot(&self, place: &Place) -> Result<u64, End> {
         let (cursor, state) = state_of(self.doors, self.attached.subject, place)
             .ok_or_else(|| End::resume("behind", "the site is not on this node yet"))?;
         let frame = ServerFrame::Snapshot { cursor, state: Box::new(state) };
@@ -97,7 +97,7 @@ impl Feed<'_> {
         let (session, gateway) = (self.attached.served.session, self.doors.gateway);
         for (place, _) in &self.positions {
             let viewer = viewer_of(self.attached.subject);
-            let link = || inbox.link(session, gateway, place.attached);
+            let link = || inbox.link(session, gateway, place.standing.clone());
             let joined = self.doors.registry.join(place.site, viewer, link).await;
             joined.map_err(|error| End::resume("behind", error.to_string()))?;
         }
@@ -108,9 +108,10 @@ impl Feed<'_> {
     async fn catch_up(&mut self, inbox: &mut Inbox) -> Result<(), Stop> {
         for at in 0..self.positions.len() {
             loop {
-                let (place, position) = self.positions[at];
-                let page = self.page(place, position.sequence()).await?;
-                if page.through == position.sequence() {
+                let (place, position) = &self.positions[at];
+                let after = position.sequence();
+                let page = self.page(place, after).await?;
+                if page.through == after {
                     break;
                 }
                 for record in page.events {
@@ -122,13 +123,14 @@ impl Feed<'_> {
         Ok(())
     }
 
-    async fn page(&self, place: Place, after: u64) -> Result<EventPage, End> {
+    async fn page(&self, place: &Place, after: u64) -> Result<EventPage, End> {
         let (replica, viewer) = (self.doors.replica.clone(), viewer_of(self.attached.subject));
-        let read = move || replica.page(viewer, place.shard, place.site, after, PAGE);
+        let (shard, site) = (place.shard, place.site);
+        let read = move || replica.page(viewer, shard, site, after, PAGE);
         let behind = |error: String| {
             tracing::error!(
                 code = "journal-unreadable",
-                site = %place.site, %error,
+                %site, %error,
                 "the journal cannot be read"
             );
             End::resume("behind", "this node cannot read its journal")
@@ -237,7 +239,7 @@ fn end_of(why: Why) -> End {
 }
 
 /// State as far as a subject may see it, and where it stands.
-fn state_of(doors: &Doors, subject: Subject, place: Place) -> Option<(Cursor, SnapshotState)> {
+fn state_of(doors: &Doors, subject: Subject, place: &Place) -> Option<(Cursor, SnapshotState)> {
     let replica = doors.replica.shard(place.shard)?;
     let shard = replica.read();
     let site = place.site;

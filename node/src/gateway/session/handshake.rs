@@ -1,6 +1,7 @@
 //! From a first frame to a session that the log knows, here.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rotary_proto::command::Subject;
@@ -10,31 +11,32 @@ use rotary_proto::frame::{
 use rotary_proto::limits::ATTACH_MS;
 use rotary_proto::outcome::Position;
 use rotary_proto::query::Link as SessionLink;
-use rotary_proto::{Actor, Command, Cursor, Outcome, Refusal, SessionId, ShardId, SiteId};
+use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
 
+use crate::actor::link::Standing;
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
 use crate::gateway::session::table::Served;
+use crate::gateway::session::telling::{Telling, ended};
 use crate::gateway::session::{End, farewell};
 use crate::gateway::token::{Claims, ResumeClaims, TokenError, unix_s};
-use crate::spine::SpineError;
 
 /// Sites that one session may read.
 const SITES_MAX: usize = 64;
 /// How long a session's return waits for this node to have heard of it.
 const KNOWN_PATIENCE: Duration = Duration::from_millis(750);
-/// How long it waits for this node to apply its attachment.
-const APPLY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a resume token is good for, unless the bearer token expires sooner.
 const RESUME_TTL_S: u64 = 24 * 3_600;
 
 /// A session with its socket here.
 pub(crate) struct Attached {
-    pub(crate) served: Served,
+    pub(crate) served: Arc<Served>,
     pub(crate) holder: Claims,
     pub(crate) subject: Subject,
     pub(crate) actor: Actor,
     pub(crate) places: Vec<Place>,
+    /// Whether the log knows of the socket.
+    pub(crate) telling: Telling,
     pub(crate) mode: Mode,
     /// The dense number after which events follow.
     pub(crate) seq: u64,
@@ -45,14 +47,14 @@ pub(crate) struct Attached {
 }
 
 /// Where a session begins to read a site.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) site: SiteId,
     pub(crate) shard: ShardId,
     /// The last sequence that the client has, or the present if it named none.
     pub(crate) after: Option<u64>,
-    /// The log index of the attachment.
-    pub(crate) attached: u64,
+    /// Since when the log knows of the socket.
+    pub(crate) standing: Standing,
 }
 
 /// What the first frame asks for, checked as far as it can be without the log.
@@ -100,68 +102,71 @@ pub(crate) async fn attach(
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
     let actor = wish.holder.actor().ok_or_else(nobody)?;
-    let mut places = tokio::select! {
+    let places = tokio::select! {
         end = &mut given_up => return Err(end),
         places = places(doors, &wish) => places?,
     };
     let shards = places.iter().map(|place| place.shard).collect();
-    let served = doors.sessions.take(wish.session, shards);
+    let served = Arc::new(doors.sessions.take(wish.session, shards));
+    let at_once = wish.resumes && places.iter().all(|place| is_known(doors, place));
+    let telling = Telling::start(doors, &served, &places, (subject, actor), at_once);
     let told = tokio::select! {
+        biased;
+        () = std::future::ready(()), if at_once => Ok(()),
         end = &mut given_up => Err(end),
-        told = tell_all(doors, &served, &mut places, subject, actor) => told,
+        told = telling.done() => told,
     };
     match told {
-        Ok(()) => Ok(finish(doors, wish, served, (subject, actor), places)),
+        Ok(()) => Ok(finish(doors, wish, served, (subject, actor), (places, telling))),
         Err(end) => {
             // What was told, or may have been, is taken back; the client need not wait for that.
             let doors = doors.clone();
-            tokio::spawn(
-                async move { farewell::tell(&doors, &served, &places, actor, false).await },
-            );
+            tokio::spawn(async move {
+                telling.stop().await;
+                farewell::tell(&doors, &served, &places, actor, false).await;
+            });
             Err(end)
         }
     }
 }
 
-/// Tells the log of every site where the session's socket is.
-async fn tell_all(
-    doors: &Doors,
-    served: &Served,
-    places: &mut [Place],
-    subject: Subject,
-    actor: Actor,
-) -> Result<(), End> {
-    let taken_over = || End::never("taken-over", "the session was resumed on another socket");
-    let _order = doors.sessions.last_word(served).await.ok_or_else(taken_over)?;
-    for place in places {
-        place.attached = tell(doors, place, served.session, subject, actor).await?;
-    }
-    Ok(())
-}
-
+/// How the session goes on from what the client has, as far as this node knows.
 fn finish(
     doors: &Doors,
     wish: Wish,
-    served: Served,
+    served: Arc<Served>,
     (subject, actor): (Subject, Actor),
-    places: Vec<Place>,
+    (places, telling): (Vec<Place>, Telling),
 ) -> Attached {
-    // After the attachment is applied here, everything that any node ever showed is here too: a
-    // cursor beyond that was never given. One before what retention left is answered with state.
-    let known = |place: &Place| {
-        let (journal, stream) = (doors.replica.journal(), place.site.key());
-        let first = journal.first_sequence(place.shard.0, stream);
-        let last = journal.last_sequence(place.shard.0, stream);
-        place.after.is_some_and(|after| after <= last && after + 1 >= first)
-    };
-    let all_known = places.iter().all(known);
+    let all_known = places.iter().all(|place| is_known(doors, place));
     let (mode, snapshot) = match (wish.resumes, all_known) {
         (true, true) => (Mode::Replayed, false),
         (true, false) => (Mode::Snapshot, true),
         (false, all_known) => (Mode::New, !all_known),
     };
     let Wish { seq, holder, unacknowledged, .. } = wish;
-    Attached { served, holder, subject, actor, places, mode, seq, snapshot, unacknowledged }
+    Attached {
+        served,
+        holder,
+        subject,
+        actor,
+        places,
+        telling,
+        mode,
+        seq,
+        snapshot,
+        unacknowledged,
+    }
+}
+
+/// Whether this node has everything after what the client has of a site. Once the attachment is
+/// applied here, everything that any node ever showed is here too: a cursor beyond that was never
+/// given. One before what retention left is answered with state.
+fn is_known(doors: &Doors, place: &Place) -> bool {
+    let (journal, stream) = (doors.replica.journal(), place.site.key());
+    let first = journal.first_sequence(place.shard.0, stream);
+    let last = journal.last_sequence(place.shard.0, stream);
+    place.after.is_some_and(|after| after <= last && after + 1 >= first)
 }
 
 fn start(doors: &Doors, holder: Claims, cursors: Vec<Cursor>) -> Result<Wish, End> {
@@ -206,13 +211,15 @@ async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
             "site-unknown" => End::never("site-unknown", problem.detail),
             _ => End::resume("behind", problem.detail),
         })?;
-        if !doors.is_fresh(shard.id) {
+        // While nobody leads, whoever begins can only wait elsewhere; who returns loses nothing.
+        let unfit = if wish.resumes { Doors::is_behind } else { |d: &Doors, id| !d.is_fresh(id) };
+        if unfit(doors, shard.id) {
             let detail = format!("this node has not heard from the leader of {}", shard.id);
             return Err(End::resume("behind", detail));
         }
         let cursor = wish.cursors.iter().find(|cursor| cursor.site == site);
         let after = cursor.map(|cursor| cursor.sequence);
-        places.push(Place { site, shard: shard.id, after, attached: 0 });
+        places.push(Place { site, shard: shard.id, after, standing: Standing::unknown() });
     }
     if wish.resumes {
         for place in &places {
@@ -238,35 +245,6 @@ async fn expect_alive(doors: &Doors, place: &Place, session: SessionId) -> Resul
     }
 }
 
-fn ended() -> End {
-    End::restart("session-ended", "the session is over; start a new one")
-}
-
-/// Tells the log where the session's socket is, and waits until this node has applied it.
-async fn tell(
-    doors: &Doors,
-    place: &Place,
-    session: SessionId,
-    subject: Subject,
-    actor: Actor,
-) -> Result<u64, End> {
-    let command = Command::Attach { session, subject, gateway: doors.gateway };
-    let answer = doors.submit_internal(place.shard, place.site, actor, command).await;
-    let answer = answer.map_err(|error: SpineError| End::resume("behind", error.to_string()))?;
-    match answer.outcome {
-        Outcome::Done(_) => {}
-        Outcome::Refused(Refusal::SessionUnknown) => return Err(ended()),
-        Outcome::Refused(refusal) => {
-            return Err(End::never(refusal.word(), refusal.to_string()));
-        }
-    }
-    if doors.replica.reach(place.shard, answer.index, APPLY_PATIENCE).await {
-        return Ok(answer.index);
-    }
-    let detail = format!("this node has not applied {}:{}", place.shard, answer.index);
-    Err(End::resume("behind", detail))
-}
-
 /// The frame that says that the session is on.
 pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
     let sites: Vec<SiteId> = attached.places.iter().map(|place| place.site).collect();
@@ -285,11 +263,12 @@ pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
     }
 }
 
-/// First results of the commands that the client names, as far as the site remembers them. This
-/// node has applied the attachment, so nothing that a socket before it was answered is missing.
+/// First results of the commands that the client names, as far as this node knows them. What is
+/// not among them the client sends again, and is told that it is repeated if it was applied.
 fn results(doors: &Doors, attached: &Attached) -> Vec<CommandResult> {
     let mut results = Vec::new();
-    for Place { site, shard, .. } in attached.places.iter().copied() {
+    for Place { site, shard, .. } in &attached.places {
+        let (site, shard) = (*site, *shard);
         let Some(replica) = doors.replica.shard(shard) else { continue };
         let replica = replica.read();
         for (number, answer) in replica.session_answers(site, attached.served.session) {

@@ -1,5 +1,5 @@
 //! An attachment that takes too long: doors with real sockets, in front of a log that never
-//! answers one.
+//! answers one. Who begins a session is sent elsewhere; who returns is served from what is there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, SinkExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rotary_directory::{DirectoryCommand, DirectoryEntry};
+use rotary_log::Machine;
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::frame::{ClientFrame, PROTOCOL, ServerFrame};
+use rotary_proto::command::Subject;
+use rotary_proto::frame::{ClientFrame, Mode, PROTOCOL, ServerFrame};
 use rotary_proto::outcome::Answer;
 use rotary_proto::{
-    AgentId, Command, GatewayId, Name, NodeId, Outcome, PrincipalId, ShardCommand, ShardId, SiteId,
-    Stamp,
+    Actor, AgentId, AgentProfile, Command, Cursor, Declared, Envelope, GatewayId, Name, NodeId,
+    Origin, Outcome, PrincipalId, Sealed, SessionId, ShardCommand, ShardId, SiteId, SiteSettings,
+    Stamp, Wall,
 };
 use rotary_storage::{Fatal, Journal, JournalOptions};
 use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport, TransportConfig};
@@ -25,18 +28,22 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::Sessions;
+use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
-use crate::gateway::token::{Claims, Role, Tokens, unix_s};
+use crate::gateway::token::{Claims, ResumeClaims, Role, Tokens, unix_s};
 use crate::hint::Hints;
+use crate::machine::site::SiteMachine;
 use crate::replica::Replica;
 use crate::spine::{Kept, ShardStatus, Spine, SpineError};
 
 const SITE: SiteId = SiteId::new(1, 1);
+const SESSION: SessionId = SessionId(7);
+const HERE: GatewayId = GatewayId { node: NodeId(1), run: 1 };
+const ELSEWHERE: GatewayId = GatewayId { node: NodeId(2), run: 1 };
 /// Generous: a busy machine with one slow core must pass.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -125,6 +132,7 @@ impl Spine for Leaderless {
 pub(crate) struct House {
     _dir: tempfile::TempDir,
     pub(crate) address: SocketAddr,
+    doors: Doors,
     token: String,
     seen: mpsc::UnboundedReceiver<Seen>,
 }
@@ -144,7 +152,7 @@ impl House {
         let token = tokens.sign(&agent());
         let doors = Doors::new(Inner {
             node: NodeId(1),
-            gateway: GatewayId { node: NodeId(1), run: 1 },
+            gateway: HERE,
             heartbeat_ms: 60_000,
             peers: Vec::new(),
             registry: Registry::start(replica.clone()).await.expect("it starts"),
@@ -159,12 +167,71 @@ impl House {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        tokio::spawn(async move { axum::serve(listener, router(doors)).await });
-        Self { _dir: dir, address, token, seen }
+        let served = router(doors.clone());
+        tokio::spawn(async move { axum::serve(listener, served).await });
+        Self { _dir: dir, address, doors, token, seen }
+    }
+
+    /// Applies, as if the log had said so, what makes an agent with a session whose socket is on a
+    /// gateway, and a few events after that. Gives the site's last sequence.
+    fn live(&self, gateway: GatewayId) -> u64 {
+        let replica = self.doors.replica.clone();
+        let shard = replica.shard_of(SITE).expect("founded").clone();
+        let (feed, source) = crate::feed::entry();
+        crate::feed::start(replica.clone(), shard.clone(), self.doors.registry.clone(), source);
+        let mut machine = SiteMachine::new(replica.clone(), shard, feed, Fatal::exit());
+        let named = |text: &str| Name::new(text).expect("valid");
+        let declare = |declared| Command::Declare { agent: AgentId(1), declared };
+        let settings = SiteSettings::named(named("north"));
+        let (session, subject) = (SESSION, Subject::Agent(AgentId(1)));
+        let profile = AgentProfile {
+            name: Sealed::plain("Lin").expect("short"),
+            skills: Default::default(),
+            capacity: Default::default(),
+        };
+        let commands = [
+            Command::PutAgent { agent: AgentId(1), profile },
+            Command::Attach { session, subject, gateway },
+            declare(Declared::Ready),
+            declare(Declared::SignedOut),
+        ];
+        let entries = commands.map(|command| {
+            let actor = match command {
+                Command::Attach { .. } | Command::Declare { .. } => Actor::Agent(AgentId(1)),
+                _ => Actor::Administrator(PrincipalId(1)),
+            };
+            let origin = Origin::Internal;
+            ShardCommand::Site(Envelope { site: SITE, origin, actor, command })
+        });
+        let site = ShardCommand::CreateSite { site: SITE, settings };
+        for (index, entry) in (1..).zip([site].into_iter().chain(entries)) {
+            let entry = codec::encode(&entry, Limit::Entry).expect("small");
+            let answer = machine.apply(index, Stamp(index), Wall(1), &entry);
+            let answer: Answer = codec::decode(&answer, Limit::Entry).expect("one of ours");
+            assert!(matches!(answer.outcome, Outcome::Done(_)), "{index}: {answer:?}");
+            machine.applied(index);
+        }
+        replica.journal().last_sequence(1, SITE.key())
     }
 
     /// A socket that has asked for a session.
     async fn start(&self) -> WebSocketStream<TcpStream> {
+        let token = self.token.clone();
+        self.begin(ClientFrame::Start { token, cursors: Vec::new() }).await
+    }
+
+    /// A socket that has asked for a session that was on another node.
+    async fn resume(&self, sequence: u64) -> WebSocketStream<TcpStream> {
+        let holder = agent();
+        let (session, sites, exp) = (SESSION, vec![SITE], holder.exp);
+        let resume = ResumeClaims { session, sites, holder, exp };
+        let resume_token = self.doors.tokens.sign_resume(&resume);
+        let cursors = vec![Cursor { site: SITE, sequence }];
+        let unacknowledged = Vec::new();
+        self.begin(ClientFrame::Resume { resume_token, cursors, seq: 5, unacknowledged }).await
+    }
+
+    async fn begin(&self, first: ClientFrame) -> WebSocketStream<TcpStream> {
         let stream = TcpStream::connect(self.address).await.expect("it listens");
         let url = format!("ws://{}/v1/session", self.address);
         let mut request = url.into_client_request().expect("a request");
@@ -172,9 +239,8 @@ impl House {
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let upgraded = tokio_tungstenite::client_async(request, stream).await;
         let (mut socket, _) = upgraded.expect("it upgrades");
-        let start = ClientFrame::Start { token: self.token.clone(), cursors: Vec::new() };
-        let start = serde_json::to_string(&start).expect("plain data");
-        socket.send(Message::text(start)).await.expect("open");
+        let first = serde_json::to_string(&first).expect("plain data");
+        socket.send(Message::text(first)).await.expect("open");
         socket
     }
 
@@ -253,14 +319,78 @@ async fn who_waits_too_long_is_told_to_go_elsewhere() {
     let mut house = House::open().await;
     let mut socket = house.start().await;
     assert_eq!(house.seen().await, Seen::Attach);
-    let mut frames = Vec::new();
-    while frames.len() < 2 {
-        let message = tokio::time::timeout(LIMIT, socket.next()).await.expect("in time");
-        let Message::Text(text) = message.expect("open").expect("sound") else { continue };
-        frames.push(serde_json::from_str::<ServerFrame>(&text).expect("a frame"));
-    }
+    let frames = next(&mut socket, 2).await;
     let ServerFrame::Bye { code, detail, .. } = &frames[1] else { panic!("{frames:?}") };
     assert_eq!(code, "behind", "{detail}");
     assert_eq!(house.seen().await, Seen::Dropped);
     assert_eq!(house.seen().await, Seen::Detach);
+}
+
+#[tokio::test]
+async fn who_returns_is_served_before_the_log_knows_and_asks_for_nothing_until_then() {
+    let mut house = House::open().await;
+    let last = house.live(ELSEWHERE);
+    let mut socket = house.resume(last - 2).await;
+    let frames = next(&mut socket, 4).await;
+    let ServerFrame::Welcome { session, mode, seq, .. } = &frames[1] else { panic!("{frames:?}") };
+    assert_eq!((*session, *mode, *seq), (SESSION, Mode::Replayed, 5));
+    let events = frames[2..].iter().map(|frame| match frame {
+        ServerFrame::Event(event) => (event.seq, event.cursor.sequence),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(events.collect::<Vec<_>>(), [(6, last - 1), (7, last)]);
+    assert_eq!(house.seen().await, Seen::Attach);
+
+    // The command waits for the attachment, so nothing is proposed before the socket goes.
+    let command = Command::Declare { agent: AgentId(1), declared: Declared::SignedOut };
+    let command = Box::new(command);
+    let cmd = ClientFrame::Cmd { site: SITE, number: 1, acknowledged: 0, command };
+    for frame in [cmd, ClientFrame::Ping { t: 1 }] {
+        let text = serde_json::to_string(&frame).expect("plain data");
+        socket.send(Message::text(text)).await.expect("open");
+    }
+    assert!(matches!(next(&mut socket, 1).await[0], ServerFrame::Pong { .. }));
+    drop(socket);
+    assert_eq!(house.seen().await, Seen::Dropped);
+    assert_eq!(house.seen().await, Seen::Detach);
+}
+
+#[tokio::test]
+async fn a_cursor_that_this_node_has_not_reached_waits_for_the_log() {
+    let mut house = House::open().await;
+    let last = house.live(ELSEWHERE);
+    let mut socket = house.resume(last + 1).await;
+    let frames = next(&mut socket, 2).await;
+    let ServerFrame::Bye { code, .. } = &frames[1] else { panic!("{frames:?}") };
+    assert_eq!(code, "behind");
+    assert_eq!(house.seen().await, Seen::Attach);
+}
+
+#[tokio::test]
+async fn a_session_without_a_socket_is_taken_back_and_one_elsewhere_is_not() {
+    let house = House::open().await;
+    house.live(ELSEWHERE);
+    assert!(strays::strays(&house.doors).is_empty());
+
+    let mut house = House::open().await;
+    house.live(HERE);
+    let found = strays::strays(&house.doors);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(ShardId(1), SITE, SESSION)]);
+    let watching = tokio::spawn(strays::watch(house.doors.clone()));
+    assert_eq!(house.seen().await, Seen::Detach);
+    watching.abort();
+    let served = house.doors.sessions.take(SESSION, vec![ShardId(1)]);
+    assert!(strays::strays(&house.doors).is_empty());
+    house.doors.sessions.release(&served);
+}
+
+/// The next frames of a socket.
+async fn next(socket: &mut WebSocketStream<TcpStream>, count: usize) -> Vec<ServerFrame> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let message = tokio::time::timeout(LIMIT, socket.next()).await.expect("in time");
+        let Message::Text(text) = message.expect("open").expect("sound") else { continue };
+        frames.push(serde_json::from_str::<ServerFrame>(&text).expect("a frame"));
+    }
+    frames
 }

@@ -122,7 +122,7 @@ async fn serve(doors: Doors, socket: WebSocket) {
     let end = converse(&doors, &attached, &mut sink, &mut stream).await;
     gauge!(names::SESSIONS, "kind" => kind).decrement(1);
     say_bye(&mut sink, &end).await;
-    leave(&doors, &attached, &end).await;
+    leave(&doors, attached, &end).await;
 }
 
 fn mode_word(mode: Mode) -> &'static str {
@@ -159,6 +159,7 @@ async fn converse(
         end = stopping(doors.sessions.watch_stop(), &out) => end,
         end = expiry(attached.holder.exp) => end,
         end = revocation(doors, &attached.holder) => end,
+        end = attached.telling.failure() => end,
         end = reader::run(doors, attached, stream, asked, &out) => end,
         end = commands::run(doors, attached, queue, &out) => end,
         end = feed::run(doors, attached, &out) => end,
@@ -220,11 +221,11 @@ async fn say_bye(sink: &mut SplitSink<WebSocket, Message>, end: &End) {
 }
 
 /// Tells actors and log that the socket is gone, unless the session is served by another one.
-async fn leave(doors: &Doors, attached: &Attached, end: &End) {
-    let session = attached.served.session;
+async fn leave(doors: &Doors, attached: Attached, end: &End) {
     let viewer = viewer_of(attached.subject);
     for place in &attached.places {
-        doors.registry.leave(place.site, viewer, session, place.attached);
+        doors.registry.leave(place.site, viewer, &place.standing);
     }
+    attached.telling.stop().await;
     farewell::tell(doors, &attached.served, &attached.places, attached.actor, end.over).await;
 }

@@ -118,6 +118,11 @@ impl Sessions {
         }
     }
 
+    /// Whether a session has its socket here, or had it until the log knows otherwise.
+    pub(crate) fn has(&self, session: SessionId) -> bool {
+        self.open().sessions.contains_key(&session)
+    }
+
     fn shards(&self) -> Vec<ShardId> {
         self.open().per_shard.keys().copied().collect()
     }
