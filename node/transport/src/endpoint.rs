@@ -42,6 +42,8 @@ const KEEP_ALIVE: Duration = Duration::from_millis(250);
 const INITIAL_RTT: Duration = Duration::from_millis(20);
 const STREAMS_MAX: u32 = 64;
 const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes on their way to one client.
+const TUNNEL_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// A bound endpoint that both serves and dials.
 pub(crate) fn bind(
@@ -103,6 +105,15 @@ pub(crate) fn client(
 ) -> Result<ClientConfig, CertificateError> {
     let mut client = ClientConfig::new(Arc::new(certificates.client_config()?));
     client.transport_config(Arc::new(transport(keep_alive)));
+    Ok(client)
+}
+
+/// How to dial a connection for tunnels.
+pub(crate) fn tunnels(certificates: &Certificates) -> Result<ClientConfig, CertificateError> {
+    let mut client = ClientConfig::new(Arc::new(certificates.client_config()?));
+    let mut config = transport(true);
+    config.stream_receive_window(VarInt::from_u32(TUNNEL_WINDOW_BYTES));
+    client.transport_config(Arc::new(config));
     Ok(client)
 }
 

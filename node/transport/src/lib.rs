@@ -32,6 +32,7 @@ mod seeded_secrets;
 mod serve;
 mod stats;
 mod transport;
+mod tunnel;
 
 pub use authority::{ClusterAuthority, NodePem};
 pub use certificates::{CertificateError, Certificates};
@@ -44,3 +45,4 @@ pub use rotary_proto::wire::Lane;
 pub use seeded_secrets::seed_secrets;
 pub use stats::TransportStats;
 pub use transport::{Handler, PAYLOAD_BYTES_MAX, Transport, TransportConfig};
+pub use tunnel::Tunnel;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use quinn::{ClientConfig, Connection, Endpoint, VarInt};
 use rotary_proto::NodeId;
 use rotary_proto::wire::Lane;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
 use crate::authority::server_name;
 use crate::certificates::peer_of;
 use crate::lane::{CallError, Wire};
 use crate::stats::{Counters, count};
+use crate::tunnel::Tunnel;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ type Slot = watch::Sender<Option<Arc<Wire>>>;
 pub(crate) struct Peer {
     address: watch::Sender<SocketAddr>,
     slots: [Slot; 4],
+    /// The connection that carries tunnels, once one was wanted.
+    tunnels: Mutex<Option<Connection>>,
     /// Somebody wants a connection: cuts the rest between attempts short.
     wanted: [Notify; 2],
 }
@@ -59,6 +62,7 @@ pub(crate) struct Dialler {
     pub(crate) endpoint: Endpoint,
     pub(crate) cluster: String,
     pub(crate) bulk: ClientConfig,
+    pub(crate) tunnels: ClientConfig,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -88,7 +92,8 @@ impl Peer {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let slots = std::array::from_fn(|_| watch::Sender::new(None));
         let wanted = std::array::from_fn(|_| Notify::new());
-        Self { address: watch::Sender::new(address), slots, wanted }
+        let tunnels = Mutex::new(None);
+        Self { address: watch::Sender::new(address), slots, tunnels, wanted }
     }
 
     pub(crate) fn move_to(&self, address: SocketAddr) {
@@ -154,16 +159,51 @@ impl Peer {
         }
     }
 
+    /// Opens a tunnel, over a connection that is made if there is none. Whoever comes while it is
+    /// being made waits for it.
+    pub(crate) async fn tunnel(&self, node: NodeId, dialler: &Dialler) -> Result<Tunnel, String> {
+        let connection = {
+            let mut open = self.tunnels.lock().await;
+            match &*open {
+                Some(connection) if connection.close_reason().is_none() => connection.clone(),
+                _ => {
+                    let made = self.dial(Some(dialler.tunnels.clone()), node, dialler).await?;
+                    open.insert(made).clone()
+                }
+            }
+        };
+        Tunnel::open(&connection).await
+    }
+
+    pub(crate) fn break_tunnels(&self) {
+        // While one is being made there is none to break.
+        if let Ok(mut open) = self.tunnels.try_lock()
+            && let Some(connection) = open.take()
+        {
+            connection.close(VarInt::from_u32(4), b"taken for lost");
+        }
+    }
+
     async fn connect(
         &self,
         class: Class,
         node: NodeId,
         dialler: &Dialler,
     ) -> Result<Connection, String> {
+        let with = (class == Class::Bulk).then(|| dialler.bulk.clone());
+        self.dial(with, node, dialler).await
+    }
+
+    async fn dial(
+        &self,
+        with: Option<ClientConfig>,
+        node: NodeId,
+        dialler: &Dialler,
+    ) -> Result<Connection, String> {
         let (address, name) = (*self.address.borrow(), server_name(&dialler.cluster, node));
-        let connecting = match class {
-            Class::Fast => dialler.endpoint.connect(address, &name),
-            Class::Bulk => dialler.endpoint.connect_with(dialler.bulk.clone(), address, &name),
+        let connecting = match with {
+            None => dialler.endpoint.connect(address, &name),
+            Some(config) => dialler.endpoint.connect_with(config, address, &name),
         };
         let connection = connecting.map_err(|error| error.to_string())?;
         let connection = connection.await.map_err(|error| error.to_string())?;

@@ -17,6 +17,7 @@ use crate::framing::{FrameReader, Outgoing, StreamError, write_frames};
 use crate::peer::{lane_of, priority};
 use crate::stats::{Counters, count};
 use crate::transport::{Handler, PAYLOAD_BYTES_MAX};
+use crate::tunnel::{self, TUNNEL_BYTE, Tunnel};
 
 /// What answering needs.
 #[derive(Clone)]
@@ -69,11 +70,17 @@ impl Server {
     }
 
     async fn serve(self, connection: Connection, from: NodeId) {
-        let mut lanes = JoinSet::new();
-        while let Ok(streams) = connection.accept_bi().await {
+        let mut streams = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                Some(_) = streams.join_next(), if !streams.is_empty() => continue,
+                accepted = connection.accept_bi() => accepted,
+            };
+            let Ok(stream) = accepted else { return };
             let (server, connection) = (self.clone(), connection.clone());
-            lanes.spawn(async move {
-                if let Err(error) = server.serve_lane(streams, from).await {
+            streams.spawn(async move {
+                if let Err(error) = server.serve_stream(&connection, stream, from).await {
                     tracing::debug!(peer = %from, %error, "a lane broke");
                     connection.close(VarInt::from_u32(3), b"a lane broke");
                 }
@@ -81,13 +88,19 @@ impl Server {
         }
     }
 
-    async fn serve_lane(
+    async fn serve_stream(
         self,
+        connection: &Connection,
         (send, mut receive): (SendStream, RecvStream),
         from: NodeId,
     ) -> Result<(), StreamError> {
         let mut first = [0];
         receive.read_exact(&mut first).await.map_err(|_| StreamError::Cut)?;
+        if first[0] == TUNNEL_BYTE {
+            tunnel::allow(connection);
+            self.handler.tunnel(from, Tunnel::new(send, receive));
+            return Ok(());
+        }
         let Some(lane) = lane_of(first[0]) else { return Err(StreamError::Cut) };
         // An error here is an error of the stream, which its first use reports.
         drop(send.set_priority(priority(lane)));

@@ -20,6 +20,7 @@ use crate::lane::CallError;
 use crate::peer::{Class, Dialler, Peer};
 use crate::serve::Server;
 use crate::stats::{Counters, TransportStats};
+use crate::tunnel::Tunnel;
 
 /// Bytes that one request or answer may have.
 pub const PAYLOAD_BYTES_MAX: usize = WIRE_FRAME_BYTES_MAX - HEADER_BYTES;
@@ -39,6 +40,11 @@ pub trait Handler: Send + Sync + 'static {
         service: u8,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<Vec<u8>, String>>;
+
+    /// Takes a stream of bytes that another node has opened. Whoever has no use for it drops it.
+    fn tunnel(&self, from: NodeId, tunnel: Tunnel) {
+        let _ = (from, tunnel);
+    }
 }
 
 /// What a transport is started with.
@@ -88,7 +94,8 @@ impl Transport {
     pub fn start(config: TransportConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
         let endpoint = endpoint::bind(config.listen, &config.certificates)?;
         let bulk = endpoint::client(&config.certificates, false)?;
-        Ok(Self::start_at(endpoint, bulk, config, handler))
+        let tunnels = endpoint::tunnels(&config.certificates)?;
+        Ok(Self::start_at(endpoint, (bulk, tunnels), config, handler))
     }
 
     /// The same on another network than the operating system's, whose address stands for
@@ -106,13 +113,15 @@ impl Transport {
     ) -> Result<Self, BindError> {
         let bulk = endpoint::client(&config.certificates, false)?;
         let bulk = endpoint::seeded(bulk, network.seed().map(|byte| !byte));
+        let tunnels = endpoint::tunnels(&config.certificates)?;
+        let tunnels = endpoint::seeded(tunnels, network.seed().map(|byte| byte ^ 0x55));
         let endpoint = endpoint::over(network, &config.certificates)?;
-        Ok(Self::start_at(endpoint, bulk, config, handler))
+        Ok(Self::start_at(endpoint, (bulk, tunnels), config, handler))
     }
 
     fn start_at(
         endpoint: Endpoint,
-        bulk: ClientConfig,
+        (bulk, tunnels): (ClientConfig, ClientConfig),
         config: TransportConfig,
         handler: Arc<dyn Handler>,
     ) -> Self {
@@ -124,6 +133,7 @@ impl Transport {
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
             bulk,
+            tunnels,
             counters: counters.clone(),
         };
         let server = Server { cluster, handler, counters };
@@ -194,6 +204,28 @@ impl Transport {
         match tokio::time::timeout(ttl, answer).await {
             Ok(answer) => answer.map_err(CallError::Failed),
             Err(_) => Err(CallError::Unknown(format!("no answer within {} ms", ttl.as_millis()))),
+        }
+    }
+
+    /// Opens a stream of bytes to a peer, waiting up to `ttl` for a connection.
+    ///
+    /// # Errors
+    /// `NotSent`.
+    pub async fn tunnel(&self, to: NodeId, ttl: Duration) -> Result<Tunnel, CallError> {
+        let peer = self.peer(to)?;
+        match tokio::time::timeout(ttl, peer.tunnel(to, &self.dialler)).await {
+            Ok(opened) => opened.map_err(CallError::NotSent),
+            Err(_) => {
+                let detail = format!("no tunnel to {to} within {} ms", ttl.as_millis());
+                Err(CallError::NotSent(detail))
+            }
+        }
+    }
+
+    /// Breaks every tunnel to a peer at once: it is taken for lost.
+    pub fn break_tunnels(&self, to: NodeId) {
+        if let Ok(peer) = self.peer(to) {
+            peer.break_tunnels();
         }
     }
 

@@ -10,8 +10,9 @@ use rotary_proto::NodeId;
 use rotary_proto::limits::LANE_REQUESTS_MAX;
 use rotary_transport::{
     BindError, CallError, Certificates, ClusterAuthority, Handler, Lane, PAYLOAD_BYTES_MAX,
-    Transport, TransportConfig,
+    Transport, TransportConfig, Tunnel,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ECHO: u8 = 1;
@@ -40,6 +41,16 @@ impl Handler for Echo {
                 _ => Err("no such service".to_owned()),
             }
         })
+    }
+
+    fn tunnel(&self, from: NodeId, tunnel: Tunnel) {
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(tunnel);
+            write.write_all(from.to_string().as_bytes()).await.expect("open");
+            // It breaks, or ends with what comes.
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+            let _ = write.shutdown().await;
+        });
     }
 }
 
@@ -256,4 +267,41 @@ async fn an_address_in_use_is_named_with_its_cure() {
     let error = Transport::start(config, Arc::new(Echo)).expect_err("in use");
     assert!(matches!(error, BindError::InUse { .. }));
     assert!(error.to_string().starts_with(&format!("{listen} is in use: stop the process")));
+}
+
+/// More tunnels than streams are allowed before the first one, all open at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_carry_bytes_both_ways_until_they_end() {
+    let authority = authority();
+    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    introduce(&[&one, &two]);
+    let opened = (0..200).map(|_| one.tunnel(NodeId(2), LIMIT));
+    let tunnels = futures::future::try_join_all(opened).await.expect("open");
+    for (number, tunnel) in tunnels.into_iter().enumerate() {
+        let (mut read, mut write) = tokio::io::split(tunnel);
+        let text = format!("client {number}");
+        write.write_all(text.as_bytes()).await.expect("open");
+        write.shutdown().await.expect("open");
+        let mut said = String::new();
+        read.read_to_string(&mut said).await.expect("it ends cleanly");
+        assert_eq!(said, format!("nd_1{text}"));
+    }
+    assert_eq!(echo(&one, 2, Lane::Live, "still").await.expect("answers"), "nd_1 Live still");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_to_a_node_that_is_taken_for_lost_break_at_once() {
+    let authority = authority();
+    let (one, two) = (start(&authority, 1), start(&authority, 2));
+    introduce(&[&one, &two]);
+    let mut tunnel = one.tunnel(NodeId(2), LIMIT).await.expect("open");
+    let mut greeting = [0; 4];
+    tunnel.read_exact(&mut greeting).await.expect("open");
+    one.break_tunnels(NodeId(2));
+    let broken = tunnel.read(&mut greeting).await;
+    assert!(broken.is_err(), "{broken:?}");
+    let again = one.tunnel(NodeId(2), LIMIT).await;
+    again.expect("another connection is made");
+    let nobody = one.tunnel(NodeId(3), LIMIT).await;
+    assert!(matches!(nobody, Err(CallError::NotSent(_))), "{nobody:?}");
 }
