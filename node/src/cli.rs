@@ -129,6 +129,8 @@ enum ClusterCommand {
     Status(Remote),
     /// Makes a short-lived administrator's token from a node's own files, when nobody can sign in.
     BreakGlass(cluster::BreakGlassArgs),
+    /// Makes the directory of one more gateway-only node.
+    AddGateway(cluster::AddGatewayArgs),
 }
 
 /// `rotary node`.
@@ -179,6 +181,9 @@ async fn execute(command: Command) -> u8 {
         Command::Server(args) => return serve(args).await,
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::BreakGlass(args)) => return cluster::break_glass(&args),
+        Command::Cluster(ClusterCommand::AddGateway(args)) => {
+            return cluster::add_gateway_to(&args);
+        }
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Config(command) => return config::command(&command),

@@ -19,6 +19,7 @@ use rotary_storage::{DataDir, DataDirError};
 use rotary_transport::{CertificateError, ClusterAuthority};
 
 use crate::cli::exit;
+use crate::config::{Config, ConfigError, PeerNode};
 use crate::founder::Founder;
 use crate::gateway::password::Password;
 use crate::gateway::token::{Claims, Role, Tokens, unix_s};
@@ -28,8 +29,10 @@ use crate::gateway::token::{Claims, Role, Tokens, unix_s};
 pub(crate) struct Plan {
     /// Where its directories are made.
     pub(crate) dir: PathBuf,
-    /// How many nodes.
+    /// How many core nodes.
     pub(crate) nodes: u64,
+    /// How many gateway-only nodes beside them.
+    pub(crate) gateways: u64,
     /// The address that every node listens on.
     pub(crate) listen: IpAddr,
     /// Node N takes this port + 10 (N - 1) for clients and the next but one for peers.
@@ -53,6 +56,8 @@ pub(crate) struct Made {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) password: Option<String>,
     pub(crate) nodes: Vec<MadeNode>,
+    /// Gateway-only nodes.
+    pub(crate) gateways: Vec<MadeNode>,
 }
 
 /// A node's directory.
@@ -101,6 +106,9 @@ impl InitError {
     }
 }
 
+/// Most gateway-only nodes that are made at once.
+const GATEWAYS_MAX: u64 = 64;
+
 /// What the first administrator signs in as.
 const LOGIN: &str = "admin";
 
@@ -113,7 +121,7 @@ const TOKEN_TTL_S: u64 = 10 * 365 * 24 * 3_600;
 /// [`InitError`]; what was made before an error stays, to be looked at.
 pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     let id = plan.id.clone().map_or_else(|| random_hex::<4>().map(|hex| format!("c-{hex}")), Ok)?;
-    let nodes = layout(plan)?;
+    let (nodes, gateways) = layout(plan)?;
     let (founder, password) = founder(plan)?;
     if plan.dir.join("node-1").exists() || plan.dir.join("authority").exists() {
         return Err(InitError::Exists(plan.dir.clone()));
@@ -125,12 +133,15 @@ pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     let secret = random_hex::<32>()?;
     for node in &nodes {
         make_node(plan, &id, node, &nodes, &authority, &secret)?;
-        let dir = plan.dir.join(format!("node-{}", node.node.0));
-        write(&dir.join("first-user.json"), &founder.text(), true)?;
+        write(&dir_of(&plan.dir, node).join("first-user.json"), &founder.text(), true)?;
+    }
+    let core = template::Core { id: &id, peers: &peers_of(&nodes) };
+    for gateway in &gateways {
+        make_gateway(&plan.dir, &core, gateway, &authority)?;
     }
     let token = first_token(&secret);
     write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
-    Ok(Made { cluster: id, token, login: LOGIN, password, nodes })
+    Ok(Made { cluster: id, token, login: LOGIN, password, nodes, gateways })
 }
 
 /// The first administrator, and their password if it is made up here.
@@ -142,9 +153,16 @@ fn founder(plan: &Plan) -> Result<(Founder, Option<String>), InitError> {
     Ok((Founder { login, hash }, made_up))
 }
 
-fn layout(plan: &Plan) -> Result<Vec<MadeNode>, InitError> {
+/// The core nodes, and the gateway-only ones after them.
+fn layout(plan: &Plan) -> Result<(Vec<MadeNode>, Vec<MadeNode>), InitError> {
     if !(1..=9).contains(&plan.nodes) {
         return Err(InitError::Numbers(format!("--nodes {}: 1 to 9", plan.nodes)));
+    }
+    if plan.gateways > GATEWAYS_MAX {
+        return Err(InitError::Numbers(format!(
+            "--gateways {}: 0 to {GATEWAYS_MAX}",
+            plan.gateways
+        )));
     }
     if !(1..=1_024).contains(&plan.shards) {
         return Err(InitError::Numbers(format!("--shards {}: 1 to 1024", plan.shards)));
@@ -157,15 +175,79 @@ fn layout(plan: &Plan) -> Result<Vec<MadeNode>, InitError> {
             return Err(InitError::Numbers(detail));
         };
         let public = SocketAddr::new(plan.listen, public);
-        Ok(MadeNode {
-            node: NodeId(number),
-            config: plan.dir.join(format!("node-{number}")).join("rotary.toml"),
-            url: format!("http://{public}"),
-            peer: SocketAddr::new(plan.listen, peer),
-            public,
-        })
+        Ok(made_node(&plan.dir, number, public, SocketAddr::new(plan.listen, peer)))
     };
-    (1..=plan.nodes).map(node).collect()
+    let nodes: Vec<MadeNode> = (1..=plan.nodes).map(node).collect::<Result<_, _>>()?;
+    let gateways = (plan.nodes + 1..=plan.nodes + plan.gateways).map(node);
+    Ok((nodes, gateways.collect::<Result<_, _>>()?))
+}
+
+fn made_node(dir: &Path, number: u64, public: SocketAddr, peer: SocketAddr) -> MadeNode {
+    let config = dir.join(format!("node-{number}")).join("rotary.toml");
+    MadeNode { node: NodeId(number), config, url: format!("http://{public}"), peer, public }
+}
+
+fn dir_of(dir: &Path, node: &MadeNode) -> PathBuf {
+    dir.join(format!("node-{}", node.node.0))
+}
+
+fn peers_of(nodes: &[MadeNode]) -> Vec<PeerNode> {
+    let peer =
+        |node: &MadeNode| PeerNode { id: node.node.0, peer: node.peer, public: node.url.clone() };
+    nodes.iter().map(peer).collect()
+}
+
+/// Makes the directory of one more gateway-only node before a cluster that was made in `dir`.
+///
+/// # Errors
+/// [`InitError`].
+pub(crate) fn add_gateway(
+    dir: &Path,
+    number: Option<u64>,
+    public: SocketAddr,
+    peer: SocketAddr,
+) -> Result<MadeNode, InitError> {
+    let wrong = |error: ConfigError| InitError::Numbers(error.to_string());
+    let first = Config::load(&dir.join("node-1/rotary.toml"), &[]).map_err(wrong)?;
+    let key = dir.join("authority/ca.key");
+    let read = |path: PathBuf| {
+        std::fs::read_to_string(&path).map_err(|source| InitError::Io { path, source })
+    };
+    let certificate = read(dir.join("authority/ca.pem"))?;
+    let authority = ClusterAuthority::from_pem(&first.cluster.id, &certificate, &read(key)?)?;
+    let taken = |number: &u64| dir.join(format!("node-{number}")).exists();
+    let next = || (1..).find(|number| !taken(number)).expect("there are more numbers than nodes");
+    let number = number.unwrap_or_else(next);
+    if number == 0 || taken(&number) {
+        return Err(InitError::Exists(dir.join(format!("node-{number}"))));
+    }
+    let gateway = made_node(dir, number, public, peer);
+    let core = template::Core { id: &first.cluster.id, peers: &first.cluster.peers };
+    make_gateway(dir, &core, &gateway, &authority)?;
+    Ok(gateway)
+}
+
+fn make_gateway(
+    dir: &Path,
+    core: &template::Core<'_>,
+    gateway: &MadeNode,
+    authority: &ClusterAuthority,
+) -> Result<(), InitError> {
+    let dir = dir_of(dir, gateway);
+    make_certificate(&dir, gateway, authority)?;
+    write(&gateway.config, &template::gateway(core, gateway), false)
+}
+
+/// What a node says who it is with.
+fn make_certificate(
+    dir: &Path,
+    node: &MadeNode,
+    authority: &ClusterAuthority,
+) -> Result<(), InitError> {
+    let pem = authority.issue(node.node)?;
+    write(&dir.join("tls/ca.pem"), authority.certificate_pem(), false)?;
+    write(&dir.join("tls/node.pem"), &pem.certificate, false)?;
+    write(&dir.join("tls/node.key"), &pem.key, true)
 }
 
 fn make_node(
@@ -176,14 +258,11 @@ fn make_node(
     authority: &ClusterAuthority,
     secret: &str,
 ) -> Result<(), InitError> {
-    let dir = plan.dir.join(format!("node-{}", node.node.0));
-    let pem = authority.issue(node.node)?;
-    write(&dir.join("tls/ca.pem"), authority.certificate_pem(), false)?;
-    write(&dir.join("tls/node.pem"), &pem.certificate, false)?;
-    write(&dir.join("tls/node.key"), &pem.key, true)?;
+    let dir = dir_of(&plan.dir, node);
+    make_certificate(&dir, node, authority)?;
     write(&dir.join("token.secret"), &format!("{secret}\n"), true)?;
     DataDir::initialise(&dir.join("data"), id, node.node.0)?;
-    write(&node.config, &template::config(plan, id, node, nodes), false)
+    write(&node.config, &template::config(plan, id, node, &peers_of(nodes)), false)
 }
 
 fn first_token(secret: &str) -> String {
@@ -232,12 +311,13 @@ fn write(path: &Path, text: &str, secret: bool) -> Result<(), InitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::Role;
 
     fn plan(dir: &Path) -> Plan {
         Plan {
             dir: dir.to_owned(),
             nodes: 3,
+            gateways: 0,
             listen: IpAddr::from([127, 0, 0, 1]),
             base_port: 7080,
             shards: 4,
@@ -263,6 +343,27 @@ mod tests {
         assert!(matches!(again, InitError::Exists(_)));
     }
 
+    #[test]
+    fn a_gateway_has_no_secret_of_tokens_and_others_can_be_added() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = init(&Plan { gateways: 1, ..plan(dir.path()) }).expect("an empty directory");
+        let added = |number, port| {
+            let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+            add_gateway(dir.path(), number, at(port), at(port + 2))
+        };
+        let more = added(None, 9_000).expect("there is room");
+        assert_eq!((made.gateways.len(), more.node), (1, NodeId(5)));
+        for gateway in made.gateways.iter().chain([&more]) {
+            let config = Config::load(&gateway.config, &[]).expect("valid");
+            assert_eq!((config.node.role, config.node.id), (Role::Gateway, gateway.node.0));
+            assert_eq!((&config.cluster.id, config.cluster.peers.len()), (&made.cluster, 3));
+            assert!(config.tls.key_file.exists() && !config.auth.token_secret_file.exists());
+        }
+        for taken in [0, 1, 4, 5] {
+            assert!(matches!(added(Some(taken), 9_100), Err(InitError::Exists(_))), "{taken}");
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn secrets_are_for_their_owner_only() {
@@ -286,6 +387,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         for wrong in [
             Plan { nodes: 0, ..plan(dir.path()) },
+            Plan { gateways: 65, ..plan(dir.path()) },
             Plan { shards: 0, ..plan(dir.path()) },
             Plan { base_port: 65_530, ..plan(dir.path()) },
         ] {

@@ -41,6 +41,18 @@ pub(crate) struct Node {
     /// Its number; 0 is none.
     pub(crate) id: u64,
     pub(crate) data_dir: PathBuf,
+    pub(crate) role: Role,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// It has replicas, and doors.
+    #[default]
+    Core,
+    /// It has doors only.
+    Gateway,
 }
 
 /// Where it listens.
@@ -99,6 +111,8 @@ pub(crate) struct GatewayDoors {
     pub(crate) certificate_file: PathBuf,
     pub(crate) key_file: PathBuf,
     pub(crate) connections_per_address_max: usize,
+    /// Told to sessions as places to resume, by a gateway-only node.
+    pub(crate) others: Vec<String>,
 }
 
 impl GatewayDoors {
@@ -180,7 +194,7 @@ pub(crate) enum LogFormat {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: 0, data_dir: "data".into() }
+        Self { id: 0, data_dir: "data".into(), role: Role::Core }
     }
 }
 
@@ -215,7 +229,8 @@ impl Default for Auth {
 impl Default for GatewayDoors {
     fn default() -> Self {
         let (certificate_file, key_file) = (PathBuf::new(), PathBuf::new());
-        Self { certificate_file, key_file, connections_per_address_max: 4_096 }
+        let others = Vec::new();
+        Self { certificate_file, key_file, connections_per_address_max: 4_096, others }
     }
 }
 
@@ -311,10 +326,18 @@ impl Config {
     fn check(&self, name: &str) -> Result<(), ConfigError> {
         let wrong = |what: String| Err(ConfigError::Value(format!("{name}: {what}")));
         let id = self.node.id;
-        if !self.cluster.peers.iter().any(|peer| peer.id == id) {
+        let is_peer = self.cluster.peers.iter().any(|peer| peer.id == id);
+        if !is_peer && self.node.role == Role::Core {
             return wrong(format!(
                 "node.id is {id}, and cluster.peers has no such node; `rotary cluster init` writes \
                  a file for each node"
+            ));
+        }
+        if self.node.role == Role::Gateway && (is_peer || id == 0 || self.cluster.peers.is_empty())
+        {
+            return wrong(format!(
+                "node.id is {id}: a gateway-only node has a number of its own, and cluster.peers \
+                 names the core nodes only; `rotary cluster add-gateway` writes its file"
             ));
         }
         let mut ids: Vec<u64> = self.cluster.peers.iter().map(|peer| peer.id).collect();

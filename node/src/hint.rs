@@ -189,9 +189,18 @@ async fn ask(
     if peer == transport.node() {
         return Some(beat(log, freshness));
     }
+    call(transport, peer).await
+}
+
+async fn call(transport: &Transport, peer: NodeId) -> Option<Beat> {
     let ttl = Duration::from_millis(FEED_SILENCE_MS);
     let answer = transport.call(peer, Lane::Live, SERVICE_BEAT, Vec::new(), ttl).await.ok()?;
     codec::decode(&answer, Limit::Wire).ok()
+}
+
+/// Asks a node whether it lives: of how many shards it hears the leader, if it does.
+pub(crate) async fn shards_heard(transport: &Transport, peer: NodeId) -> Option<usize> {
+    Some(call(transport, peer).await?.fresh.len())
 }
 
 /// Tells the other nodes what may be lost.

@@ -34,6 +34,7 @@ mod load;
 mod machine;
 mod marks;
 mod nearest;
+mod relay;
 mod replica;
 mod report;
 mod retention;

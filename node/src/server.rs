@@ -8,6 +8,7 @@
 
 mod doorstep;
 mod error;
+mod gateway_only;
 mod handler;
 mod log_spine;
 mod running;
@@ -32,7 +33,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, GatewayDoors, LogEngine};
+use crate::config::{Config, GatewayDoors, LogEngine, Role};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::server::handler::NodeHandler;
@@ -76,16 +77,15 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
     let metrics =
         telemetry::start_metrics().map_err(|error| StartError::Telemetry(error.to_string()))?;
+    if config.node.role == Role::Gateway {
+        return gateway_only::run(config, options, metrics).await;
+    }
     let ground = open(&config).await?;
     let public = ground.listener.local_addr().map_err(StartError::Io)?;
     let peer = ground.transport.local_address().map_err(StartError::Io)?;
     let gateway = GatewayId { node: ground.node, run: unix_ms() };
     let running = running::start(&config, ground, gateway, metrics).await?;
-    tracing::info!(node = %gateway.node, %public, %peer, cluster = config.cluster.id, "listening");
-    if let Some(path) = &options.ready_file {
-        let scheme = if config.gateway.is_tls() { "https" } else { "http" };
-        write_ready(path, gateway.node, &format!("{scheme}://{public}"), peer)?;
-    }
+    tell_ready(&config, &options, public, peer)?;
     let why = until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
     running.stop(LEAVE).await;
@@ -101,28 +101,16 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let secret = std::fs::read(&secret)
         .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
     let founder = Founder::load(&config.auth.first_user_file).map_err(StartError::Founder)?;
-    let tls = public_tls(&config.gateway)?;
-    if tls.is_none() && !config.listen.public.ip().is_loopback() {
-        tracing::warn!(
-            public = %config.listen.public,
-            "clients speak plain HTTP to this node: set gateway.certificate_file and \
-             gateway.key_file, or let a proxy on this machine end TLS"
-        );
-    }
-    let listener = TcpListener::bind(config.listen.public)
-        .await
-        .map_err(|source| StartError::public(config.listen.public, source))?;
+    let (listener, tls) = listen(config).await?;
     let handler = Arc::new(NodeHandler::default());
-    let peers = config.cluster.peers.iter().map(|peer| (NodeId(peer.id), peer.peer)).collect();
-    let listen = config.listen.peer;
-    let transport = TransportConfig { node, listen, peers, certificates };
+    let transport = transport(config, certificates);
     let threads =
         SpineThreads::start(config.log.threads, config.log.pin_threads).map_err(StartError::Io)?;
     let transport = {
         // The transport's tasks live where they are spawned.
         let _there = threads.handles()[0].enter();
         Transport::start(transport, handler.clone())
-            .map_err(|source| StartError::Peer { address: listen, source })?
+            .map_err(|source| StartError::Peer { address: config.listen.peer, source })?
     };
     let fatal = Fatal::exit();
     let stores = stores(config, &data, fatal.clone())?;
@@ -143,6 +131,43 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         tls,
         _data: data,
     })
+}
+
+/// Takes the address that clients come to, and how they are spoken to there.
+async fn listen(
+    config: &Config,
+) -> Result<(TcpListener, Option<Arc<rustls::ServerConfig>>), StartError> {
+    let (public, tls) = (config.listen.public, public_tls(&config.gateway)?);
+    if tls.is_none() && !public.ip().is_loopback() {
+        tracing::warn!(
+            %public,
+            "clients speak plain HTTP to this node: set gateway.certificate_file and \
+             gateway.key_file, or let a proxy on this machine end TLS"
+        );
+    }
+    let listener = TcpListener::bind(public).await;
+    Ok((listener.map_err(|source| StartError::public(public, source))?, tls))
+}
+
+/// Who the other nodes are and where.
+fn transport(config: &Config, certificates: Certificates) -> TransportConfig {
+    let peers = config.cluster.peers.iter().map(|peer| (NodeId(peer.id), peer.peer)).collect();
+    let (node, listen) = (NodeId(config.node.id), config.listen.peer);
+    TransportConfig { node, listen, peers, certificates }
+}
+
+/// Says which addresses were taken, in the log and where it was asked for.
+fn tell_ready(
+    config: &Config,
+    options: &ServerOptions,
+    public: SocketAddr,
+    peer: SocketAddr,
+) -> Result<(), StartError> {
+    let node = NodeId(config.node.id);
+    tracing::info!(%node, %public, %peer, cluster = config.cluster.id, "listening");
+    let Some(path) = &options.ready_file else { return Ok(()) };
+    let scheme = if config.gateway.is_tls() { "https" } else { "http" };
+    write_ready(path, node, &format!("{scheme}://{public}"), peer)
 }
 
 /// Opens what the shards keep on disk.

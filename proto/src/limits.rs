@@ -192,8 +192,8 @@ pub const MAILBOX_MAX: usize = 1_024;
 pub const SESSION_BACKLOG_EVENTS_MAX: usize = 1_024;
 /// Sessions that one gateway serves at once.
 pub const SESSIONS_PER_GATEWAY_MAX: usize = 20_000;
-/// Streams of clients' connections that one node may pass on to another at once: every session that a
-/// gateway may serve, and requests beside them.
+/// Streams of clients' connections that one node may pass on to another at once: every session that
+/// a gateway may serve, and requests beside them.
 pub const TUNNELS_PER_PEER_MAX: usize = SESSIONS_PER_GATEWAY_MAX + 4_096;
 /// Requests in flight on one lane to one peer.
 pub const LANE_REQUESTS_MAX: usize = 8_192;

@@ -1,6 +1,6 @@
 //! `rotary cluster`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,7 +10,7 @@ use crate::cli::client::{CliError, read_value};
 use crate::cli::output::{Format, Table, cell, rows};
 use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
-use crate::cluster::{Made, Plan, administrator_token, init as make};
+use crate::cluster::{Made, Plan, add_gateway, administrator_token, init as make};
 use crate::config::Config;
 
 /// `rotary cluster init`.
@@ -22,6 +22,9 @@ pub(crate) struct InitArgs {
     /// How many nodes, 1 to 9; three survive the loss of one.
     #[arg(long, default_value_t = 3)]
     nodes: u64,
+    /// How many gateway-only nodes beside them, 0 to 64: doors without a replica.
+    #[arg(long, default_value_t = 0)]
+    gateways: u64,
     /// The address that the nodes listen on.
     #[arg(long, default_value = "127.0.0.1")]
     listen: IpAddr,
@@ -44,12 +47,12 @@ pub(crate) struct InitArgs {
 
 /// `rotary cluster init`
 pub(crate) fn init(args: InitArgs) -> u8 {
-    let InitArgs { dir, nodes, listen, base_port, shards, id, admin_password_file, output } = args;
-    let password = match admin_password_file.as_deref().map(read_password).transpose() {
+    let password = match args.admin_password_file.as_deref().map(read_password).transpose() {
         Ok(password) => password,
         Err(error) => return fail(error.exit_code(), &error),
     };
-    let plan = Plan { dir, nodes, listen, base_port, shards, id, password };
+    let InitArgs { dir, nodes, gateways, listen, base_port, shards, id, output, .. } = args;
+    let plan = Plan { dir, nodes, gateways, listen, base_port, shards, id, password };
     match make(&plan) {
         Ok(made) => {
             match output {
@@ -69,10 +72,11 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
     let start = made
         .nodes
         .iter()
+        .chain(&made.gateways)
         .map(|node| format!("  rotary server --config {}\n", node.config.display()));
     let url = made.nodes.first().map_or("", |node| &node.url);
     format!(
-        "Cluster {id}: {count} nodes in {dir}\n\n\
+        "Cluster {id}: {count} nodes{gateways} in {dir}\n\n\
          Start each node, here or on its own machine:\n\n{start}\n\
          The first administrator signs in as {login}, with {password}.\n\
          A token of theirs (also in {token_file}, for your eyes only):\n\n\
@@ -84,6 +88,10 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
          Keep {authority} offline: whoever has it can join the cluster.\n",
         id = made.cluster,
         count = made.nodes.len(),
+        gateways = match made.gateways.len() {
+            0 => String::new(),
+            count => format!(" and {count} gateway-only"),
+        },
         dir = plan.dir.display(),
         start = start.collect::<String>(),
         token_file = plan.dir.join("admin.token").display(),
@@ -95,6 +103,36 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
         ),
         authority = plan.dir.join("authority/ca.key").display(),
     )
+}
+
+/// `rotary cluster add-gateway`.
+#[derive(Debug, Args)]
+pub(crate) struct AddGatewayArgs {
+    /// Where `cluster init` made the cluster: its authority/ and node-1/ are read.
+    #[arg(long, visible_alias = "folder")]
+    dir: PathBuf,
+    /// Where clients are to reach it (TCP).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    public: SocketAddr,
+    /// The UDP address that it speaks to the core nodes from.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    peer: SocketAddr,
+    /// Its number; the next one that is free if absent.
+    #[arg(long)]
+    id: Option<u64>,
+}
+
+/// `rotary cluster add-gateway`: makes the directory of one more gateway-only node. The core nodes
+/// need not be told: its certificate says that it belongs to the cluster.
+pub(crate) fn add_gateway_to(args: &AddGatewayArgs) -> u8 {
+    match add_gateway(&args.dir, args.id, args.public, args.peer) {
+        Ok(made) => {
+            println!("Start it, here or on its own machine:\n");
+            println!("  rotary server --config {}", made.config.display());
+            exit::OK
+        }
+        Err(error) => fail(error.exit_code(), &error),
+    }
 }
 
 /// `rotary cluster break-glass`.
@@ -181,6 +219,7 @@ mod tests {
         let plan = Plan {
             dir: dir.path().join("c"),
             nodes: 1,
+            gateways: 0,
             listen: IpAddr::from([127, 0, 0, 1]),
             base_port: 7080,
             shards: 1,

@@ -85,6 +85,7 @@ mod tests {
     fn what_is_set_aside_is_kept_and_noted() {
         let folder = tempfile::tempdir().expect("a folder");
         let plan = Plan {
+            gateways: 0,
             dir: folder.path().join("c"),
             nodes: 1,
             listen: "127.0.0.1".parse().expect("an address"),

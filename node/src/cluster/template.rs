@@ -3,28 +3,44 @@
 use std::fmt::Write as _;
 
 use super::{MadeNode, Plan};
+use crate::config::PeerNode;
+
+/// What a gateway-only node knows of its cluster.
+pub(super) struct Core<'a> {
+    pub(super) id: &'a str,
+    pub(super) peers: &'a [PeerNode],
+}
 
 /// What differs from the defaults, and where to read of the rest.
-pub(super) fn config(plan: &Plan, id: &str, node: &MadeNode, nodes: &[MadeNode]) -> String {
+pub(super) fn config(plan: &Plan, id: &str, node: &MadeNode, peers: &[PeerNode]) -> String {
+    let shards = format!("shards = {}\n", plan.shards);
+    file("Node", "data_dir = \"data\"\n", &shards, node, &Core { id, peers })
+}
+
+/// The same of a gateway-only node.
+pub(super) fn gateway(core: &Core<'_>, node: &MadeNode) -> String {
+    file("Gateway-only node", "role = \"gateway\"\n", "", node, core)
+}
+
+fn file(kind: &str, own: &str, shards: &str, node: &MadeNode, core: &Core<'_>) -> String {
     let mut text = format!(
-        "# Node {number} of cluster {id}. Every other key has its default: see \
+        "# {kind} {number} of cluster {id}. Every other key has its default: see \
         config/rotary.toml.\n\
          \n\
-         [node]\nid = {number}\ndata_dir = \"data\"\n\
+         [node]\nid = {number}\n{own}\
          \n\
          [listen]\npublic = \"{public}\"\npeer = \"{peer}\"\n\
          \n\
-         [cluster]\nid = \"{id}\"\nshards = {shards}\n",
+         [cluster]\nid = \"{id}\"\n{shards}",
+        id = core.id,
         number = node.node.0,
         public = node.public,
         peer = node.peer,
-        shards = plan.shards,
     );
-    for peer in nodes {
-        let (number, address, url) = (peer.node.0, peer.peer, &peer.url);
+    for PeerNode { id, peer, public } in core.peers {
         let written = write!(
             text,
-            "\n[[cluster.peers]]\nid = {number}\npeer = \"{address}\"\npublic = \"{url}\"\n"
+            "\n[[cluster.peers]]\nid = {id}\npeer = \"{peer}\"\npublic = \"{public}\"\n"
         );
         written.expect("writing to a string does not fail");
     }

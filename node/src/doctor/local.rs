@@ -159,6 +159,7 @@ mod tests {
     fn made() -> (tempfile::TempDir, Config) {
         let folder = tempfile::tempdir().expect("a folder");
         let plan = Plan {
+            gateways: 0,
             dir: folder.path().join("c"),
             nodes: 2,
             listen: "127.0.0.1".parse().expect("an address"),

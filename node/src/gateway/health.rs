@@ -5,13 +5,15 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{counter, gauge};
-use rotary_proto::ShardId;
+use rotary_proto::{NodeId, ShardId};
 
 use crate::gateway::doors::Doors;
 use crate::gateway::token::unix_ms;
 use crate::replica::{DIRECTORY, ShardReplica};
 use crate::telemetry::names;
 
+/// The form of `/metrics`.
+pub(crate) const METRICS_MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Who answers.
 pub(crate) const NODE_HEADER: &str = "rotary-node";
 /// Which version it is.
@@ -21,8 +23,13 @@ pub(crate) const WALL_HEADER: &str = "rotary-wall-ms";
 
 /// `GET /livez`
 pub(crate) async fn livez(State(doors): State<Doors>) -> impl IntoResponse {
+    liveness(doors.node)
+}
+
+/// The answer of a node that lives.
+pub(crate) fn liveness(node: NodeId) -> impl IntoResponse {
     let headers = [
-        (NODE_HEADER, doors.node.to_string()),
+        (NODE_HEADER, node.to_string()),
         (BUILD_HEADER, env!("CARGO_PKG_VERSION").to_owned()),
         (WALL_HEADER, unix_ms().to_string()),
     ];
@@ -83,8 +90,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
         measure_effects(shard);
     }
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
-    let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content, doors.metrics.render())
+    ([(CONTENT_TYPE, METRICS_MEDIA)], doors.metrics.render())
 }
 
 fn measure_log(doors: &Doors, shard: ShardId) {

@@ -94,6 +94,18 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).after(200)
     }
 
+    /// Something that may have been done: nobody heard.
+    pub(crate) fn lost(detail: &str) -> Self {
+        Self::from(SpineError::Unknown(detail.to_owned()))
+    }
+
+    /// No session can begin here.
+    pub(crate) fn all_sessions() -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let detail = "this gateway has all the sessions it can serve; use another";
+        Self::new(status, "busy", detail).after(1_000)
+    }
+
     /// Waiting that long helps.
     #[must_use]
     pub(crate) fn after(mut self, ms: u64) -> Self {

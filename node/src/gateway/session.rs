@@ -16,8 +16,8 @@ mod feed;
 mod handshake;
 #[cfg(test)]
 pub(crate) mod late_tests;
-mod reader;
-mod socket;
+pub(crate) mod reader;
+pub(crate) mod socket;
 pub(crate) mod strays;
 mod table;
 mod telling;
@@ -67,6 +67,19 @@ impl End {
     /// The client said good-bye.
     pub(crate) fn good_bye() -> Self {
         Self { over: true, ..Self::restart("session-ended", "good-bye") }
+    }
+
+    /// The end that another node's `bye` tells of; `None` for any other frame.
+    pub(crate) fn of_frame(frame: ServerFrame) -> Option<Self> {
+        let ServerFrame::Bye { code, detail, retry } = frame else { return None };
+        // A newer node may have words that this one does not know.
+        let code = match (crate::runbook::find(&code), retry) {
+            (Some(page), _) => page.code,
+            (None, Retry::Resume) => "behind",
+            (None, Retry::Restart) => "session-ended",
+            (None, Retry::Never) => "protocol",
+        };
+        Some(Self::new(code, retry, detail))
     }
 
     /// As a frame.

@@ -3,6 +3,7 @@
 //! Connections are counted from their first byte on, in all and by address; one too many is closed
 //! at once. A handshake has its own task and a time limit, so that who is slow at it delays nobody.
 //! This machine's own addresses are not bounded: a proxy may be there, with everybody behind it.
+//! Connections that a gateway-only node passes on come in beside them; that node counts them.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use rotary_proto::limits::SESSIONS_PER_GATEWAY_MAX;
+use rotary_transport::Tunnel;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,7 +46,23 @@ impl Connected<IncomingStream<'_, Doorstep>> for Address {
 /// Accepts connections.
 pub(crate) struct Doorstep {
     ready: mpsc::Receiver<(Wire, SocketAddr)>,
+    done: mpsc::Sender<(Wire, SocketAddr)>,
     local: SocketAddr,
+}
+
+/// Where connections come in that another node passes on.
+#[derive(Clone)]
+pub(crate) struct BackDoor(mpsc::WeakSender<(Wire, SocketAddr)>);
+
+impl BackDoor {
+    /// Lets a connection in, as coming from that address.
+    pub(crate) async fn admit(&self, tunnel: Tunnel, address: SocketAddr) {
+        if let Some(done) = self.0.upgrade() {
+            let wire = Wire { stream: Stream::Tunnel(Box::new(tunnel)), _guest: None };
+            // The doors may be closed by now.
+            let _ = done.send((wire, address)).await;
+        }
+    }
 }
 
 impl Doorstep {
@@ -60,8 +78,13 @@ impl Doorstep {
         let local = listener.local_addr()?;
         let (done, ready) = mpsc::channel(READY_MAX);
         let guests = Arc::new(Guests::new(per_address_max));
-        tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), guests, done));
-        Ok(Self { ready, local })
+        tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), guests, done.clone()));
+        Ok(Self { ready, done, local })
+    }
+
+    /// Where connections come in that another node passes on.
+    pub(super) fn back_door(&self) -> BackDoor {
+        BackDoor(self.done.downgrade())
     }
 }
 
@@ -113,7 +136,8 @@ async fn accept(
         tokio::spawn(async move {
             if let Some(stream) = greet(stream, tls).await {
                 // The doors may be closed by now.
-                let _ = done.send((Wire { stream, _guest: guest }, address)).await;
+                let wire = Wire { stream, _guest: Some(guest) };
+                let _ = done.send((wire, address)).await;
             }
         });
     }
@@ -189,12 +213,13 @@ impl Drop for Guest {
 /// A connection that is served.
 pub(crate) struct Wire {
     stream: Stream,
-    _guest: Guest,
+    _guest: Option<Guest>,
 }
 
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Tunnel(Box<Tunnel>),
 }
 
 /// Passes a call on to whichever stream it is.
@@ -206,6 +231,10 @@ macro_rules! pass_on {
                 $call
             }
             Stream::Tls(stream) => {
+                let $stream = Pin::new(stream.as_mut());
+                $call
+            }
+            Stream::Tunnel(stream) => {
                 let $stream = Pin::new(stream.as_mut());
                 $call
             }
@@ -252,6 +281,7 @@ impl AsyncWrite for Wire {
         match &self.stream {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Tunnel(stream) => stream.is_write_vectored(),
         }
     }
 }

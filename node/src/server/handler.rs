@@ -9,10 +9,12 @@ use rotary_proto::NodeId;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::wire::Lane;
 use rotary_storage::Journal;
-use rotary_transport::Handler;
+use rotary_transport::{Handler, Tunnel};
 
 use crate::actor::Registry;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::relay::greeting;
+use crate::server::doorstep::BackDoor;
 
 /// Answers requests of other nodes. What they are for is started after the transport that brings
 /// them, so it is put in later; until then they are refused. The log opens its own door.
@@ -23,6 +25,7 @@ pub(crate) struct NodeHandler {
     freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
     journal: OnceLock<Arc<Journal>>,
+    back_door: OnceLock<BackDoor>,
 }
 
 impl NodeHandler {
@@ -39,6 +42,11 @@ impl NodeHandler {
     /// The journal is open.
     pub(crate) fn set_journal(&self, journal: Arc<Journal>) {
         assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
+    }
+
+    /// The doors are open.
+    pub(crate) fn set_back_door(&self, door: BackDoor) {
+        assert!(self.back_door.set(door).is_ok(), "a node opens its doors once");
     }
 
     /// The actors have started.
@@ -94,5 +102,16 @@ impl Handler for NodeHandler {
             }
             other => async move { Err(format!("service {other} is not known here")) }.boxed(),
         }
+    }
+
+    fn tunnel(&self, from: NodeId, mut tunnel: Tunnel) {
+        // Who comes before the doors are open tries another node.
+        let Some(door) = self.back_door.get().cloned() else { return };
+        tokio::spawn(async move {
+            match greeting::read(&mut tunnel).await {
+                Ok(address) => door.admit(tunnel, address).await,
+                Err(error) => tracing::debug!(%from, %error, "a tunnel did not say whose it is"),
+            }
+        });
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
 use rotary_log::{Blocking, History, Log, LogConfig, Machine};
@@ -117,7 +118,9 @@ pub(crate) async fn start(
     let (closing, closed) = watch::channel(false);
     let per_address_max = config.gateway.connections_per_address_max;
     let doorstep = Doorstep::open(ground.listener, ground.tls, per_address_max);
-    tokio::spawn(serve(doorstep.map_err(StartError::Io)?, doors.clone(), closed));
+    let doorstep = doorstep.map_err(StartError::Io)?;
+    ground.handler.set_back_door(doorstep.back_door());
+    tokio::spawn(serve(doorstep, router(doors.clone()), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
 }
@@ -191,8 +194,9 @@ async fn keep_telling(doors: &Doors, entry: &DirectoryEntry, done: impl Fn(&Dire
     }
 }
 
-async fn serve(doorstep: Doorstep, doors: Doors, mut closed: watch::Receiver<bool>) {
-    let service = router(doors).into_make_service_with_connect_info::<Address>();
+/// Serves what comes in until the doors are closed.
+pub(super) async fn serve(doorstep: Doorstep, doors: Router, mut closed: watch::Receiver<bool>) {
+    let service = doors.into_make_service_with_connect_info::<Address>();
     let serving = axum::serve(doorstep, service);
     let serving = serving.with_graceful_shutdown(async move {
         // An error is an end as well.

@@ -63,6 +63,14 @@ registry! {
     SESSION_BYES: Counter "rotary_session_byes_total" ["code"];
     /// Sessions that the log believed to be here and that had no socket; it was told.
     SESSION_STRAYS: Counter "rotary_session_strays_total" [];
+    /// Sessions that pass through this gateway-only node.
+    RELAY_SESSIONS: Gauge "rotary_relay_sessions" [];
+    /// Sessions that went on through another core node, unnoticed by their clients.
+    RELAY_MOVES: Counter "rotary_relay_moves_total" [];
+    /// Requests that this gateway-only node passed on.
+    RELAY_REQUESTS: Counter "rotary_relay_requests_total" ["result"];
+    /// Core nodes that answer this gateway-only node.
+    RELAY_CORES: Gauge "rotary_relay_cores" [];
     /// Events handed to sessions.
     EVENTS_DELIVERED: Counter "rotary_events_delivered_total" [];
     /// Events read again from the journal because a hand-over was full.

@@ -64,10 +64,17 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Makes the directories of a new cluster.
     pub(crate) fn init(nodes: u16, shards: u16) -> Self {
+        Self::init_before(nodes, 0, shards)
+    }
+
+    /// The same with gateway-only nodes, numbered after the core nodes.
+    pub(crate) fn init_before(cores: u16, gateways: u16, shards: u16) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
+        let nodes = cores + gateways;
         let base = free_base(nodes);
         let made = rotary()
-            .args(["cluster", "init", "-o", "json", "--nodes", &nodes.to_string()])
+            .args(["cluster", "init", "-o", "json", "--nodes", &cores.to_string()])
+            .args(["--gateways", &gateways.to_string()])
             .args(["--shards", &shards.to_string(), "--base-port", &base.to_string(), "--dir"])
             .arg(dir.path())
             .output()
@@ -90,6 +97,12 @@ impl Nodes {
     pub(crate) fn configure(&self, node: usize, more: &str) {
         let text = std::fs::read_to_string(self.config(node)).expect("readable");
         std::fs::write(self.config(node), format!("{text}\n{more}\n")).expect("writable");
+    }
+
+    /// Counts a node in whose directory was added.
+    pub(crate) fn admit(&mut self, gateway: Gateway) {
+        self.gateways.push(gateway);
+        self.children.push(None);
     }
 
     /// Starts a node, counted from 1.

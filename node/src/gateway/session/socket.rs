@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures::stream::SplitSink;
 use futures::{SinkExt, StreamExt};
 use metrics::{counter, gauge};
+use rotary_proto::NodeId;
 use rotary_proto::frame::{Mode, PROTOCOL, ServerFrame};
 use rotary_proto::limits::{SESSION_FRAME_BYTES_MAX, SESSION_WINDOW_COMMANDS_MAX};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use crate::telemetry::names;
 const READ_BYTES: usize = 4 * 1024;
 
 /// A first frame comes within this time.
-const FIRST_FRAME: Duration = Duration::from_secs(10);
+pub(crate) const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// A client that takes no bytes for this long is gone.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a good-bye may take to be sent.
@@ -80,31 +80,40 @@ pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrad
         return Problem::unavailable("this node is stopping; use another").into_response();
     }
     if !doors.sessions.has_room() {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let detail = "this gateway has all the sessions it can serve; use another";
-        return Problem::new(status, "busy", detail).after(1_000).into_response();
+        return Problem::all_sessions().into_response();
     }
+    match prepare(upgrade) {
+        Ok(upgrade) => upgrade.on_upgrade(move |socket| serve(doors, socket)),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Takes an upgrade to our protocol, within our bounds.
+///
+/// # Errors
+/// A problem for a client that does not offer the protocol.
+pub(crate) fn prepare(upgrade: WebSocketUpgrade) -> Result<WebSocketUpgrade, Problem> {
     let upgrade = upgrade.protocols([PROTOCOL]);
     if upgrade.selected_protocol().is_none() {
         let detail = format!("offer the sub-protocol {PROTOCOL}: Sec-WebSocket-Protocol");
-        return Problem::malformed(detail).into_response();
+        return Err(Problem::malformed(detail));
     }
-    upgrade
+    Ok(upgrade
         .read_buffer_size(READ_BYTES)
         .max_message_size(SESSION_FRAME_BYTES_MAX)
-        .max_frame_size(SESSION_FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| serve(doors, socket))
+        .max_frame_size(SESSION_FRAME_BYTES_MAX))
+}
+
+/// The first frame on every socket.
+pub(crate) fn hello(node: NodeId, heartbeat_ms: u64) -> ServerFrame {
+    let (protocol, build) = (PROTOCOL.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    ServerFrame::Hello { node, protocol, heartbeat_ms, build }
 }
 
 async fn serve(doors: Doors, socket: WebSocket) {
     let (mut sink, stream) = socket.split();
     let mut stream = stream.peekable();
-    let hello = ServerFrame::Hello {
-        node: doors.node,
-        protocol: PROTOCOL.to_owned(),
-        heartbeat_ms: doors.heartbeat_ms,
-        build: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let hello = hello(doors.node, doors.heartbeat_ms);
     if write(&mut sink, text_of(&hello)).await.is_err() {
         return;
     }
@@ -154,9 +163,10 @@ async fn converse(
         }
         End::gone()
     };
+    let say = async |frame| drop(out.send(&frame).await);
     tokio::select! {
         biased;
-        end = stopping(doors.sessions.watch_stop(), &out) => end,
+        end = stopping(doors.sessions.watch_stop(), say) => end,
         end = expiry(attached.holder.exp) => end,
         end = revocation(doors, &attached.holder) => end,
         end = attached.telling.failure() => end,
@@ -168,13 +178,15 @@ async fn converse(
 }
 
 /// Asks the client to leave when the node stops, and closes a moment later.
-async fn stopping(mut stop: watch::Receiver<bool>, out: &Outbox) -> End {
+pub(crate) async fn stopping(
+    mut stop: watch::Receiver<bool>,
+    say: impl AsyncFnOnce(ServerFrame),
+) -> End {
     if stop.wait_for(|stopping| *stopping).await.is_err() {
         return End::resume("stopping", "this node is stopping; resume elsewhere");
     }
     let reconnect_within_ms = LEAVE_PATIENCE.as_millis() as u64 / 2;
-    let goaway = ServerFrame::Goaway { reason: "stopping".to_owned(), reconnect_within_ms };
-    let _ = out.send(&goaway).await;
+    say(ServerFrame::Goaway { reason: "stopping".to_owned(), reconnect_within_ms }).await;
     tokio::time::sleep(LEAVE_PATIENCE).await;
     End::resume("stopping", "this node is stopping; resume elsewhere")
 }
@@ -198,16 +210,22 @@ async fn revocation(doors: &Doors, holder: &Claims) -> End {
     }
 }
 
-fn text_of(frame: &ServerFrame) -> Utf8Bytes {
+/// A frame as it is sent.
+pub(crate) fn text_of(frame: &ServerFrame) -> Utf8Bytes {
     serde_json::to_string(frame).expect("frames are plain data").into()
 }
 
-async fn write(sink: &mut SplitSink<WebSocket, Message>, text: Utf8Bytes) -> Result<(), Closed> {
+/// Sends a text, unless the client takes none.
+pub(crate) async fn write(
+    sink: &mut SplitSink<WebSocket, Message>,
+    text: Utf8Bytes,
+) -> Result<(), Closed> {
     let sent = tokio::time::timeout(WRITE_PATIENCE, sink.send(Message::Text(text))).await;
     sent.map_err(|_| Closed)?.map_err(|_| Closed)
 }
 
-async fn say_bye(sink: &mut SplitSink<WebSocket, Message>, end: &End) {
+/// Says why the socket ends, if somebody is there to hear it.
+pub(crate) async fn say_bye(sink: &mut SplitSink<WebSocket, Message>, end: &End) {
     counter!(names::SESSION_BYES, "code" => end.code).increment(1);
     if !end.said {
         return;

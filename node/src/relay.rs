@@ -1,0 +1,170 @@
+//! A gateway-only node: doors without a replica.
+//!
+//! It ends clients' TLS and holds their sockets; everything else is done by core nodes, to which it
+//! passes requests and sessions through tunnels. It keeps nothing that matters: when it dies its
+//! clients resume elsewhere, and when a core node dies it resumes its clients' sessions through
+//! another, without their doing ([`line::Line`]). It has no data directory, no vote and no secret
+//! of tokens, and any number of them can stand before a cluster
+//! (`docs/decisions/0018-gateways-relay.md`).
+//!
+//! What is deliberately absent: any decision about who may do what. A core node makes it, with the
+//! client's address as the gateway tells it.
+
+mod cores;
+mod forward;
+pub(crate) mod greeting;
+mod line;
+mod session;
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::Utf8Bytes;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rotary_proto::NodeId;
+use rotary_proto::limits::SESSIONS_PER_GATEWAY_MAX;
+use rotary_transport::{Transport, Tunnel};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::gateway::health::{METRICS_MEDIA, liveness};
+use crate::gateway::problem::Problem;
+use crate::gateway::session::{End, socket};
+use crate::relay::cores::Cores;
+
+/// How long a core node may take to open a tunnel.
+const TUNNEL_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What the doors of a gateway-only node share.
+pub(crate) struct Inner {
+    node: NodeId,
+    heartbeat_ms: u64,
+    /// Where clients are told that they may resume, beside where they are.
+    gateways: Vec<String>,
+    transport: Arc<Transport>,
+    cores: Arc<Cores>,
+    sockets: AtomicUsize,
+    stopping: watch::Sender<bool>,
+    metrics: PrometheusHandle,
+}
+
+/// A handle to [`Inner`].
+#[derive(Clone)]
+pub(crate) struct Relay(Arc<Inner>);
+
+impl Deref for Relay {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A socket that is counted, for as long as this lives.
+struct Counted(Relay);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Relay {
+    /// Begins to watch the core nodes.
+    pub(crate) fn start(
+        config: &Config,
+        transport: Arc<Transport>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let members = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
+        Self(Arc::new(Inner {
+            node: NodeId(config.node.id),
+            heartbeat_ms: config.session.heartbeat_ms,
+            gateways: config.gateway.others.clone(),
+            cores: Cores::watch(&transport, members),
+            transport,
+            sockets: AtomicUsize::new(0),
+            stopping: watch::Sender::new(false),
+            metrics,
+        }))
+    }
+
+    /// The doors.
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(show_metrics))
+            .route("/v1/session", get(session::upgrade))
+            .fallback(forward::forward)
+            .with_state(self.clone())
+    }
+
+    /// Tells every session that the node stops, and waits until they are gone or `patience` ends.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        self.stopping.send_replace(true);
+        let deadline = tokio::time::Instant::now() + patience;
+        while self.sockets.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.transport.close().await;
+    }
+
+    /// Opens a tunnel for a client's connection.
+    async fn tunnel(&self, core: NodeId, client: SocketAddr) -> Result<Tunnel, String> {
+        let opened = self.transport.tunnel(core, TUNNEL_PATIENCE).await;
+        let mut tunnel = opened.map_err(|error| error.to_string())?;
+        greeting::write(&mut tunnel, client).await.map_err(|error| error.to_string())?;
+        Ok(tunnel)
+    }
+
+    /// Why no session can begin here.
+    fn full(&self) -> Option<Problem> {
+        if *self.stopping.borrow() {
+            return Some(Problem::unavailable("this node is stopping; use another"));
+        }
+        let full = self.sockets.load(Ordering::Relaxed) >= SESSIONS_PER_GATEWAY_MAX;
+        full.then(Problem::all_sessions)
+    }
+
+    fn count_in(&self) -> Counted {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+
+    /// Asks the client to leave when the node stops, and closes a moment later.
+    async fn stopping(&self, to_client: &mpsc::Sender<Utf8Bytes>) -> End {
+        let say = async |frame| drop(to_client.send(socket::text_of(&frame)).await);
+        socket::stopping(self.stopping.subscribe(), say).await
+    }
+}
+
+async fn livez(State(relay): State<Relay>) -> impl IntoResponse {
+    liveness(relay.node)
+}
+
+async fn readyz(State(relay): State<Relay>) -> (StatusCode, String) {
+    if *relay.stopping.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "this node is stopping\n".to_owned());
+    }
+    match relay.cores.pick(None) {
+        Some(_) => (StatusCode::OK, "ready\n".to_owned()),
+        None => {
+            let silent = "no core node answers: see cluster.peers, and whether UDP gets through\n";
+            (StatusCode::SERVICE_UNAVAILABLE, silent.to_owned())
+        }
+    }
+}
+
+async fn show_metrics(State(relay): State<Relay>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, METRICS_MEDIA)], relay.metrics.render())
+}

@@ -1,0 +1,325 @@
+//! A client's socket on a gateway-only node, and the core node behind it.
+//!
+//! Three things run side by side, and whichever ends first ends the socket: a *pump* takes the
+//! client's frames and answers its pings, a *writer* owns the sending half, and the *line* carries
+//! frames between the client and one core node after the other. When a core node is lost, asks to
+//! be left or is behind, the session is resumed through another; the client notices nothing but
+//! the time that takes.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
+use axum::response::{IntoResponse, Response};
+use futures::{SinkExt as _, StreamExt as _};
+use metrics::{counter, gauge};
+use rotary_proto::NodeId;
+use rotary_proto::frame::{ClientFrame, PROTOCOL, ServerFrame};
+use rotary_transport::Tunnel;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::gateway::session::End;
+use crate::gateway::session::reader::{self, Incoming};
+use crate::gateway::session::socket::{self, FIRST_FRAME};
+use crate::relay::Relay;
+use crate::relay::line::{Line, Step};
+use crate::server::Address;
+use crate::telemetry::names;
+
+/// Frames waiting in either direction.
+const FRAMES_MAX: usize = 64;
+/// How long a session that begins may look for a core node: less than its client waits.
+const BEGIN_PATIENCE: Duration = Duration::from_millis(2_500);
+/// How long one that was on may.
+const RETURN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a core node may take for a handshake, and for its first word after that.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
+const WELCOME_PATIENCE: Duration = Duration::from_millis(2_200);
+/// Pause between two attempts.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// A core node that takes no bytes for this long is left.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes read at once, as at a core node.
+const READ_BYTES: usize = 4 * 1024;
+/// The largest frame that is read of a core node: a supervisor's snapshot of a whole site.
+const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+type Upstream = WebSocketStream<Tunnel>;
+
+/// `GET /v1/session` at a gateway-only node.
+pub(super) async fn upgrade(
+    State(relay): State<Relay>,
+    ConnectInfo(Address(client)): ConnectInfo<Address>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Some(problem) = relay.full() {
+        return problem.into_response();
+    }
+    match socket::prepare(upgrade) {
+        Ok(upgrade) => upgrade.on_upgrade(move |socket| serve(relay, client, socket)),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn serve(relay: Relay, client: SocketAddr, socket: WebSocket) {
+    let _counted = relay.count_in();
+    let (mut sink, stream) = socket.split();
+    let mut stream = stream.peekable();
+    let hello = socket::hello(relay.node, relay.heartbeat_ms);
+    if socket::write(&mut sink, socket::text_of(&hello)).await.is_err() {
+        return;
+    }
+    let first = match reader::next(&mut stream, FIRST_FRAME).await {
+        Ok(first @ (ClientFrame::Start { .. } | ClientFrame::Resume { .. })) => first,
+        Ok(_) => {
+            let end = End::never("protocol", "the first frame is `start` or `resume`");
+            return socket::say_bye(&mut sink, &end).await;
+        }
+        Err(end) => return socket::say_bye(&mut sink, &end).await,
+    };
+    gauge!(names::RELAY_SESSIONS).increment(1);
+    let (to_client, mut outgoing) = mpsc::channel(FRAMES_MAX);
+    let (asked, mut asks) = mpsc::channel(FRAMES_MAX);
+    let way = Way { relay: &relay, client, to_client, seq: AtomicU64::new(0) };
+    let line = Line::new(first, relay.gateways.clone());
+    let writer = async {
+        while let Some(frame) = outgoing.recv().await {
+            if socket::write(&mut sink, frame).await.is_err() {
+                break;
+            }
+        }
+        End::gone()
+    };
+    let end = tokio::select! {
+        biased;
+        end = relay.stopping(&way.to_client) => end,
+        end = way.pump(&mut stream, asked) => end,
+        end = way.carry(line, &mut asks) => end,
+        end = writer => end,
+    };
+    gauge!(names::RELAY_SESSIONS).decrement(1);
+    socket::say_bye(&mut sink, &end).await;
+}
+
+/// What the parts of a socket share.
+struct Way<'a> {
+    relay: &'a Relay,
+    client: SocketAddr,
+    to_client: mpsc::Sender<Utf8Bytes>,
+    /// The last event's number, for the answers to pings.
+    seq: AtomicU64,
+}
+
+/// Why a core node is left.
+enum Left {
+    /// The session goes on through another.
+    Core(String),
+    /// The socket ends.
+    End(End),
+}
+
+impl From<End> for Left {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl Way<'_> {
+    /// Takes the client's frames until there are no more.
+    async fn pump(&self, stream: &mut Incoming, asked: mpsc::Sender<ClientFrame>) -> End {
+        let silence = Duration::from_millis(self.relay.heartbeat_ms * 3);
+        loop {
+            let sent = match reader::next(stream, silence).await {
+                Ok(ClientFrame::Ping { t }) => {
+                    let pong = ServerFrame::Pong { t, seq: self.seq.load(Ordering::Acquire) };
+                    self.to_client.send(socket::text_of(&pong)).await.is_ok()
+                }
+                Ok(frame) => asked.send(frame).await.is_ok(),
+                Err(end) => return end,
+            };
+            if !sent {
+                return End::gone();
+            }
+        }
+    }
+
+    /// Carries frames, through one core node after the other.
+    async fn carry(&self, mut line: Line, asks: &mut mpsc::Receiver<ClientFrame>) -> End {
+        let mut avoid = None;
+        loop {
+            let (core, mut upstream) = match self.reach(&mut line, avoid).await {
+                Ok(reached) => reached,
+                Err(end) => return end,
+            };
+            match self.through(&mut line, &mut upstream, asks).await {
+                Left::End(end) => return end,
+                Left::Core(why) => {
+                    tracing::debug!(%core, why, "a session goes on through another core node");
+                    counter!(names::RELAY_MOVES).increment(1);
+                    avoid = Some(core);
+                }
+            }
+        }
+    }
+
+    /// Finds a core node that takes the session, and tells the client what there is to tell.
+    async fn reach(
+        &self,
+        line: &mut Line,
+        mut avoid: Option<NodeId>,
+    ) -> Result<(NodeId, Upstream), End> {
+        let patience = if line.is_on() { RETURN_PATIENCE } else { BEGIN_PATIENCE };
+        let deadline = Instant::now() + patience;
+        loop {
+            let why = match self.relay.cores.pick(avoid) {
+                None => "no core node answers this gateway".to_owned(),
+                Some(core) => match self.begin(line, core).await {
+                    Ok(upstream) => return Ok((core, upstream)),
+                    Err(Left::End(end)) => return Err(end),
+                    Err(Left::Core(why)) => {
+                        avoid = Some(core);
+                        why
+                    }
+                },
+            };
+            if Instant::now() + TRY_AGAIN >= deadline {
+                return Err(End::resume("behind", why));
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    /// Begins or resumes the session at a core node.
+    async fn begin(&self, line: &mut Line, core: NodeId) -> Result<Upstream, Left> {
+        let shaking = async {
+            let tunnel = self.relay.tunnel(core, self.client).await?;
+            let mut request =
+                "ws://rotary/v1/session".into_client_request().expect("a fixed address is one");
+            let protocol = HeaderValue::from_static(PROTOCOL);
+            request.headers_mut().insert("sec-websocket-protocol", protocol);
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BYTES)
+                .max_message_size(Some(FRAME_BYTES_MAX))
+                .max_frame_size(Some(FRAME_BYTES_MAX));
+            let shaken =
+                tokio_tungstenite::client_async_with_config(request, tunnel, Some(config)).await;
+            let (mut upstream, _) = shaken.map_err(|error| error.to_string())?;
+            let first = serde_json::to_string(&line.first_frame()).expect("plain data");
+            upstream.send(Message::text(first)).await.map_err(|error| error.to_string())?;
+            Ok::<Upstream, String>(upstream)
+        };
+        let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, shaking).await;
+        let shaken = shaken.map_err(|_| Left::Core("no handshake in time".to_owned()))?;
+        let mut upstream = shaken.map_err(Left::Core)?;
+        let was_on = line.is_on();
+        let welcoming = async {
+            loop {
+                let text = next(&mut upstream).await.map_err(Left::Core)?;
+                let hello = text.starts_with("{\"type\":\"hello\"");
+                self.step(line, text).await?;
+                if !hello {
+                    return Ok::<(), Left>(());
+                }
+            }
+        };
+        let welcomed = tokio::time::timeout(WELCOME_PATIENCE, welcoming).await;
+        welcomed.map_err(|_| Left::Core("no welcome in time".to_owned()))??;
+        if was_on {
+            for text in line.again() {
+                write(&mut upstream, text.clone()).await?;
+            }
+        }
+        Ok(upstream)
+    }
+
+    /// Carries frames through one core node until it is left.
+    async fn through(
+        &self,
+        line: &mut Line,
+        upstream: &mut Upstream,
+        asks: &mut mpsc::Receiver<ClientFrame>,
+    ) -> Left {
+        let heartbeat = Duration::from_millis(self.relay.heartbeat_ms);
+        let (mut heard, mut ping) = (Instant::now(), tokio::time::interval(heartbeat));
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let done = tokio::select! {
+                text = next(upstream) => {
+                    heard = Instant::now();
+                    match text {
+                        Ok(text) => self.step(line, text).await,
+                        Err(why) => Err(Left::Core(why)),
+                    }
+                }
+                ask = asks.recv() => match ask {
+                    Some(frame) => match line.asked(&frame) {
+                        Ok(text) => write(upstream, text).await,
+                        Err(end) => Err(end.into()),
+                    },
+                    None => Err(End::gone().into()),
+                },
+                _ = ping.tick() => {
+                    let frame = ClientFrame::Ping { t: line.seq() };
+                    match heard.elapsed() > 3 * heartbeat {
+                        true => Err(Left::Core("the core node is silent".to_owned())),
+                        false => write(upstream, text_of(&frame)).await,
+                    }
+                }
+            };
+            if let Err(left) = done {
+                return left;
+            }
+        }
+    }
+
+    /// Does what a frame of a core node asks for.
+    async fn step(&self, line: &mut Line, text: String) -> Result<(), Left> {
+        let step = line.said(text)?;
+        self.seq.store(line.seq(), Ordering::Release);
+        match step {
+            Step::Leave(why) => Err(Left::Core(why)),
+            Step::Say(texts) => {
+                for text in texts {
+                    let sent = self.to_client.send(text.into()).await;
+                    sent.map_err(|_| Left::End(End::gone()))?;
+                }
+                Ok(())
+            }
+            Step::Last(text) => {
+                // The core node's good-bye is the client's; there is none to add to it.
+                let bye = serde_json::from_str::<ServerFrame>(&text);
+                Err(Left::End(bye.ok().and_then(End::of_frame).unwrap_or_else(End::gone)))
+            }
+        }
+    }
+}
+
+fn text_of(frame: &ClientFrame) -> String {
+    serde_json::to_string(frame).expect("frames are plain data")
+}
+
+async fn write(upstream: &mut Upstream, text: String) -> Result<(), Left> {
+    let sent = tokio::time::timeout(WRITE_PATIENCE, upstream.send(Message::text(text))).await;
+    let sent = sent.map_err(|_| Left::Core("the core node takes no bytes".to_owned()))?;
+    sent.map_err(|error| Left::Core(error.to_string()))
+}
+
+/// The next text of a core node.
+async fn next(upstream: &mut Upstream) -> Result<String, String> {
+    loop {
+        match upstream.next().await {
+            None | Some(Ok(Message::Close(_))) => return Err("the tunnel ended".to_owned()),
+            Some(Err(error)) => return Err(error.to_string()),
+            Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+            Some(Ok(_)) => {}
+        }
+    }
+}

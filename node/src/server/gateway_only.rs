@@ -1,0 +1,62 @@
+//! A gateway-only node from its start to its end: doors, and tunnels to the core nodes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rotary_proto::NodeId;
+use rotary_proto::wire::Lane;
+use rotary_transport::{Handler, Transport};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::relay::Relay;
+use crate::server::doorstep::Doorstep;
+use crate::server::{self, LEAVE, ServerOptions, StartError, running};
+
+/// Nobody asks a gateway-only node for anything.
+struct Deaf;
+
+impl Handler for Deaf {
+    fn handle(
+        &self,
+        _: NodeId,
+        _: Lane,
+        service: u8,
+        _: Bytes,
+    ) -> BoxFuture<'static, Result<Vec<u8>, String>> {
+        async move { Err(format!("a gateway-only node has no service {service}")) }.boxed()
+    }
+}
+
+/// Runs until the node is told to stop.
+///
+/// # Errors
+/// [`StartError`].
+pub(super) async fn run(
+    config: Config,
+    options: ServerOptions,
+    metrics: PrometheusHandle,
+) -> Result<(), StartError> {
+    let certificates = server::certificates(&config)?;
+    let (listener, tls) = server::listen(&config).await?;
+    let public = listener.local_addr().map_err(StartError::Io)?;
+    let address = config.listen.peer;
+    let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
+        .map_err(|source| StartError::Peer { address, source })?;
+    let peer = transport.local_address().map_err(StartError::Io)?;
+    let relay = Relay::start(&config, Arc::new(transport), metrics);
+    let (closing, closed) = watch::channel(false);
+    let doorstep = Doorstep::open(listener, tls, config.gateway.connections_per_address_max);
+    let doorstep = doorstep.map_err(StartError::Io)?;
+    tokio::spawn(running::serve(doorstep, relay.router(), closed));
+    server::tell_ready(&config, &options, public, peer)?;
+    let why = server::until_stopped(options.exit_with_stdin).await;
+    tracing::info!(why, "stopping");
+    relay.stop(LEAVE).await;
+    closing.send_replace(true);
+    tracing::info!("stopped");
+    Ok(())
+}
