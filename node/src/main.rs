@@ -19,6 +19,7 @@
 
 mod actor;
 mod archive;
+mod balance;
 mod bank;
 mod cli;
 mod cluster;

@@ -410,3 +410,25 @@ async fn a_linearizable_read_sees_what_any_node_acknowledged() {
     nodes.start(2);
     nodes.admin(1).read::<Value>(&asked(&path, "linearizable")).await.expect("a quorum is back");
 }
+
+/// Every node leads its share again after one was away, and the shards serve all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_are_spread_over_the_nodes_again_after_one_was_away() {
+    let mut nodes = Nodes::init(3, 5);
+    nodes.start_all().await;
+    let even = async |nodes: &Nodes| {
+        let cluster: Value = nodes.api(&nodes.token).read("/v1/cluster").await.ok()?;
+        let leads = cluster["nodes"].as_array()?.iter().filter_map(|node| node["leads"].as_u64());
+        (leads.collect::<Vec<_>>() == [2, 2, 2]).then_some(())
+    };
+    eventually("an even start", async || even(&nodes).await).await;
+    nodes.kill(2);
+    eventually("others lead what it led", async || {
+        let cluster: Value = nodes.admin(1).read("/v1/cluster").await.ok()?;
+        let leads = cluster["nodes"].as_array()?.iter().filter_map(|node| node["leads"].as_u64());
+        (leads.collect::<Vec<_>>() == [3, 0, 3]).then_some(())
+    })
+    .await;
+    nodes.start(2);
+    eventually("an even end", async || even(&nodes).await).await;
+}

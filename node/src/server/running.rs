@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::actor::Registry;
 use crate::archive::Indexer;
+use crate::balance;
 use crate::config::Config;
 use crate::doctor;
 use crate::effects::{self, Endpoint};
@@ -104,9 +105,13 @@ pub(crate) async fn start(
     });
     start_leases(doors.clone());
     tokio::spawn(strays::watch(doors.clone()));
-    tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
+    let history = history(&doors.replica, &ground.transport, members.clone());
+    tokio::spawn(history.keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
+    if config.log.balance_leaders {
+        tokio::spawn(balance::keep(log.clone(), ground.node, members.clone()));
+    }
     effects::start(&doors, Endpoint::new(config.webhooks.allow_private)?);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));

@@ -63,6 +63,8 @@ registry! {
     SESSION_BYES: Counter "rotary_session_byes_total" ["code"];
     /// Sessions that the log believed to be here and that had no socket; it was told.
     SESSION_STRAYS: Counter "rotary_session_strays_total" [];
+    /// Shards that this node handed to another that led fewer.
+    LEADERS_MOVED: Counter "rotary_raft_leaders_moved_total" [];
     /// Sessions that pass through this gateway-only node.
     RELAY_SESSIONS: Gauge "rotary_relay_sessions" [];
     /// Sessions that went on through another core node, unnoticed by their clients.
