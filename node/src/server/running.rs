@@ -70,12 +70,7 @@ pub(crate) async fn start(
     ground.handler.set_journal(ground.journal.clone());
     let machines = machines(&replica, &registry);
     let members: Vec<NodeId> = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
-    let mut log = LogConfig::new(ground.node, members.iter().copied());
-    (log.heartbeat_ms, log.election_min_ms, log.election_max_ms) =
-        (config.log.heartbeat_ms, config.log.election_min_ms, config.log.election_max_ms);
-    log.snapshot_bytes_min = config.log.snapshot_bytes_min;
-    log.snapshot_entries_kept = config.log.snapshot_entries_kept;
-    log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
+    let mut log = log_config(config, ground.node, &members);
     log.runtimes = ground.threads.handles().to_vec();
     let wall = log.wall.clone();
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
@@ -128,6 +123,16 @@ pub(crate) async fn start(
     tokio::spawn(serve(doorstep, router(doors.clone()), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
+}
+
+fn log_config(config: &Config, node: NodeId, members: &[NodeId]) -> LogConfig {
+    let mut log = LogConfig::new(node, members.iter().copied());
+    (log.heartbeat_ms, log.election_min_ms, log.election_max_ms) =
+        (config.log.heartbeat_ms, config.log.election_min_ms, config.log.election_max_ms);
+    log.snapshot_bytes_min = config.log.snapshot_bytes_min;
+    log.snapshot_entries_kept = config.log.snapshot_entries_kept;
+    log.snapshot_bytes_per_second = config.log.snapshot_bytes_per_second;
+    log
 }
 
 fn history(replica: &Replica, transport: &Arc<Transport>, members: Vec<NodeId>) -> History {
