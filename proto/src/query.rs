@@ -14,6 +14,7 @@ use crate::values::{Channel, Priority};
 
 /// A queue and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueView {
     /// Which.
     pub queue: QueueId,
@@ -35,6 +36,7 @@ pub struct QueueView {
 
 /// A webhook and what waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookView {
     /// Which.
     pub webhook: WebhookId,
@@ -48,6 +50,7 @@ pub struct WebhookView {
 
 /// An agent and what they are doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentView {
     /// Which.
     pub agent: AgentId,
@@ -69,6 +72,7 @@ pub struct AgentView {
 
 /// Whether any session of an agent or customer lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
     /// There is no session.
@@ -81,6 +85,7 @@ pub enum Link {
 
 /// Where a conversation is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// In its queue.
@@ -114,6 +119,7 @@ pub enum Stage {
 
 /// A conversation as hot state knows it: no words, no names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConversationView {
     /// Which.
     pub conversation: ConversationId,
@@ -137,6 +143,7 @@ pub struct ConversationView {
 
 /// A site at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SiteView {
     /// Its settings.
     pub settings: SiteSettings,
@@ -158,6 +165,7 @@ pub struct SiteView {
 
 /// A session as a site knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionView {
     /// Which.
     pub session: SessionId,
@@ -169,6 +177,7 @@ pub struct SessionView {
 
 /// A reason's or disposition's name, or a skill's, with its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Named<T> {
     /// Which.
     pub id: T,
