@@ -170,6 +170,11 @@ impl Replica {
         found
     }
 
+    /// Whether this node has a replica of that shard.
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        self.applied_of(shard).is_some()
+    }
+
     fn applied_of(&self, shard: ShardId) -> Option<&watch::Sender<u64>> {
         if shard == DIRECTORY {
             return Some(&self.directory_applied);

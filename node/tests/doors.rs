@@ -130,7 +130,7 @@ async fn keys(nodes: &Nodes) {
     assert_eq!(first.body, again.body);
     assert!(!first.head.contains("rotary-repeated"), "{}", first.head);
     assert!(again.head.contains("rotary-repeated: true"), "{}", again.head);
-    assert!(again.head.contains("rotary-position: sh_0:"), "{}", again.head);
+    assert!(again.head.contains("rotary-index: sh_0:"), "{}", again.head);
 }
 
 /// An id that somebody chose is taken once, and a second time under another key refused by name.

@@ -8,6 +8,9 @@
 
 #[path = "isolation/cases.rs"]
 mod cases;
+#[path = "support/described.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod described;
 #[path = "isolation/house.rs"]
 mod house;
 #[path = "support/nodes.rs"]
@@ -34,6 +37,7 @@ async fn attempt(house: &House, route: &str, ids: Ids, token: &str, body: &Value
     let path = house.path(template, ids);
     let answer = ask(&house.nodes.gateways[0], method, &path, token, "", body).await;
     assert!(!answer.body.contains(MARK), "{route} tells: {}", answer.body);
+    house.described.check_answer(route, &answer);
     answer
 }
 

@@ -12,6 +12,7 @@ use crate::stamp::Stamp;
 
 /// What may be done about an effect whose performer died half-way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Repetition {
     /// Do it again: it carries its id, and the other side knows a repeated one.
@@ -22,6 +23,7 @@ pub enum Repetition {
 
 /// Whom an effect is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EffectTarget {
     /// A webhook's endpoint is told of an event.
@@ -39,6 +41,7 @@ impl EffectTarget {
 
 /// Something to do in the outside world.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PendingEffect {
     /// Its id.
     pub id: EffectId,
@@ -56,6 +59,7 @@ pub struct PendingEffect {
 
 /// Who began a *once* effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EffectStart {
     /// The replica.
     pub owner: NodeId,
@@ -65,6 +69,7 @@ pub struct EffectStart {
 
 /// How an effect came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EffectOutcome {
     /// The other side took it.
@@ -77,6 +82,7 @@ pub enum EffectOutcome {
 
 /// Which replicas of a shard are live and caught up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct View {
     /// Counts views; effects are fenced by it.
     pub epoch: u64,

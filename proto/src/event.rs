@@ -18,6 +18,7 @@ use crate::values::{Attributes, Body, Channel, Name, Priority, Sealed};
 
 /// An event with its place and its audience.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EventRecord {
     /// Where it happened.
     pub site: SiteId,
@@ -37,6 +38,7 @@ pub struct EventRecord {
 
 /// A place in a site's events: everything up to `sequence` has been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
     /// Which site.
@@ -47,6 +49,7 @@ pub struct Cursor {
 
 /// Who may see an event, beside supervisors and boards, who see all of their site.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Audience {
     /// Agents concerned at that moment.
     pub agents: Vec<AgentId>,
@@ -58,6 +61,7 @@ pub struct Audience {
 
 /// Whoever reads a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Viewer {
     /// Sees all of the site.
@@ -81,6 +85,7 @@ impl Audience {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A site was made or its settings replaced.
@@ -365,6 +370,7 @@ impl Event {
 
 /// What ended an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EffectEnd {
     /// Its performer said how it came out.
@@ -377,6 +383,7 @@ pub enum EffectEnd {
 
 /// What a webhook can be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Topic {
     /// A customer arrived.
     #[serde(rename = "conversation.opened")]
@@ -426,6 +433,7 @@ impl Topic {
 
 /// How a session was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionLoss {
     /// Its gateway said that the socket is gone.
@@ -436,6 +444,7 @@ pub enum SessionLoss {
 
 /// Whose doing a declared state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeclaredWhy {
     /// The agent said so.
@@ -450,6 +459,7 @@ pub enum DeclaredWhy {
 
 /// Why a conversation took its place in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum QueuedWhy {
     /// It was opened.
@@ -464,6 +474,7 @@ pub enum QueuedWhy {
 
 /// How an offer ended without an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OfferEnd {
     /// The agent turned it down.
@@ -482,6 +493,7 @@ pub enum OfferEnd {
 
 /// Who wrote an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
     /// The customer.
@@ -494,6 +506,7 @@ pub enum Author {
 
 /// How the customer's part ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The customer left, or said good-bye, before an agent served them.
@@ -516,6 +529,7 @@ pub enum EndReason {
 
 /// Why this agent got this conversation: what the full account is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decision {
     /// What brought the match about.
     pub trigger: Trigger,
@@ -536,6 +550,7 @@ pub struct Decision {
 
 /// What brought a match about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// The conversation came, and the agent was free.

@@ -23,13 +23,13 @@ pub struct IdError {
 }
 
 impl IdError {
-    fn new(text: &str, expected: &'static str, example: &'static str) -> Self {
+    pub(crate) fn new(text: &str, expected: &'static str, example: &'static str) -> Self {
         Self { text: text.chars().take(64).collect(), expected, example }
     }
 }
 
 /// Reads a decimal without sign, spaces or leading zeros, so that every id has one text.
-fn decimal<T: FromStr>(text: &str) -> Option<T> {
+pub(crate) fn decimal<T: FromStr>(text: &str) -> Option<T> {
     let plain = text.bytes().all(|b| b.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
     if plain && canonical && !text.is_empty() { text.parse().ok() } else { None }
@@ -94,6 +94,8 @@ macro_rules! number_id {
             }
         }
         serde_by_form!($id, $raw, |id| id.0, $id);
+        #[cfg(feature = "schema")]
+        crate::schema::text!($id, concat!("^", $prefix, "(0|[1-9][0-9]*)$"), $what, $example);
     };
 }
 
@@ -118,6 +120,8 @@ macro_rules! unique_id {
             }
         }
         serde_by_form!($id, u128, |id| id.0, $id);
+        #[cfg(feature = "schema")]
+        crate::schema::text!($id, concat!("^", $prefix, "[0-9a-f]{32}$"), $what, $example);
     };
 }
 

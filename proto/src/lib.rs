@@ -30,6 +30,8 @@ pub mod outcome;
 pub mod plan;
 pub mod query;
 pub mod refusal;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod snapshot;
 pub mod stamp;
 pub mod values;

@@ -48,6 +48,8 @@ pub const SNAPSHOT_ROWS_MAX: usize = 1_000;
 pub const HTTP_BODY_BYTES_MAX: usize = 128 * 1024;
 /// One HTTP request's address and headers together.
 pub const HTTP_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Places in logs that one request may ask a node to have applied.
+pub const MIN_INDEXES_MAX: usize = 64;
 /// A bearer or resume token.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
 

@@ -1,8 +1,11 @@
 //! Outcomes: what a command came to, given once and kept for retries.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OfferId, ShardId};
+use crate::ids::{IdError, OfferId, ShardId, decimal};
 use crate::refusal::Refusal;
 
 /// Where in a shard's log something is. Acknowledgements carry it, for reading one's own writes
@@ -14,6 +17,25 @@ pub struct Position {
     pub shard: ShardId,
     /// Which entry.
     pub index: u64,
+}
+
+/// `sh_3:1042`, as headers have it.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.shard, self.index)
+    }
+}
+
+impl FromStr for Position {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let parse = || {
+            let (shard, index) = text.split_once(':')?;
+            Some(Self { shard: shard.parse().ok()?, index: decimal(index)? })
+        };
+        parse().ok_or_else(|| IdError::new(text, "a place in a log", "sh_3:1042"))
+    }
 }
 
 /// What a command came to.
@@ -78,4 +100,19 @@ pub struct Answer {
     pub sequence: u64,
     /// The log index at which the outcome was first given.
     pub index: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_has_one_text() {
+        let position = Position { shard: ShardId(3), index: 1042 };
+        assert_eq!(position.to_string(), "sh_3:1042");
+        assert_eq!("sh_3:1042".parse(), Ok(position));
+        for text in ["", "sh_3", "sh_3:", "sh_3:01", "sh_3:1042:1", "3:1042", "sh_3: 1"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
+    }
 }

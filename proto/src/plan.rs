@@ -15,6 +15,7 @@ use crate::web::WebUrl;
 
 /// Settings of a whole site.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SiteSettings {
     /// What people call it.
@@ -47,6 +48,7 @@ impl SiteSettings {
 
 /// Which of several free agents gets an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Whoever holds nothing and has been free for longest; after them, among those who have room
@@ -64,6 +66,7 @@ pub enum Strategy {
 
 /// A skill that an item needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RequiredSkill {
     /// Which skill.
@@ -75,6 +78,7 @@ pub struct RequiredSkill {
 
 /// What an agent must be able to do to be offered an item: the key of a requirement class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Requirement {
     /// The queue it waits in, whose strategy chooses.
     pub queue: QueueId,
@@ -86,6 +90,7 @@ pub struct Requirement {
 
 /// How a queue works.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QueuePlan {
     /// What people call it.
@@ -169,6 +174,7 @@ impl QueuePlan {
 
 /// How much an agent may hold at once: one voice conversation, *or* a mix of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Capacity {
     /// Whether the agent takes calls.
@@ -224,6 +230,7 @@ impl Capacity {
 
 /// Who an agent is, and what they can do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AgentProfile {
     /// What colleagues and customers call them; personal.
@@ -254,6 +261,7 @@ impl AgentProfile {
 
 /// A place outside that is told what happens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct WebhookPlan {
     /// What people call it.
@@ -288,6 +296,7 @@ impl WebhookPlan {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Declared {
     /// Not at work.

@@ -15,6 +15,7 @@ use crate::values::{Channel, Priority};
 
 /// A queue and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QueueView {
     /// Which.
     pub queue: QueueId,
@@ -36,6 +37,7 @@ pub struct QueueView {
 
 /// A webhook and what waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookView {
     /// Which.
     pub webhook: WebhookId,
@@ -49,6 +51,7 @@ pub struct WebhookView {
 
 /// An agent and what they are doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentView {
     /// Which.
     pub agent: AgentId,
@@ -70,6 +73,7 @@ pub struct AgentView {
 
 /// Whether any session of an agent or customer lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
     /// There is no session.
@@ -82,6 +86,7 @@ pub enum Link {
 
 /// Where a conversation is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// In its queue.
@@ -115,6 +120,7 @@ pub enum Stage {
 
 /// A conversation as hot state knows it: no words, no names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConversationView {
     /// Which.
     pub conversation: ConversationId,
@@ -138,6 +144,7 @@ pub struct ConversationView {
 
 /// A site at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SiteView {
     /// Its settings.
     pub settings: SiteSettings,
@@ -159,6 +166,7 @@ pub struct SiteView {
 
 /// A session as a site knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionView {
     /// Which.
     pub session: SessionId,
@@ -172,6 +180,7 @@ pub struct SessionView {
 
 /// A reason's or disposition's name, or a skill's, with its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Named<T> {
     /// Which.
     pub id: T,

@@ -31,6 +31,7 @@ impl BadValue {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// A call. An agent on a call has no other conversation.
@@ -317,10 +318,15 @@ impl<'de> Deserialize<'de> for Sealed {
 ///
 /// A quorum has the bytes on disk before a command may name them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlobRef {
     /// SHA-256 of the bytes; 64 hexadecimal digits in JSON.
     #[serde(with = "hex_digest")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "String", regex(pattern = "^[0-9A-Fa-f]{64}$"))
+    )]
     pub sha256: [u8; 32],
     /// How many bytes.
     pub bytes: u64,
@@ -347,6 +353,7 @@ impl BlobRef {
 
 /// What a message or note says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Body {
     /// The words.
@@ -381,6 +388,7 @@ impl Body {
 
 /// A message or note with its id, as a command carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Item {
     /// Made by the author's client, so that a repeated one is known.
@@ -391,6 +399,7 @@ pub struct Item {
 
 /// Declared, non-personal facts that routing may read, in order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Attributes(pub BTreeMap<String, String>);
 

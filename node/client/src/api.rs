@@ -8,6 +8,9 @@
 //!    the retry says nothing about the first attempt.
 //! 3. *Definite* and worth waiting for (503, 429): it is sent again after a while.
 //! 4. Anything else is the answer.
+//!
+//! What was acknowledged is seen by every later read, through whichever gateway: a read names it,
+//! and a gateway that has not applied as far waits, or says that another should be asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 use crate::http::{Answer, Http, HttpError, Outgoing};
 use crate::trust::Trust;
+use crate::written::Written;
 
 /// How long an attempt at a connection may take.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -126,7 +130,8 @@ struct Problem {
     retry_after_ms: Option<u64>,
 }
 
-/// Every gateway, as one credential sees it. Clones share connections.
+/// Every gateway, as one credential sees it. Clones share connections, and read what any of them
+/// has written.
 #[derive(Clone)]
 pub struct Api {
     http: Http,
@@ -134,6 +139,7 @@ pub struct Api {
     next: Arc<AtomicUsize>,
     token: Arc<str>,
     patience: Patience,
+    written: Written,
 }
 
 /// What one attempt came to.
@@ -156,7 +162,8 @@ impl Api {
         }
         let http = Http::new(CONNECT, &Trust::default());
         let next = Arc::new(AtomicUsize::new(0));
-        Ok(Self { http, gateways: gateways.into(), next, token: token.into(), patience })
+        let (gateways, token, written) = (gateways.into(), token.into(), Written::default());
+        Ok(Self { http, gateways, next, token, patience, written })
     }
 
     /// The same gateways and connections, with another credential.
@@ -224,8 +231,13 @@ impl Api {
             }
         };
         let key = uuid::Uuid::from_u128(key.0).to_string();
-        let request = Outgoing { method, path, token: &self.token, key: Some(&key), body };
-        self.settle(request).await
+        let request =
+            Outgoing { method, path, token: &self.token, key: Some(&key), min_index: None, body };
+        let outcome = self.settle(request).await;
+        if let Outcome::Acknowledged(Acknowledged { position: Some(position), .. }) = &outcome {
+            self.written.note(*position);
+        }
+        outcome
     }
 
     async fn settle(&self, request: Outgoing<'_>) -> Outcome {
@@ -282,6 +294,7 @@ impl Api {
         let deadline = Instant::now() + self.patience.total;
         let mut backoff = Backoff::standard();
         let mut place = self.next.load(Ordering::Relaxed);
+        let written = self.written.text();
         loop {
             let gateway = &self.gateways[place % self.gateways.len()];
             let request = Outgoing {
@@ -289,6 +302,7 @@ impl Api {
                 path,
                 token: &self.token,
                 key: None,
+                min_index: written.as_deref(),
                 body: Bytes::new(),
             };
             let answer = self.http.send(gateway, request, self.patience.attempt).await;
@@ -328,7 +342,7 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
         Err(error @ HttpError::Broken { .. }) => return Attempt::Doubt(error.to_string()),
     };
     if answer.status.is_success() {
-        let position = answer.header("rotary-position").and_then(position);
+        let position = answer.header("rotary-index").and_then(|text| text.parse().ok());
         let repeated = answer.header("rotary-repeated") == Some("true");
         let body = answer.body;
         return Attempt::Settled(Outcome::Acknowledged(Acknowledged { position, repeated, body }));
@@ -357,12 +371,6 @@ fn refused(answer: &Answer) -> Refused {
     let status = answer.status.as_u16();
     let code = if problem.code.is_empty() { format!("http-{status}") } else { problem.code };
     Refused { status, code, detail: problem.detail }
-}
-
-/// Reads `sh_3:1042`.
-fn position(text: &str) -> Option<Position> {
-    let (shard, index) = text.split_once(':')?;
-    Some(Position { shard: shard.parse().ok()?, index: index.parse().ok()? })
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ async fn post(api: &Api) -> Outcome {
 
 #[tokio::test]
 async fn what_is_definitely_not_done_or_unknown_is_sent_again_under_one_key() {
-    let done = vec![("rotary-position", "sh_3:1042"), ("rotary-repeated", "true")];
+    let done = vec![("rotary-index", "sh_3:1042"), ("rotary-repeated", "true")];
     let script = vec![(503, vec![], NO_LEADER), (503, vec![], UNKNOWN), (201, done, "{}")];
     let fake = fake(script).await;
     let Outcome::Acknowledged(done) = post(&api(&[&fake], 5_000)).await else { panic!("not done") };

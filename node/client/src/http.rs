@@ -141,6 +141,8 @@ pub struct Outgoing<'a> {
     pub token: &'a str,
     /// The idempotency key, for what changes something.
     pub key: Option<&'a str>,
+    /// What the gateway must have applied before it answers.
+    pub min_index: Option<&'a str>,
     /// The body: JSON, or nothing.
     pub body: Bytes,
 }
@@ -156,6 +158,9 @@ impl Outgoing<'_> {
         }
         if let Some(key) = self.key {
             builder = builder.header("idempotency-key", key);
+        }
+        if let Some(min_index) = self.min_index {
+            builder = builder.header("rotary-min-index", min_index);
         }
         if !self.body.is_empty() {
             builder = builder.header(CONTENT_TYPE, "application/json");

@@ -29,6 +29,7 @@ pub mod gateway;
 pub mod http;
 pub mod session;
 pub mod trust;
+mod written;
 
 pub use api::{Acknowledged, Api, ApiError, Outcome, Patience, Refused};
 pub use backoff::Backoff;

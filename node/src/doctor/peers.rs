@@ -54,8 +54,14 @@ pub(super) async fn look(config: &Config, patience: Duration) -> Vec<Finding> {
 /// Asks a node who it is.
 pub(super) async fn ask(peer: &PeerNode, patience: Duration) -> Result<Told, String> {
     let gateway: Gateway = peer.public.parse().map_err(|error| format!("{error}"))?;
-    let request =
-        Outgoing { method: Method::GET, path: "/livez", token: "", key: None, body: Bytes::new() };
+    let request = Outgoing {
+        method: Method::GET,
+        path: "/livez",
+        token: "",
+        key: None,
+        min_index: None,
+        body: Bytes::new(),
+    };
     let asked = unix_ms();
     let answer = Http::new(patience, &Trust::default()).send(&gateway, request, patience).await;
     let answered = unix_ms();

@@ -2,21 +2,20 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_proto::query::AgentView;
 use rotary_proto::{AgentId, AgentProfile, Command, Declared, Refusal, SiteId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Nothing, Page, Paging, Reading, limit};
+use crate::gateway::list::{Changed, Nothing, Page, Paging, Reading, limit};
 use crate::gateway::problem::Problem;
-use crate::gateway::queues::version;
+use crate::gateway::queues::{Version, version};
 use crate::gateway::sites::unmade;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StateBody {
     declared: Declared,
@@ -29,9 +28,9 @@ pub(crate) async fn put(
     Ids((site, agent)): Ids<(SiteId, AgentId)>,
     Key(key): Key,
     Json(profile): Json<AgentProfile>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Version>, Problem> {
     let decided = doors.ask(&claims, key, site, Command::PutAgent { agent, profile }).await?;
-    Ok(decided.answer(StatusCode::OK, version))
+    Ok(decided.answer(version))
 }
 
 /// `PUT /v1/sites/{site}/agents/{agent}/state`
@@ -41,9 +40,9 @@ pub(crate) async fn declare(
     Ids((site, agent)): Ids<(SiteId, AgentId)>,
     Key(key): Key,
     Json(StateBody { declared }): Json<StateBody>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let decided = doors.ask(&claims, key, site, Command::Declare { agent, declared }).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// `GET /v1/sites/{site}/agents/{agent}`

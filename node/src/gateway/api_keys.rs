@@ -2,23 +2,21 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{ApiKey, Credential, DirectoryCommand, DirectoryDone};
 use rotary_proto::{AgentId, ApiKeyId, Name, PrincipalId, SiteId, TenantId, Wall};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{DIRECTORY_PATIENCE, Doors};
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
 use crate::gateway::identity::{change, claims_of, grant_of, may_handle, role_of};
-use crate::gateway::list::{Nothing, Page, limit};
+use crate::gateway::list::{Changed, Made, Nothing, Page, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::secret::{Secret, key_text, same};
 use crate::gateway::token::{Role, unix_ms, unix_s};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewApiKey {
     name: Name,
@@ -37,7 +35,8 @@ pub(crate) struct NewApiKey {
 }
 
 /// An API key as lists show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey")]
 pub(crate) struct ApiKeyJson {
     api_key: ApiKeyId,
     name: Name,
@@ -55,11 +54,19 @@ pub(crate) struct ApiKeyJson {
     revoked: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ApiKeysQuery {
     after: Option<ApiKeyId>,
     limit: Option<usize>,
+}
+
+/// A key that was made: the only answer with its secret.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ShownApiKey {
+    api_key: ApiKeyId,
+    /// Null where the gateway made the secret and this is the answer to a retry.
+    key: Option<String>,
 }
 
 /// `POST /v1/api-keys`
@@ -71,7 +78,7 @@ pub(crate) async fn create(
     Caller(claims): Caller,
     Key(key): Key,
     Json(body): Json<NewApiKey>,
-) -> Result<Response, Problem> {
+) -> Result<Made<ShownApiKey>, Problem> {
     let NewApiKey { name, role, tenant, site, agent, expires_at, secret } = body;
     let grant = grant_of(role, tenant, site, agent)?;
     let nobody = claims_of(&grant, PrincipalId(0), Credential::ApiKey(ApiKeyId(0)), 0);
@@ -94,7 +101,7 @@ pub(crate) async fn create(
     });
     let shown = !decided.repeated || kept.await == Some(true);
     let text = shown.then(|| key_text(id, &secret));
-    Ok(decided.answer(StatusCode::CREATED, |_| json!({ "api_key": id, "key": text })))
+    Ok(decided.answer(|_| ShownApiKey { api_key: id, key: text }))
 }
 
 /// `GET /v1/api-keys`
@@ -137,7 +144,7 @@ pub(crate) async fn revoke(
     Ids(id): Ids<ApiKeyId>,
     Key(key): Key,
     Json(Nothing {}): Json<Nothing>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let missing = || format!("there is no API key {id}");
     may_handle(&doors, &claims, |directory| Some(directory.api_key(id)?.grant), missing).await?;
     change(&doors, &claims, key, DirectoryCommand::RevokeApiKey { key: id }).await

@@ -4,6 +4,7 @@ use axum::Json as AxumJson;
 use axum::extract::State;
 use rotary_proto::query::ConversationView;
 use rotary_proto::{AgentId, CustomerId, QueueId, SiteId, Wall};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ClosedCursor, ClosedFilter, ClosedRow};
@@ -15,7 +16,7 @@ use crate::gateway::list::{Consistency, Page, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClosedQuery {
     site: Option<SiteId>,
@@ -32,7 +33,8 @@ pub(crate) struct ClosedQuery {
 }
 
 /// A conversation that is over, and when it closed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ClosedConversation")]
 pub(crate) struct ClosedJson {
     #[serde(flatten)]
     view: ConversationView,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use rotary_proto::{NodeId, ShardId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gateway::authority::{Action, permit};
@@ -14,7 +15,8 @@ use crate::gateway::health::all_shards;
 use crate::gateway::problem::Problem;
 
 /// The answer: nodes and shards.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Cluster")]
 pub(crate) struct ClusterJson {
     /// Who answers.
     node: NodeId,
@@ -23,7 +25,8 @@ pub(crate) struct ClusterJson {
     shards: Vec<ShardJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Node")]
 struct NodeJson {
     #[serde(flatten)]
     peer: Peer,
@@ -33,7 +36,8 @@ struct NodeJson {
     leads: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Shard")]
 struct ShardJson {
     shard: ShardId,
     leader: Option<NodeId>,

@@ -3,7 +3,6 @@
 use axum::Json as AxumJson;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_proto::plan::RequiredSkill;
 use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
@@ -11,20 +10,20 @@ use rotary_proto::{
     Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, EventRecord,
     Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::archive::over;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::events::read_story;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Consistency, Nothing, Page, Paging, Reading, limit};
+use crate::gateway::list::{Changed, Consistency, Made, Nothing, Page, Paging, Reading, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::unmade;
 use crate::gateway::token::{Claims, Role};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenBody {
     #[serde(default)]
@@ -43,7 +42,7 @@ pub(crate) struct OpenBody {
     item: Option<Item>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PostBody {
     item: Item,
@@ -53,7 +52,7 @@ pub(crate) struct PostBody {
     seen_to: Option<u32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequeueBody {
     #[serde(default)]
@@ -62,13 +61,19 @@ pub(crate) struct RequeueBody {
     priority: Option<Priority>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrapUpBody {
     #[serde(default)]
     disposition: Option<DispositionId>,
     #[serde(default)]
     note: Option<Sealed>,
+}
+
+/// A conversation that was opened.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Opened {
+    conversation: ConversationId,
 }
 
 /// `POST /v1/sites/{site}/conversations`
@@ -80,7 +85,7 @@ pub(crate) async fn open(
     Ids(site): Ids<SiteId>,
     Key(key): Key,
     Json(body): Json<OpenBody>,
-) -> Result<Response, Problem> {
+) -> Result<Made<Opened>, Problem> {
     let conversation = body.conversation.unwrap_or(ConversationId::new(site, key.0));
     let customer = body.customer.or(claims.customer);
     let OpenBody { queue, channel, priority, skills, attributes, item, .. } = body;
@@ -95,7 +100,7 @@ pub(crate) async fn open(
         item,
     };
     let decided = doors.ask(&claims, key, site, command).await?;
-    Ok(decided.answer(StatusCode::CREATED, |_| json!({ "conversation": conversation })))
+    Ok(decided.answer(|_| Opened { conversation }))
 }
 
 /// `GET /v1/sites/{site}/conversations`
@@ -190,16 +195,25 @@ pub(crate) async fn post(
     Ids(conversation): Ids<ConversationId>,
     Key(key): Key,
     Json(PostBody { item, note, seen_to }): Json<PostBody>,
-) -> Result<Response, Problem> {
+) -> Result<Made<Ordinal>, Problem> {
     let command = Command::Post { conversation, item, note, seen_to };
     let decided = doors.ask(&claims, key, conversation.site, command).await?;
-    Ok(decided.answer(StatusCode::CREATED, ordinal))
+    Ok(decided.answer(ordinal))
 }
 
-fn ordinal(done: Done) -> Value {
+/// Where an item came.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Ordinal {
+    /// Its place in the conversation, from 1; absent where the key was used for something else
+    /// before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordinal: Option<u32>,
+}
+
+fn ordinal(done: Done) -> Ordinal {
     match done {
-        Done::Posted { ordinal } => json!({ "ordinal": ordinal }),
-        _ => json!({}),
+        Done::Posted { ordinal } => Ordinal { ordinal: Some(ordinal) },
+        _ => Ordinal { ordinal: None },
     }
 }
 
@@ -233,9 +247,9 @@ pub(crate) async fn perform<D: Deed>(
     Ids(conversation): Ids<ConversationId>,
     Key(key): Key,
     Json(Nothing {}): Json<Nothing>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let decided = doors.ask(&claims, key, conversation.site, D::command(conversation)).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// `POST /v1/conversations/{id}/requeue`
@@ -245,10 +259,10 @@ pub(crate) async fn requeue(
     Ids(conversation): Ids<ConversationId>,
     Key(key): Key,
     Json(RequeueBody { queue, priority }): Json<RequeueBody>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let command = Command::Requeue { conversation, queue, priority };
     let decided = doors.ask(&claims, key, conversation.site, command).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// `POST /v1/conversations/{id}/wrap-up`
@@ -258,8 +272,8 @@ pub(crate) async fn wrap_up(
     Ids(conversation): Ids<ConversationId>,
     Key(key): Key,
     Json(WrapUpBody { disposition, note }): Json<WrapUpBody>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let command = Command::WrapUp { conversation, disposition, note };
     let decided = doors.ask(&claims, key, conversation.site, command).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }

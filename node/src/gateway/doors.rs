@@ -13,6 +13,7 @@ use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::{Answer, Position};
 use rotary_proto::{Actor, Command, Done, Envelope, GatewayId, NodeId, Origin, Outcome};
 use rotary_proto::{RequestId, ShardCommand, ShardId, SiteId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,7 +42,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(2);
 const OWN_WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A node of the cluster as clients know it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Peer {
     /// Which.
     pub(crate) node: NodeId,

@@ -2,11 +2,11 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use rotary_proto::event::{Author, Viewer};
 use rotary_proto::query::Stage;
 use rotary_proto::{Body, ConversationId, Cursor, Event, EventRecord, ItemId, SiteId, Stamp, Wall};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::over;
@@ -15,6 +15,7 @@ use crate::gateway::authority::{Action, permit, viewer};
 use crate::gateway::conversations::{find, forgotten, missing};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Query};
+use crate::gateway::health::NODE_HEADER;
 use crate::gateway::list::{Consistency, Page, Reading, limit};
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role};
@@ -24,7 +25,8 @@ use crate::replica::ReadError;
 const LOOK_MAX: usize = 8_192;
 
 /// An event as the API shows it: without its audience.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EventRow")]
 pub(crate) struct EventJson {
     cursor: Cursor,
     index: u64,
@@ -40,7 +42,7 @@ impl From<EventRecord> for EventJson {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EventsQuery {
     #[serde(default)]
@@ -51,13 +53,13 @@ pub(crate) struct EventsQuery {
     consistency: Consistency,
 }
 
-#[derive(Serialize)]
-struct EventsPage {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct EventsPage {
     data: Vec<EventJson>,
     through: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MessagesQuery {
     #[serde(default)]
@@ -68,7 +70,8 @@ pub(crate) struct MessagesQuery {
 }
 
 /// A message or note as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
 pub(crate) struct MessageJson {
     ordinal: u32,
     item: ItemId,
@@ -96,7 +99,7 @@ pub(crate) async fn list(
     Caller(claims): Caller,
     Ids(site): Ids<SiteId>,
     Query(query): Query<EventsQuery>,
-) -> Result<Response, Problem> {
+) -> Result<([(&'static str, String); 1], AxumJson<EventsPage>), Problem> {
     let wanted = query.viewer.as_deref().map(read_viewer).transpose()?;
     let viewer = wanted.unwrap_or_else(|| viewer(&claims));
     permit(&claims, Action::Read(site, viewer))?;
@@ -124,10 +127,7 @@ pub(crate) async fn list(
         Ok::<_, ReadError>(EventsPage { data, through: position.sequence() })
     };
     let page = blocking(read).await?;
-    let mut response = AxumJson(page).into_response();
-    let node = HeaderValue::from_str(&doors.node.to_string()).expect("ids are plain ASCII");
-    response.headers_mut().insert("rotary-node", node);
-    Ok(response)
+    Ok(([(NODE_HEADER, doors.node.to_string())], AxumJson(page)))
 }
 
 /// Reads from the journal, which may mean the disk.

@@ -12,17 +12,20 @@ use serde::de::DeserializeOwned;
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::identify;
 use crate::gateway::key;
+use crate::gateway::min_index;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, TokenError, unix_ms};
 
-/// Who asks.
+/// Who asks, once this node knows what they have seen.
 pub(crate) struct Caller(pub(crate) Claims);
 
 impl FromRequestParts<Doors> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Problem> {
-        Ok(Self(identify(doors, bearer(&parts.headers)?).await?))
+        let claims = identify(doors, bearer(&parts.headers)?).await?;
+        min_index::reach(doors, &parts.headers).await?;
+        Ok(Self(claims))
     }
 }
 

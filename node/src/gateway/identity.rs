@@ -6,14 +6,12 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{ApiKey, Credential, Directory, DirectoryCommand, DirectoryDone, Grant};
 use rotary_proto::{AgentId, ApiKeyId, PrincipalId, RequestId, SiteId, TenantId};
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{DIRECTORY_PATIENCE, Doors};
-use crate::gateway::list::Nothing;
+use crate::gateway::list::{Changed, Nothing};
 use crate::gateway::problem::Problem;
 use crate::gateway::secret::{Secret, is_key, read_key, same};
 use crate::gateway::token::{Claims, Role, TokenError, unix_ms};
@@ -145,12 +143,12 @@ pub(crate) async fn change(
     claims: &Claims,
     key: RequestId,
     command: DirectoryCommand,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let decided = doors.ask_directory(claims, key, command).await?;
     if decided.done != DirectoryDone::Ok {
         return Err(Problem::other_request());
     }
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// The role of a grant, and as which agent.

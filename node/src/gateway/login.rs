@@ -14,11 +14,13 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use rotary_directory::Credential;
 use rotary_proto::{Name, TenantId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::Json;
 use crate::gateway::identity::claims_of;
+use crate::gateway::openapi::Draft;
 use crate::gateway::password::Password;
 use crate::gateway::problem::Problem;
 use crate::gateway::throttle::Throttle;
@@ -128,7 +130,7 @@ impl<S: Sync> FromRequestParts<S> for CameFrom {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
     login: Name,
@@ -139,7 +141,7 @@ pub(crate) struct Login {
     ttl_s: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct SignedIn {
     token: String,
     expires_at: u64,
@@ -174,6 +176,12 @@ pub(crate) async fn login(
     let (expires_at, by) = (unix_s() + ttl_s, Credential::User { user: id, epoch: user.epoch });
     let token = doors.tokens.sign(&claims_of(&user.grant, user.principal, by, expires_at));
     Ok(AxumJson(SignedIn { token, expires_at, user: id }))
+}
+
+/// What else signing in may be refused with.
+pub(crate) fn refusals(draft: &mut Draft<'_>) {
+    draft.refused(401, ["login-failed"]);
+    draft.refused(503, ["unavailable"]);
 }
 
 #[cfg(test)]

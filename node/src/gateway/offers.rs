@@ -1,28 +1,34 @@
 //! Offers: what an agent answers to one.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_proto::{Command, ConversationId, Done, OfferId, ReasonId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key};
-use crate::gateway::list::Nothing;
+use crate::gateway::list::{Changed, Nothing};
 use crate::gateway::problem::Problem;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeclineBody {
     #[serde(default)]
     reason: Option<ReasonId>,
 }
 
-fn leg(done: Done) -> Value {
+/// What came of an offer.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Leg {
+    /// Counts the conversation's assignments, from 1; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<u32>,
+}
+
+fn leg(done: Done) -> Leg {
     match done {
-        Done::Accepted { leg, .. } => json!({ "leg": leg }),
-        _ => json!({}),
+        Done::Accepted { leg, .. } => Leg { leg: Some(leg) },
+        _ => Leg { leg: None },
     }
 }
 
@@ -33,10 +39,10 @@ pub(crate) async fn accept(
     Ids((conversation, offer)): Ids<(ConversationId, OfferId)>,
     Key(key): Key,
     Json(Nothing {}): Json<Nothing>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Leg>, Problem> {
     let command = Command::Accept { conversation, offer };
     let decided = doors.ask(&claims, key, conversation.site, command).await?;
-    Ok(decided.answer(StatusCode::OK, leg))
+    Ok(decided.answer(leg))
 }
 
 /// `POST /v1/conversations/{id}/offers/{offer}/decline`
@@ -46,8 +52,8 @@ pub(crate) async fn decline(
     Ids((conversation, offer)): Ids<(ConversationId, OfferId)>,
     Key(key): Key,
     Json(DeclineBody { reason }): Json<DeclineBody>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Leg>, Problem> {
     let command = Command::Decline { conversation, offer, reason };
     let decided = doors.ask(&claims, key, conversation.site, command).await?;
-    Ok(decided.answer(StatusCode::OK, leg))
+    Ok(decided.answer(leg))
 }

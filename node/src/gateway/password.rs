@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -41,8 +42,9 @@ static NOBODYS: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A password on its way to be hashed or judged. It never shows itself.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub(crate) struct Password(String);
 
 impl std::fmt::Debug for Password {

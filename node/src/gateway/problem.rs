@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use rotary_directory::DirectoryRefusal;
 use rotary_proto::outcome::Position;
 use rotary_proto::{Refusal, RequestId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gateway::token::TokenError;
@@ -40,14 +41,24 @@ pub(crate) struct Told {
     pub(crate) repeated: bool,
 }
 
-#[derive(Serialize)]
-struct ProblemJson<'a> {
+/// A problem as it is sent.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemJson<'a> {
+    /// The page of the code, on any node.
     r#type: String,
+    /// The code, for people.
     title: String,
+    /// The HTTP status.
     status: u16,
+    /// What was wrong and how to mend it.
     detail: &'a str,
+    /// The stable word.
     code: &'a str,
+    /// Whether it was certainly not done, or may have been done all the same.
+    #[schemars(extend("enum" = ["definite", "unknown"]))]
     outcome: &'static str,
+    /// How long to wait, where waiting helps.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
 }
@@ -199,18 +210,13 @@ impl From<DirectoryRefusal> for Problem {
     }
 }
 
-/// `sh_3:1042`.
-pub(crate) fn position_text(position: Position) -> String {
-    format!("{}:{}", position.shard, position.index)
-}
-
 /// What every answer to a change carries.
 pub(crate) fn told_headers(response: &mut Response, told: Told) {
     let Told { position, key, repeated } = told;
     let headers = response.headers_mut();
     let value = |text: String| HeaderValue::from_str(&text).expect("ids are plain ASCII");
     if let Some(position) = position {
-        headers.insert("rotary-position", value(position_text(position)));
+        headers.insert("rotary-index", value(position.to_string()));
     }
     if let Some(key) = key {
         let key = uuid::Uuid::from_u128(key.0).hyphenated().to_string();

@@ -2,24 +2,32 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_proto::query::QueueView;
 use rotary_proto::{Command, Done, QueueId, QueuePlan, SiteId};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Page, Reading};
+use crate::gateway::list::{Changed, Page, Reading};
 use crate::gateway::problem::Problem;
 use crate::gateway::sites::unmade;
 
 /// What storing a plan or profile says.
-pub(crate) fn version(done: Done) -> Value {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Version {
+    /// Counts the versions of this plan or profile, from 1; absent where the key was used for
+    /// something else before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+}
+
+/// The version that was stored.
+pub(crate) fn version(done: Done) -> Version {
     match done {
-        Done::Stored { version } => json!({ "version": version }),
-        _ => json!({}),
+        Done::Stored { version } => Version { version: Some(version) },
+        _ => Version { version: None },
     }
 }
 
@@ -30,9 +38,9 @@ pub(crate) async fn put(
     Ids((site, queue)): Ids<(SiteId, QueueId)>,
     Key(key): Key,
     Json(plan): Json<QueuePlan>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Version>, Problem> {
     let decided = doors.ask(&claims, key, site, Command::PutQueue { queue, plan }).await?;
-    Ok(decided.answer(StatusCode::OK, version))
+    Ok(decided.answer(version))
 }
 
 /// `GET /v1/sites/{site}/queues/{queue}`

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
 use metrics::counter;
 use rotary_proto::limits::HTTP_HEADER_BYTES_MAX;
 use rotary_proto::{DispositionId, ReasonId, SkillId};
@@ -16,14 +15,17 @@ use rotary_proto::{DispositionId, ReasonId, SkillId};
 use crate::gateway::conversations::{Abandon, Close, Hold, Retrieve, perform};
 use crate::gateway::doors::Doors;
 use crate::gateway::login::CameFrom;
+use crate::gateway::openapi::Draft;
 use crate::gateway::problem::Problem;
-use crate::gateway::routes::Routes;
+use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, closed, cluster, conversations, events, health, login, offers, queues,
-    runbook, session, sites, tenants, tokens, users, webhooks,
+    agents, api_keys, closed, cluster, conversations, events, health, login, offers, openapi,
+    pages, queues, runbook, session, sites, tenants, tokens, users, webhooks,
 };
 use crate::telemetry::names;
+
+const PLAIN: &str = "text/plain";
 
 /// The doors of a node.
 pub(crate) fn router(doors: Doors) -> Router {
@@ -37,88 +39,182 @@ pub(crate) fn router(doors: Doors) -> Router {
 
 /// Every route. `docs/api/routes.txt` lists them, and a test tries each with credentials that must
 /// not do there (`node/tests/isolation.rs`).
-fn routes() -> Routes {
+pub(crate) fn routes() -> Routes {
+    let v1 = cluster_routes()
+        .merge(people_routes())
+        .merge(Routes::new().nest("/sites/{site}", plan_routes().merge(site_routes())))
+        .merge(conversation_routes());
+    Routes::new().merge(pages::routes()).merge(health_routes()).nest("/v1", v1)
+}
+
+fn health_routes() -> Routes {
+    let not_ready = |draft: &mut Draft<'_>| draft.text(503, PLAIN, "Not ready, and why.");
     Routes::new()
-        .merge(status_page())
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/runbook/{code}", get(runbook::show))
-        .nest("/v1", cluster_routes().merge(site_routes()).merge(conversation_routes()))
+        .route("/livez", text("live", "The process runs.", 200, PLAIN, health::livez))
+        .route(
+            "/readyz",
+            text("ready", "This node serves.", 200, PLAIN, health::readyz).or(not_ready),
+        )
+        .route("/metrics", text("metrics", "Measurements.", 200, PLAIN, health::metrics))
+        .route(
+            "/runbook/{code}",
+            text("explain", "What a code means.", 200, "text/markdown", runbook::show)
+                .or(|draft| draft.refused(404, ["not-found"])),
+        )
 }
 
 fn cluster_routes() -> Routes {
+    let session = "Begins or resumes a session of rotary.v1 (docs/api/session.md).";
     Routes::new()
-        .route("/cluster", get(cluster::show))
-        .route("/tenants", get(tenants::list).post(tenants::create))
-        .route("/sites", get(sites::list).post(sites::create))
-        .route("/tokens", post(tokens::create))
-        .route("/api-keys", get(api_keys::list).post(api_keys::create))
-        .route("/api-keys/{key}", delete(api_keys::revoke))
-        .route("/users", get(users::list).post(users::create))
-        .route("/users/{user}/password", put(users::set_password))
-        .route("/users/{user}/disabled", put(users::set_disabled))
-        .route("/login", post(login::login))
-        .route("/session", get(session::upgrade))
+        .route(
+            "/openapi.json",
+            text("describe", "This document.", 200, "application/json", openapi::show),
+        )
+        .route(
+            "/cluster",
+            get("show_cluster", "Nodes and shards as this node sees them.", cluster::show),
+        )
+        .route(
+            "/tenants",
+            get("list_tenants", "Tenants.", tenants::list).and(post(
+                "create_tenant",
+                "Makes a tenant.",
+                tenants::create,
+            )),
+        )
+        .route(
+            "/sites",
+            get("list_sites", "Sites, and the shards they are in.", sites::list).and(post(
+                "create_site",
+                "Makes a site.",
+                sites::create,
+            )),
+        )
+        .route(
+            "/session",
+            text("session", session, 101, "", session::upgrade)
+                .or(|draft| draft.refused(400, ["malformed"])),
+        )
+}
+
+fn people_routes() -> Routes {
+    Routes::new()
+        .route("/login", post("login", "Signs a person in.", login::login).or(login::refusals))
+        .route("/tokens", post("create_token", "Makes a token.", tokens::create))
+        .route(
+            "/api-keys",
+            get("list_api_keys", "API keys, without secrets.", api_keys::list).and(post(
+                "create_api_key",
+                "Makes an API key.",
+                api_keys::create,
+            )),
+        )
+        .route("/api-keys/{key}", delete("revoke_api_key", "Revokes a key.", api_keys::revoke))
+        .route(
+            "/users",
+            get("list_users", "People who sign in.", users::list).and(post(
+                "create_user",
+                "Makes a user.",
+                users::create,
+            )),
+        )
+        .route(
+            "/users/{user}/password",
+            put("set_password", "Sets a password.", users::set_password)
+                .or(|draft| draft.refused(401, ["login-failed"])),
+        )
+        .route(
+            "/users/{user}/disabled",
+            put("set_disabled", "Shuts a user out, or lets them in.", users::set_disabled),
+        )
+}
+
+/// What a site is made of.
+fn plan_routes() -> Routes {
+    Routes::new()
+        .route("/", get("show_site", "A site at a glance.", sites::show))
+        .route("/settings", put("put_settings", "Replaces a site's settings.", sites::put))
+        .route("/skills", get("list_skills", "Skills.", list_names::<SkillId>))
+        .route("/skills/{skill}", put("put_skill", "Names a skill.", put_name::<SkillId>))
+        .route("/reasons", get("list_reasons", "Reasons for not ready.", list_names::<ReasonId>))
+        .route("/reasons/{reason}", put("put_reason", "Names a reason.", put_name::<ReasonId>))
+        .route(
+            "/dispositions",
+            get("list_dispositions", "How it may have gone.", list_names::<DispositionId>),
+        )
+        .route(
+            "/dispositions/{disposition}",
+            put("put_disposition", "Names a disposition.", put_name::<DispositionId>),
+        )
+        .route("/webhooks", get("list_webhooks", "Webhooks, without secrets.", webhooks::list))
+        .route(
+            "/webhooks/{webhook}",
+            put("put_webhook", "Makes or replaces a webhook.", webhooks::put),
+        )
 }
 
 fn site_routes() -> Routes {
-    let routes = Routes::new()
-        .route("/", get(sites::show))
-        .route("/settings", put(sites::put))
-        .route("/skills", get(list_names::<SkillId>))
-        .route("/skills/{skill}", put(put_name::<SkillId>))
-        .route("/reasons", get(list_names::<ReasonId>))
-        .route("/reasons/{reason}", put(put_name::<ReasonId>))
-        .route("/dispositions", get(list_names::<DispositionId>))
-        .route("/dispositions/{disposition}", put(put_name::<DispositionId>))
-        .route("/queues", get(queues::list))
-        .route("/queues/{queue}", get(queues::show).put(queues::put))
-        .route("/webhooks", get(webhooks::list))
-        .route("/webhooks/{webhook}", put(webhooks::put))
-        .route("/effects", get(webhooks::effects))
-        .route("/agents", get(agents::list))
-        .route("/agents/{agent}", get(agents::show).put(agents::put))
-        .route("/agents/{agent}/state", put(agents::declare))
-        .route("/conversations", get(conversations::list).post(conversations::open))
-        .route("/events", get(events::list));
-    Routes::new().nest("/sites/{site}", routes)
+    Routes::new()
+        .route("/queues", get("list_queues", "Queues and what is in them.", queues::list))
+        .route(
+            "/queues/{queue}",
+            get("show_queue", "A queue and what is in it.", queues::show).and(put(
+                "put_queue",
+                "Makes or replaces a queue.",
+                queues::put,
+            )),
+        )
+        .route("/effects", get("list_effects", "What waits to happen.", webhooks::effects))
+        .route("/agents", get("list_agents", "Agents and what they do.", agents::list))
+        .route(
+            "/agents/{agent}",
+            get("show_agent", "An agent and what they do.", agents::show).and(put(
+                "put_agent",
+                "Makes or replaces an agent.",
+                agents::put,
+            )),
+        )
+        .route(
+            "/agents/{agent}/state",
+            put("declare", "Says whether an agent wants conversations.", agents::declare),
+        )
+        .route(
+            "/conversations",
+            get("list_live", "Live conversations.", conversations::list).and(post(
+                "open",
+                "A customer arrives.",
+                conversations::open,
+            )),
+        )
+        .route(
+            "/events",
+            get("list_events", "What happened.", events::list)
+                .or(|draft| draft.refused(410, ["forgotten"])),
+        )
 }
 
 fn conversation_routes() -> Routes {
     let routes = Routes::new()
-        .route("/", get(conversations::show))
-        .route("/messages", get(events::messages).post(conversations::post))
-        .route("/trace", get(events::trace))
-        .route("/offers/{offer}/accept", post(offers::accept))
-        .route("/offers/{offer}/decline", post(offers::decline))
-        .route("/hold", post(perform::<Hold>))
-        .route("/retrieve", post(perform::<Retrieve>))
-        .route("/close", post(perform::<Close>))
-        .route("/abandon", post(perform::<Abandon>))
-        .route("/requeue", post(conversations::requeue))
-        .route("/wrap-up", post(conversations::wrap_up));
-    Routes::new().route("/conversations", get(closed::list)).nest("/conversations/{id}", routes)
-}
-
-/// The status page: files of `ui/status`, carried in the binary.
-fn status_page() -> Routes {
-    let file = |media: &'static str, text: &'static str| {
-        get(move || async move {
-            let policy = "default-src 'self'; frame-ancestors 'none'";
-            ([(CONTENT_TYPE, media), (CONTENT_SECURITY_POLICY, policy)], text)
-        })
-    };
-    let html = include_str!("../../../ui/status/index.html");
-    let style = include_str!("../../../ui/status/status.css");
-    let script = include_str!("../../../ui/status/status.js");
-    let words = include_str!("../../../ui/status/words.js");
-    Routes::new()
-        .route("/", file("text/html; charset=utf-8", html))
-        .route("/status.css", file("text/css; charset=utf-8", style))
-        .route("/status.js", file("text/javascript; charset=utf-8", script))
-        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
-        .route("/words.js", file("text/javascript; charset=utf-8", words))
+        .route("/", get("show", "A conversation, live or over.", conversations::show))
+        .route(
+            "/messages",
+            get("list_messages", "What was said.", events::messages).and(post(
+                "post",
+                "Adds a message or note.",
+                conversations::post,
+            )),
+        )
+        .route("/trace", get("trace", "Every event of a conversation.", events::trace))
+        .route("/offers/{offer}/accept", post("accept", "Takes an offer.", offers::accept))
+        .route("/offers/{offer}/decline", post("decline", "Turns it down.", offers::decline))
+        .route("/hold", post("hold", "Puts the customer on hold.", perform::<Hold>))
+        .route("/retrieve", post("retrieve", "Ends the hold.", perform::<Retrieve>))
+        .route("/close", post("close", "Ends it for the agent.", perform::<Close>))
+        .route("/abandon", post("abandon", "Ends it for the customer.", perform::<Abandon>))
+        .route("/requeue", post("requeue", "Back to a queue.", conversations::requeue))
+        .route("/wrap-up", post("wrap_up", "Finishes it.", conversations::wrap_up));
+    let over = get("list_closed", "Conversations that are over.", closed::list);
+    Routes::new().route("/conversations", over).nest("/conversations/{id}", routes)
 }
 
 async fn nothing_here(request: Request) -> Problem {

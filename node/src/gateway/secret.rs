@@ -10,6 +10,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rotary_proto::ApiKeyId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -19,8 +20,11 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct SecretError;
 
 /// The secret of an API key. It shows itself only where it is asked to.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret([u8; 32]);
+#[derive(Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct Secret(
+    #[schemars(with = "String", regex(pattern = "^[A-Za-z0-9_-]{43}$"))] [u8; 32],
+);
 
 impl Secret {
     /// A new one.

@@ -2,23 +2,22 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{DirectoryCommand, DirectoryDone};
 use rotary_proto::query::{Named, SiteView};
 use rotary_proto::{
     Command, DispositionId, Name, ReasonId, ShardCommand, ShardId, SiteId, SiteSettings, SkillId,
     TenantId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{Decided, Doors};
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Nothing, Page, Reading};
+use crate::gateway::list::{Changed, Made, Nothing, Page, Reading};
 use crate::gateway::problem::Problem;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewSite {
     tenant: TenantId,
@@ -27,20 +26,21 @@ pub(crate) struct NewSite {
     shard: Option<ShardId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Placed {
     site: SiteId,
     shard: ShardId,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Site")]
 pub(crate) struct SiteJson {
     site: SiteId,
     shard: ShardId,
     name: Name,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NameBody {
     name: Name,
@@ -53,7 +53,7 @@ pub(crate) async fn create(
     Caller(claims): Caller,
     Key(key): Key,
     Json(NewSite { tenant, settings, shard }): Json<NewSite>,
-) -> Result<Response, Problem> {
+) -> Result<Made<Placed>, Problem> {
     permit(&claims, Action::CreateSite(tenant))?;
     settings.check().map_err(|bad| Problem::bad_value(bad.to_string()))?;
     let command = DirectoryCommand::CreateSite { tenant, name: settings.name.clone(), shard };
@@ -64,7 +64,7 @@ pub(crate) async fn create(
     let command = ShardCommand::CreateSite { site, settings };
     let position = doors.create_site(shard, &command, key).await?;
     let decided = Decided { position, ..placed };
-    Ok(decided.answer(StatusCode::CREATED, |_| Placed { site, shard }))
+    Ok(decided.answer(|_| Placed { site, shard }))
 }
 
 /// `GET /v1/sites`
@@ -99,9 +99,9 @@ pub(crate) async fn put(
     Ids(site): Ids<SiteId>,
     Key(key): Key,
     Json(settings): Json<SiteSettings>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let decided = doors.ask(&claims, key, site, Command::PutSite { settings }).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// A site that the directory knows and its shard on this node does not, yet.
@@ -151,12 +151,12 @@ pub(crate) async fn put_name<T: Nameable>(
     Ids((site, id)): Ids<(SiteId, T)>,
     Key(key): Key,
     Json(NameBody { name }): Json<NameBody>,
-) -> Result<Response, Problem>
+) -> Result<Changed<Nothing>, Problem>
 where
     Ids<(SiteId, T)>: axum::extract::FromRequestParts<Doors>,
 {
     let decided = doors.ask(&claims, key, site, id.command(name)).await?;
-    Ok(decided.answer(StatusCode::OK, |_| Nothing {}))
+    Ok(decided.answer(|_| Nothing {}))
 }
 
 /// `GET /v1/sites/{site}/skills` and its like

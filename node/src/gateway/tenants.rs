@@ -2,29 +2,34 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{DirectoryCommand, DirectoryDone};
 use rotary_proto::{Name, TenantId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Json, Key};
-use crate::gateway::list::Page;
+use crate::gateway::list::{Made, Page};
 use crate::gateway::problem::Problem;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTenant {
     name: Name,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tenant")]
 pub(crate) struct TenantJson {
     tenant: TenantId,
     name: Name,
+}
+
+/// A tenant that was made.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NewTenantId {
+    tenant: TenantId,
 }
 
 /// `POST /v1/tenants`
@@ -33,14 +38,14 @@ pub(crate) async fn create(
     Caller(claims): Caller,
     Key(key): Key,
     Json(NewTenant { name }): Json<NewTenant>,
-) -> Result<Response, Problem> {
+) -> Result<Made<NewTenantId>, Problem> {
     permit(&claims, Action::CreateTenant)?;
     let command = DirectoryCommand::CreateTenant { name };
     let decided = doors.ask_directory(&claims, key, command).await?;
     let DirectoryDone::Tenant(tenant) = decided.done else {
         return Err(Problem::other_request());
     };
-    Ok(decided.answer(StatusCode::CREATED, |_| json!({ "tenant": tenant })))
+    Ok(decided.answer(|_| NewTenantId { tenant }))
 }
 
 /// `GET /v1/tenants`

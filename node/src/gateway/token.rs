@@ -12,11 +12,14 @@ use rotary_directory::Credential;
 use rotary_proto::command::{Actor, Subject};
 use rotary_proto::limits::TOKEN_BYTES_MAX;
 use rotary_proto::{AgentId, CustomerId, PrincipalId, SessionId, SiteId, TenantId};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// What somebody may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// Sets up tenants, sites, queues and agents.

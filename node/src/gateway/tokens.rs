@@ -1,24 +1,23 @@
 //! Making tokens.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{DirectoryCommand, DirectoryDone};
 use rotary_proto::{AgentId, CustomerId, PrincipalId, SiteId, TenantId};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Json, Key};
 use crate::gateway::identity::{tenant_of, wrong};
+use crate::gateway::list::Made;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role, unix_s};
 
 /// Longest life of a token: ten years.
 const TTL_MAX_S: u64 = 10 * 366 * 24 * 3_600;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewToken {
     role: Role,
@@ -58,13 +57,21 @@ impl NewToken {
     }
 }
 
+/// A token that was made.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SignedToken {
+    token: String,
+    /// Seconds since 1970.
+    expires_at: u64,
+}
+
 /// `POST /v1/tokens`
 pub(crate) async fn create(
     State(doors): State<Doors>,
     Caller(asker): Caller,
     Key(key): Key,
     Json(body): Json<NewToken>,
-) -> Result<Response, Problem> {
+) -> Result<Made<SignedToken>, Problem> {
     let wanted = body.claims(&asker)?;
     permit(&asker, Action::Sign(&wanted))?;
     let command = DirectoryCommand::CreatePrincipal { tenant: wanted.tenant };
@@ -74,6 +81,6 @@ pub(crate) async fn create(
     };
     let claims = Claims { principal, ..wanted };
     let token = doors.tokens.sign(&claims);
-    let answer = json!({ "token": token, "expires_at": claims.exp });
-    Ok(decided.answer(StatusCode::CREATED, |_| answer))
+    let answer = SignedToken { token, expires_at: claims.exp };
+    Ok(decided.answer(|_| answer))
 }

@@ -2,24 +2,22 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_directory::{Credential, DirectoryCommand, DirectoryDone, User};
 use rotary_proto::{AgentId, Name, PrincipalId, SiteId, TenantId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
 use crate::gateway::identity::{change, claims_of, grant_of, may_handle, role_of};
-use crate::gateway::list::{Page, limit};
+use crate::gateway::list::{Changed, Made, Nothing, Page, limit};
 use crate::gateway::login::{folded, wrong_password};
 use crate::gateway::password::Password;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, Role};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUser {
     login: Name,
@@ -34,7 +32,8 @@ pub(crate) struct NewUser {
 }
 
 /// A user as lists show them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 pub(crate) struct UserJson {
     user: UserId,
     login: Name,
@@ -49,14 +48,14 @@ pub(crate) struct UserJson {
     disabled: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UsersQuery {
     after: Option<UserId>,
     limit: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPassword {
     password: Password,
@@ -64,10 +63,16 @@ pub(crate) struct NewPassword {
     current: Option<Password>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disabled {
     disabled: bool,
+}
+
+/// A user that was made.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NewUserId {
+    user: UserId,
 }
 
 /// `POST /v1/users`
@@ -76,7 +81,7 @@ pub(crate) async fn create(
     Caller(claims): Caller,
     Key(key): Key,
     Json(body): Json<NewUser>,
-) -> Result<Response, Problem> {
+) -> Result<Made<NewUserId>, Problem> {
     let NewUser { login, password, role, tenant, site, agent } = body;
     let grant = grant_of(role, tenant, site, agent)?;
     let nobody = Credential::User { user: UserId(0), epoch: 0 };
@@ -88,7 +93,7 @@ pub(crate) async fn create(
     let DirectoryDone::User { user, .. } = decided.done else {
         return Err(Problem::other_request());
     };
-    Ok(decided.answer(StatusCode::CREATED, |_| json!({ "user": user })))
+    Ok(decided.answer(|_| NewUserId { user }))
 }
 
 /// `GET /v1/users`
@@ -131,7 +136,7 @@ pub(crate) async fn set_password(
     Ids(id): Ids<UserId>,
     Key(key): Key,
     Json(body): Json<NewPassword>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     let NewPassword { password, current } = body;
     match claims.by {
         Some(Credential::User { user, .. }) if user == id => {
@@ -162,7 +167,7 @@ pub(crate) async fn set_disabled(
     Ids(id): Ids<UserId>,
     Key(key): Key,
     Json(Disabled { disabled }): Json<Disabled>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Nothing>, Problem> {
     handled(&doors, &claims, id).await?;
     change(&doors, &claims, key, DirectoryCommand::SetDisabled { user: id, disabled }).await
 }

@@ -2,25 +2,24 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
 use rotary_proto::effect::PendingEffect;
 use rotary_proto::plan::WebhookPlan;
 use rotary_proto::query::WebhookView;
 use rotary_proto::web::Secret;
 use rotary_proto::{Command, EffectId, SiteId, WebhookId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
-use crate::gateway::list::{Consistency, Page, Reading, limit};
+use crate::gateway::list::{Changed, Consistency, Page, Reading, limit};
 use crate::gateway::problem::Problem;
-use crate::gateway::queues::version;
+use crate::gateway::queues::{Version, version};
 use crate::gateway::sites::unmade;
 
 /// A plan with what its messages are signed with.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewWebhook {
     plan: WebhookPlan,
@@ -35,10 +34,10 @@ pub(crate) async fn put(
     Ids((site, webhook)): Ids<(SiteId, WebhookId)>,
     Key(key): Key,
     Json(NewWebhook { secret, plan }): Json<NewWebhook>,
-) -> Result<Response, Problem> {
+) -> Result<Changed<Version>, Problem> {
     let command = Command::PutWebhook { webhook, plan, secret };
     let decided = doors.ask(&claims, key, site, command).await?;
-    Ok(decided.answer(StatusCode::OK, version))
+    Ok(decided.answer(version))
 }
 
 /// `GET /v1/sites/{site}/webhooks`
@@ -53,7 +52,7 @@ pub(crate) async fn list(
     views.map(|views| AxumJson(Page::whole(views))).ok_or_else(|| unmade(site))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EffectsQuery {
     after: Option<EffectId>,

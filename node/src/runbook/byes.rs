@@ -44,9 +44,9 @@ pub(super) const PAGES: &[Page] = &[
     ),
     page(
         "behind",
-        "This node cannot serve the site at present.",
+        "This node cannot serve the site at present, or has not applied what a request names.",
         "It is catching up, fetches history, or found no leader within two seconds.",
-        "The client resumes elsewhere by itself. If one node says so for long, look at its \
-         `/readyz`.",
+        "A session resumes elsewhere by itself; ask another node. If one node says so for long, \
+         look at its `/readyz`.",
     ),
 ];

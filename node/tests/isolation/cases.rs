@@ -54,7 +54,14 @@ fn own_rows(supervisor: Option<Expected>) -> Case {
 pub(crate) fn is_public(route: &str) -> bool {
     let open = ["GET /livez", "GET /metrics", "GET /readyz", "POST /v1/login", "GET /v1/session"];
     let page = ["GET /", "GET /favicon.ico", "GET /status.css", "GET /status.js", "GET /words.js"];
-    let documents = route.starts_with("GET /runbook/");
+    let document = [
+        "GET /docs",
+        "GET /docs.css",
+        "GET /docs.js",
+        "GET /docs-words.js",
+        "GET /v1/openapi.json",
+    ];
+    let documents = route.starts_with("GET /runbook/") || document.contains(&route);
     documents || open.contains(&route) || page.contains(&route)
 }
 

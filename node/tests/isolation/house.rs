@@ -3,6 +3,7 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
+use crate::described::Described;
 use crate::nodes::{Nodes, done, eventually};
 
 /// In every name of the house, and nowhere else: no answer to a stranger may have it.
@@ -18,6 +19,8 @@ const STRANGER: &str = "cu_00000000000000000000000000000002";
 /// and another tenant.
 pub(crate) struct House {
     pub(crate) nodes: Nodes,
+    /// What the house says of its own doors.
+    pub(crate) described: Described,
     pub(crate) tenant: String,
     pub(crate) site: String,
     pub(crate) conversation: String,
@@ -69,7 +72,18 @@ impl House {
         let user = with(json!({"login": MARK, "password": "long enough"}));
         let user = done(&api, Method::POST, "/v1/users", user).await;
         let (key, user) = (text(&key["api_key"]), text(&user["user"]));
-        let house = Self { nodes, tenant, site, conversation, key, user, other_site, other_tenant };
+        let described = Described::by(&nodes.gateways[0]).await;
+        let house = Self {
+            nodes,
+            described,
+            tenant,
+            site,
+            conversation,
+            key,
+            user,
+            other_site,
+            other_tenant,
+        };
         house.furnish().await;
         house
     }

@@ -25,6 +25,12 @@ const NAMED_BY_ONE: [(&str, &str); 5] = [
 const PURE: [&str; 3] = ["rotary-directory", "rotary-distributor", "rotary-proto"];
 const OUT_OF_REACH: [&str; 4] = ["axum", "openraft", "quinn", "tokio"];
 
+/// What describes the vocabulary, the feature that brings it, and who alone turns that on: the
+/// crates that decide are built without it.
+const DESCRIBED_BY: &str = "schemars";
+const DESCRIBING: &str = "schema";
+const DESCRIBED_FOR: &str = "rotary";
+
 /// Which crates of this workspace each crate may import. Tests may import any.
 const LAYERS: [(&str, &[&str]); 8] = [
     ("rotary-channels", &["rotary-proto"]),
@@ -50,6 +56,8 @@ struct Member {
 struct Dependency {
     name: String,
     for_tests: bool,
+    optional: bool,
+    features: Vec<String>,
 }
 
 struct Graph {
@@ -110,8 +118,12 @@ fn built(node: &Value) -> Vec<String> {
 }
 
 fn member(package: &Value) -> Member {
-    let dependency =
-        |dep: &Value| Dependency { name: text(&dep["name"]), for_tests: dep["kind"] == "dev" };
+    let dependency = |dep: &Value| Dependency {
+        name: text(&dep["name"]),
+        for_tests: dep["kind"] == "dev",
+        optional: dep["optional"] == true,
+        features: list(&dep["features"]).iter().map(text).collect(),
+    };
     let manifest = text(&package["manifest_path"]);
     let within = root().to_string_lossy().into_owned();
     Member {
@@ -199,6 +211,28 @@ fn no_layer_imports_upward() {
                     "{manifest}:1: {importer} imports {name}; it may import {allowed:?} only: \
                      move the shared part down, or pass it in from {}",
                     JOINTS[0]
+                ));
+            }
+        }
+    }
+    settle(breaches);
+}
+
+#[test]
+fn only_the_gateway_has_the_vocabulary_described() {
+    let mut breaches = Vec::new();
+    for Member { name, manifest, named } in Graph::load().members {
+        if name == DESCRIBED_FOR {
+            continue;
+        }
+        for dependency in named {
+            let brings = is_of(&dependency.name, DESCRIBED_BY) && !dependency.optional;
+            let turns_on = dependency.features.iter().any(|feature| feature == DESCRIBING);
+            if brings || turns_on {
+                let what = dependency.name;
+                breaches.push(format!(
+                    "{manifest}:1: {name} has {what} with {DESCRIBED_BY}, which only \
+                     {DESCRIBED_FOR} may: leave the feature {DESCRIBING} off"
                 ));
             }
         }
