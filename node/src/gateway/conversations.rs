@@ -9,7 +9,7 @@ use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
     Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, EventRecord,
-    Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
+    MailParty, Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub(crate) struct OpenBody {
     attributes: Attributes,
     #[serde(default)]
     item: Option<Item>,
+    #[serde(default)]
+    mail: Option<Box<MailParty>>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +85,7 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let conversation = body.conversation.unwrap_or(ConversationId::new(site, key.0));
     let customer = body.customer.or(claims.customer);
-    let OpenBody { queue, channel, priority, skills, attributes, item, .. } = body;
+    let OpenBody { queue, channel, priority, skills, attributes, item, mail, .. } = body;
     let command = Command::Open {
         conversation,
         queue,
@@ -93,6 +95,7 @@ pub(crate) async fn open(
         customer,
         attributes,
         item,
+        mail,
     };
     let decided = doors.ask(&claims, key, site, command).await?;
     Ok(decided.answer(StatusCode::CREATED, |_| json!({ "conversation": conversation })))

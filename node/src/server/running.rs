@@ -15,7 +15,7 @@ use crate::actor::Registry;
 use crate::archive::Indexer;
 use crate::config::Config;
 use crate::doctor;
-use crate::effects::{self, Endpoint};
+use crate::effects::{self, Endpoint, Tools};
 use crate::feed;
 use crate::founder::Founder;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -60,6 +60,8 @@ pub(crate) async fn start(
     gateway: GatewayId,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
+    let endpoint = Endpoint::new(config.webhooks.allow_private)?;
+    let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let (journal, lookup) = (ground.journal.clone(), ground.lookup);
     let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
     let indexer = Indexer::start(replica.clone(), Fatal::exit()).map_err(StartError::Io)?;
@@ -105,7 +107,7 @@ pub(crate) async fn start(
     tokio::spawn(history(&doors.replica, &ground.transport, members).keep_whole());
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
-    effects::start(&doors, Endpoint::new(config.webhooks.allow_private)?);
+    effects::start(&doors, tools);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
