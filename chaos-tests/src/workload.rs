@@ -252,6 +252,7 @@ impl Workload {
             customer: Some(customer),
             attributes: Default::default(),
             item: None,
+            mail: None,
         };
         let actor = Actor::Supervisor(DOORMAN);
         let label = format!("open {:x}", conversation.unique >> 96);

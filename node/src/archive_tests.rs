@@ -42,7 +42,7 @@ impl Told {
             queue: Some(queue),
         };
         let (channel, attributes) = (Channel::Chat, Attributes::default());
-        let opened = Event::Opened { conversation, channel, customer, attributes };
+        let opened = Event::Opened { conversation, channel, customer, attributes, mail: None };
         let (since, until, why) = (Stamp(1), Stamp(2), QueuedWhy::Opened);
         let priority = Priority::default();
         let queued = Event::Queued { conversation, queue, priority, since, until, why };

@@ -6,9 +6,11 @@
 
 mod keep;
 mod keys;
+mod mail;
 mod sources;
 
 pub(crate) use keep::Keep;
+pub(crate) use mail::{Mail, MailTls};
 pub(crate) use sources::Sources;
 
 use std::net::SocketAddr;
@@ -31,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) journal: JournalKept,
     pub(crate) session: Session,
     pub(crate) webhooks: Webhooks,
+    pub(crate) mail: Mail,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -319,6 +322,8 @@ impl Config {
             &mut self.telemetry.log_file,
             &mut self.gateway.certificate_file,
             &mut self.gateway.key_file,
+            &mut self.mail.credentials_file,
+            &mut self.mail.ca_file,
         ];
         for path in optional.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             *path = base.join(&*path);
@@ -372,6 +377,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.mail.check().or_else(wrong)?;
         if self.gateway.connections_per_address_max == 0 {
             return wrong("gateway.connections_per_address_max is 0; at least 1".to_owned());
         }

@@ -54,7 +54,7 @@ fn story(number: u64) -> [Event; 4] {
     let (since, until, why) = (Stamp(1), Stamp(2), QueuedWhy::Opened);
     let priority = Priority::default();
     [
-        Event::Opened { conversation, channel, customer, attributes },
+        Event::Opened { conversation, channel, customer, attributes, mail: None },
         Event::Queued { conversation, queue, priority, since, until, why },
         Event::Ended { conversation, why: EndReason::Customer },
         Event::Closed { conversation, agent: None, disposition: None, note: None, expired: false },

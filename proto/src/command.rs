@@ -7,11 +7,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::EffectOutcome;
+use crate::effect::{EffectOutcome, EffectStart};
 use crate::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, NodeId, OfferId,
     PrincipalId, QueueId, ReasonId, RequestId, SessionId, SiteId, SkillId, WebhookId,
 };
+use crate::mail::MailParty;
 use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings, WebhookPlan};
 use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
 use crate::web::Secret;
@@ -176,6 +177,13 @@ pub enum Command {
         /// What its messages are signed with from here on; the present one if absent.
         secret: Option<Secret>,
     },
+    /// A *once* effect begins: from here on nobody but this run of this owner may do it.
+    StartEffect {
+        /// Which.
+        effect: EffectId,
+        /// Who, under which view. It must be the owner under the present one.
+        start: EffectStart,
+    },
     /// An effect came out.
     EndEffect {
         /// Which; one that is over changes nothing.
@@ -186,6 +194,9 @@ pub enum Command {
         attempts: u32,
         /// What the other side said last, if it said anything: an HTTP status.
         status: Option<u16>,
+        /// Under which beginning that was, for a *once* effect that had one. Who did not begin it
+        /// may say one thing only: that nobody can know.
+        start: Option<EffectStart>,
     },
     /// A session begins, or returns on this or another gateway.
     Attach {
@@ -232,6 +243,9 @@ pub enum Command {
         attributes: Attributes,
         /// The first message, if there is one.
         item: Option<Item>,
+        /// Whom it is with, on the channel e-mail: what agents write there is mailed to them.
+        #[serde(default)]
+        mail: Option<Box<MailParty>>,
     },
     /// An agent takes an offer.
     Accept {
@@ -330,6 +344,7 @@ impl Command {
             Self::PutQueue { .. } => "put_queue",
             Self::PutAgent { .. } => "put_agent",
             Self::PutWebhook { .. } => "put_webhook",
+            Self::StartEffect { .. } => "start_effect",
             Self::EndEffect { .. } => "end_effect",
             Self::Attach { .. } => "attach",
             Self::Detach { .. } => "detach",

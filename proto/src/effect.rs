@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ConversationId, EffectId, NodeId, WebhookId};
+use crate::ids::{AgentId, ConversationId, EffectId, NodeId, WebhookId};
 use crate::stamp::Stamp;
 
 /// What may be done about an effect whose performer died half-way.
@@ -28,6 +28,15 @@ pub enum Repetition {
 pub enum EffectTarget {
     /// A webhook's endpoint is told of an event.
     Webhook(WebhookId),
+    /// An agent's message is mailed to the conversation's customer.
+    Mail {
+        /// The sequence of the event that opened the conversation, which says whom it is with.
+        opened: u64,
+        /// The conversation's mail before this one, which this one refers to.
+        after: Option<EffectId>,
+        /// Who wrote it, and is told how it came out.
+        author: AgentId,
+    },
 }
 
 impl EffectTarget {
@@ -35,6 +44,7 @@ impl EffectTarget {
     pub const fn repetition(self) -> Repetition {
         match self {
             Self::Webhook(_) => Repetition::Repeatable,
+            Self::Mail { .. } => Repetition::Once,
         }
     }
 }
@@ -53,7 +63,7 @@ pub struct PendingEffect {
     pub sequence: u64,
     /// When it counts as failed without an outcome.
     pub until: Stamp,
-    /// Who began a *once* effect, under which epoch.
+    /// Who began a *once* effect. Nobody else does it after that, whatever becomes of them.
     pub started: Option<EffectStart>,
 }
 
@@ -63,6 +73,8 @@ pub struct PendingEffect {
 pub struct EffectStart {
     /// The replica.
     pub owner: NodeId,
+    /// Which run of it: after a restart it does not know what it did.
+    pub run: u64,
     /// The view it acted under.
     pub epoch: u64,
 }

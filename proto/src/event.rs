@@ -12,6 +12,7 @@ use crate::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, ItemId, OfferId,
     QueueId, ReasonId, SessionId, SiteId, SkillId, WebhookId,
 };
+use crate::mail::MailParty;
 use crate::plan::{AgentProfile, Declared, QueuePlan, SiteSettings, Strategy, WebhookPlan};
 use crate::stamp::{Stamp, Wall};
 use crate::values::{Attributes, Body, Channel, Name, Priority, Sealed};
@@ -204,6 +205,8 @@ pub enum Event {
         customer: Option<CustomerId>,
         /// Declared facts.
         attributes: Attributes,
+        /// Whom it is with, where what agents write is mailed.
+        mail: Option<Box<MailParty>>,
     },
     /// A conversation took its place in a queue.
     Queued {
@@ -289,6 +292,8 @@ pub enum Event {
         note: bool,
         /// What it says.
         body: Body,
+        /// The effect that mails it to the customer, if one does.
+        mail: Option<EffectId>,
     },
     /// An assignment ended without ending the conversation, which goes back to a queue.
     Released {
@@ -331,7 +336,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The conversation it is about, if it is about one.
+    /// The conversation it is about, if it is about one. That a webhook was told is about none.
     pub const fn conversation(&self) -> Option<ConversationId> {
         match self {
             Self::Opened { conversation, .. }
@@ -345,7 +350,10 @@ impl Event {
             | Self::Released { conversation, .. }
             | Self::Ended { conversation, .. }
             | Self::WrapUpStarted { conversation, .. }
-            | Self::Closed { conversation, .. } => Some(*conversation),
+            | Self::Closed { conversation, .. }
+            | Self::EffectEnded { conversation, target: EffectTarget::Mail { .. }, .. } => {
+                Some(*conversation)
+            }
             _ => None,
         }
     }

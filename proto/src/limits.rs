@@ -13,6 +13,10 @@ pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const BLOBS_PER_ITEM_MAX: usize = 8;
 /// A personal name: of an agent, of an attached file.
 pub const PERSONAL_NAME_BYTES_MAX: usize = 512;
+/// An address of a mailbox, in bytes (RFC 5321, 4.5.3.1.3, without its brackets).
+pub const MAIL_ADDRESS_BYTES_MAX: usize = 254;
+/// The id of a mail, brackets and all, in bytes.
+pub const MAIL_ID_BYTES_MAX: usize = 256;
 /// A name that routing or reports may read: of a queue, a skill, a site.
 pub const NAME_BYTES_MAX: usize = 128;
 /// An address on the web, in bytes.
@@ -75,6 +79,10 @@ pub const AGENTS_PER_SITE_MAX: usize = 65_536;
 pub const WEBHOOKS_PER_SITE_MAX: usize = 16;
 /// Effects that wait for one webhook. What comes when there are more is given up at once.
 pub const EFFECTS_PER_WEBHOOK_MAX: usize = 4_096;
+/// Mails of one site that wait to be sent. What comes when there are more is not sent.
+pub const MAILS_PER_SITE_MAX: usize = 4_096;
+/// Effects that one event may leave: one for each webhook, and a mail.
+pub const EFFECTS_PER_EVENT_MAX: usize = WEBHOOKS_PER_SITE_MAX + 1;
 /// Skills known to one site.
 pub const SKILLS_PER_SITE_MAX: usize = 4_096;
 /// Skills of one agent.
@@ -164,6 +172,8 @@ pub const WRAP_UP_DEFAULT_MS: u64 = 30_000;
 pub const EFFECT_DEFAULT_MS: u64 = 60_000;
 /// How long a webhook's endpoint is tried with one message.
 pub const WEBHOOK_GIVE_UP_DEFAULT_MS: u64 = 24 * 3_600 * 1_000;
+/// How long a mail is tried.
+pub const MAIL_GIVE_UP_MS: u64 = 24 * 3_600 * 1_000;
 /// A feed with nothing to say says so this often (wall milliseconds).
 pub const FEED_HEARTBEAT_MS: u64 = 200;
 /// A reader that hears nothing for this long attaches elsewhere (wall milliseconds).
@@ -175,8 +185,13 @@ pub const WELCOME_MS: u64 = 3_000;
 /// How often a replica logs how far its journal is on disk, while things are recorded (wall
 /// milliseconds).
 pub const JOURNAL_MARK_MS: u64 = 5_000;
-/// A new owner starts no *once* effect sooner than this after a view change.
+/// A *once* effect goes out no later than this after its owner has asked the shard's leader and
+/// found that it is the owner still; and a new owner says nothing of what its predecessor began
+/// sooner than this and `FENCE_MARGIN_MS` after the view that made it the owner (monotonic
+/// milliseconds of each node).
 pub const FENCE_MS: u64 = 1_500;
+/// What may pass between an owner's last look at its clock and the system call that sends.
+pub const FENCE_MARGIN_MS: u64 = 500;
 
 // Work.
 
@@ -210,6 +225,8 @@ const _: () = assert!(
         < ENTRY_BYTES_MAX / 2,
     "a conversation with every attribute and a full first message must fit an entry"
 );
+const _: () =
+    assert!(PERSONAL_NAME_BYTES_MAX * 3 < ENTRY_BYTES_MAX / 4, "and with it whom its mails go to");
 const _: () = assert!(
     ENTRY_BYTES_MAX * 2 <= APPEND_BYTES_MAX,
     "an append must be able to carry the largest entry and move on"
@@ -239,7 +256,8 @@ const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is thre
 const _: () = assert!(ATTACH_MS < WELCOME_MS, "a gateway gives up before its client does");
 const _: () = assert!(OFFER_AFTER_LOSS_MS < AGENT_GRACE_DEFAULT_MS, "offers end before the grace");
 const _: () = assert!(TOMBSTONE_MS >= REQUEST_WINDOW_MS, "a retried open must meet its tombstone");
-const _: () = assert!(FENCE_MS < LEASE_MS, "effects are fenced before leases move");
+const _: () =
+    assert!(FENCE_MS + FENCE_MARGIN_MS <= LEASE_MS, "effects are fenced before leases move");
 const _: () = assert!(DEADLINE_MIN_MS < OFFER_DEFAULT_MS && WAIT_DEFAULT_MS < DEADLINE_MAX_MS);
 const _: () = assert!(
     CONVERSATIONS_PER_AGENT_MAX <= 12,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Topic;
 use crate::ids::{QueueId, ReasonId, SkillId};
 use crate::limits;
+use crate::mail::MailAddress;
 use crate::values::{BadValue, Channel, Name, Priority, Sealed};
 use crate::web::WebUrl;
 
@@ -26,6 +27,9 @@ pub struct SiteSettings {
     /// How long a chat waits for the customer's lost session to return.
     #[serde(default = "defaults::customer_grace")]
     pub customer_grace_ms: u64,
+    /// Whom mails to customers are from. Without it none are sent.
+    #[serde(default)]
+    pub mail_from: Option<MailAddress>,
 }
 
 impl SiteSettings {
@@ -33,7 +37,7 @@ impl SiteSettings {
     pub fn named(name: Name) -> Self {
         let (agent_grace_ms, customer_grace_ms) =
             (defaults::agent_grace(), defaults::customer_grace());
-        Self { name, agent_grace_ms, customer_grace_ms }
+        Self { name, agent_grace_ms, customer_grace_ms, mail_from: None }
     }
 
     /// Whether it is within its bounds.

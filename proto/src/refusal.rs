@@ -116,6 +116,9 @@ pub enum Refusal {
     /// A post on this channel must say what its author has seen.
     #[error("an agent's post on this channel must carry seen_to")]
     SeenToRequired,
+    /// The effect is over, or not this owner's to begin or to end.
+    #[error("the effect is over, or another's to perform")]
+    EffectFenced,
     /// A bound of the site is reached.
     #[error("{limit} is reached")]
     LimitReached {
@@ -158,7 +161,8 @@ impl Refusal {
             Self::ItemExists => 27,
             Self::AnswerUnseen { .. } => 28,
             Self::SeenToRequired => 29,
-            Self::LimitReached { .. } => 30,
+            Self::EffectFenced => 30,
+            Self::LimitReached { .. } => 31,
         }
     }
 
@@ -195,6 +199,7 @@ impl Refusal {
             Self::ItemExists => "item-exists",
             Self::AnswerUnseen { .. } => "answer-unseen",
             Self::SeenToRequired => "seen-to-required",
+            Self::EffectFenced => "effect-fenced",
             Self::LimitReached { .. } => "limit-reached",
         }
     }

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::ids::{ConversationId, EffectId, GatewayId, SiteId};
 use crate::limits;
+use crate::mail::MailAddress;
 use crate::refusal::Refusal;
 use crate::values::{Name, Priority, Sealed};
 use crate::web::{Secret, WebUrl};
@@ -72,6 +73,22 @@ impl JsonSchema for Name {
             ),
             "minLength": 1,
             "maxLength": limits::NAME_BYTES_MAX,
+        })
+    }
+}
+
+impl JsonSchema for MailAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MailAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "An address of a mailbox, in ASCII and unquoted.",
+            "pattern": "^[^@\\s]+@[^@\\s]+$",
+            "maxLength": limits::MAIL_ADDRESS_BYTES_MAX,
+            "examples": ["help@example.com"],
         })
     }
 }

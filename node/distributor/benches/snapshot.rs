@@ -70,6 +70,7 @@ fn chat(world: &mut World, number: u64) {
             customer: Some(customer),
             attributes: Attributes::default(),
             item: Some(item(0)),
+            mail: None,
         },
         Command::Post { conversation, item: item(1), note: false, seen_to: None },
     ];

@@ -4,7 +4,7 @@ use rotary_proto::{Actor, Command, Done, Refusal};
 
 use crate::commands::{
     abandon, accept, attach, close, declare, decline, detach, end_effect, hold, open, post,
-    put_agent, put_name, put_queue, put_site, put_webhook, requeue, wrap_up,
+    put_agent, put_name, put_queue, put_site, put_webhook, requeue, start_effect, wrap_up,
 };
 use crate::turn::Turn;
 
@@ -22,8 +22,9 @@ pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result
         Command::PutWebhook { webhook, plan, secret } => {
             put_webhook::apply(turn, actor, webhook, plan, secret)
         }
-        Command::EndEffect { effect, outcome, attempts, status } => {
-            end_effect::apply(turn, actor, effect, outcome, attempts, status)
+        Command::StartEffect { effect, start } => start_effect::apply(turn, actor, effect, start),
+        Command::EndEffect { effect, outcome, attempts, status, start } => {
+            end_effect::apply(turn, actor, effect, outcome, attempts, status, start)
         }
         Command::Attach { session, subject, gateway } => {
             attach::apply(turn, actor, session, subject, gateway)
@@ -41,6 +42,7 @@ pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result
             customer,
             attributes,
             item,
+            mail,
         } => {
             let arrival = open::Arrival {
                 conversation,
@@ -51,6 +53,7 @@ pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result
                 customer,
                 attributes,
                 item,
+                mail,
             };
             open::apply(turn, actor, arrival)
         }

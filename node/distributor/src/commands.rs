@@ -18,4 +18,5 @@ pub(crate) mod put_queue;
 pub(crate) mod put_site;
 pub(crate) mod put_webhook;
 pub(crate) mod requeue;
+pub(crate) mod start_effect;
 pub(crate) mod wrap_up;

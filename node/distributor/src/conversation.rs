@@ -15,7 +15,7 @@
 //! Words and names are not here: hot state holds item ids and counts.
 
 use rotary_proto::event::{EndReason, OfferEnd};
-use rotary_proto::ids::{AgentId, CustomerId, ItemId, OfferId, QueueId};
+use rotary_proto::ids::{AgentId, CustomerId, EffectId, ItemId, OfferId, QueueId};
 use rotary_proto::limits;
 use rotary_proto::plan::RequiredSkill;
 use rotary_proto::{Channel, Priority, Stamp};
@@ -74,12 +74,23 @@ pub(crate) struct Conversation {
     pub(crate) declines: Vec<(AgentId, Stamp)>,
     /// How the last offer ended that did not become an assignment.
     pub(crate) last_offer: Option<(OfferId, OfferEnd)>,
+    /// Its mails, where what agents write is mailed.
+    pub(crate) mail: Option<MailThread>,
     /// When the alarm for the end of its stage rings.
     #[serde(skip)]
     pub(crate) alarm: Option<Stamp>,
     /// When the alarm for declines that no longer hold rings, if it is set.
     #[serde(skip)]
     pub(crate) declines_alarm: Option<Stamp>,
+}
+
+/// The mails of a conversation, as far as routing keeps them: whom it is with is in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MailThread {
+    /// The sequence of the event that says whom it is with.
+    pub(crate) opened: u64,
+    /// The last mail, which the next one refers to.
+    pub(crate) last: Option<EffectId>,
 }
 
 /// Where a conversation is in its life. Every stage has a deadline.

@@ -3,18 +3,23 @@
 //! An event that a webhook is told of leaves an effect behind, in the same entry. It stays until
 //! its outcome is logged or its time is over, whoever fails meanwhile; performing it is the
 //! business of its owner, a replica that the shard's view names. Each webhook has a bound of its
-//! own, so that an endpoint that is dead for days crowds out nothing but its own messages.
+//! own, so that an endpoint that is dead for days crowds out nothing but its own messages; so have
+//! the mails of a site.
+//!
+//! What an agent writes where a conversation has a mail thread leaves a mail. It is done *once*:
+//! the owner logs that it begins (`commands/start_effect`), and what began is never begun again.
 
 use std::collections::BTreeMap;
 
-use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect};
+use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect, Repetition};
 use rotary_proto::event::{Audience, EffectEnd, Event, Topic};
-use rotary_proto::ids::{ConversationId, EffectId, WebhookId};
+use rotary_proto::ids::{AgentId, ConversationId, EffectId, WebhookId};
 use rotary_proto::limits;
 use rotary_proto::plan::WebhookPlan;
 use rotary_proto::web::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::conversation::MailThread;
 use crate::site::{Due, Site};
 use crate::table::Table;
 use crate::turn::Turn;
@@ -27,12 +32,35 @@ pub(crate) struct Webhook {
     pub(crate) secret: Secret,
 }
 
+/// Who is waited for: each has a bound of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Webhook(WebhookId),
+    Mail,
+}
+
+impl Place {
+    const fn of(target: EffectTarget) -> Self {
+        match target {
+            EffectTarget::Webhook(webhook) => Self::Webhook(webhook),
+            EffectTarget::Mail { .. } => Self::Mail,
+        }
+    }
+
+    const fn most(self) -> usize {
+        match self {
+            Self::Webhook(_) => limits::EFFECTS_PER_WEBHOOK_MAX,
+            Self::Mail => limits::MAILS_PER_SITE_MAX,
+        }
+    }
+}
+
 /// What waits to happen.
 #[derive(Debug, Clone)]
 pub(crate) struct Effects {
     pub(crate) pending: Table<EffectId, PendingEffect>,
-    /// How many wait for each webhook. Derived.
-    waiting: BTreeMap<WebhookId, usize>,
+    /// How many wait for each. Derived.
+    waiting: BTreeMap<Place, usize>,
 }
 
 impl Effects {
@@ -43,14 +71,14 @@ impl Effects {
 
     /// How many wait for a webhook.
     pub(crate) fn waiting(&self, webhook: WebhookId) -> usize {
-        self.waiting.get(&webhook).copied().unwrap_or(0)
+        self.waiting.get(&Place::Webhook(webhook)).copied().unwrap_or(0)
     }
 
     /// Takes an effect in; whether it is new and there is room for it.
     pub(crate) fn put(&mut self, effect: PendingEffect) -> bool {
-        let EffectTarget::Webhook(webhook) = effect.target;
-        let waiting = self.waiting.entry(webhook).or_default();
-        if *waiting >= limits::EFFECTS_PER_WEBHOOK_MAX || self.pending.contains(effect.id) {
+        let place = Place::of(effect.target);
+        let waiting = self.waiting.entry(place).or_default();
+        if *waiting >= place.most() || self.pending.contains(effect.id) {
             return false;
         }
         *waiting += 1;
@@ -60,11 +88,11 @@ impl Effects {
 
     fn take(&mut self, id: EffectId) -> Option<PendingEffect> {
         let effect = self.pending.take(id)?;
-        let EffectTarget::Webhook(webhook) = effect.target;
-        let waiting = self.waiting.get_mut(&webhook).expect("what waits was counted");
+        let place = Place::of(effect.target);
+        let waiting = self.waiting.get_mut(&place).expect("what waits was counted");
         *waiting -= 1;
         if *waiting == 0 {
-            self.waiting.remove(&webhook);
+            self.waiting.remove(&place);
         }
         Some(effect)
     }
@@ -102,26 +130,64 @@ impl Turn<'_> {
     /// Leaves effects for the event just made.
     pub(crate) fn want_effects(&mut self, topic: Topic, conversation: ConversationId) {
         let (sequence, webhooks) = (self.site.sequence, self.site.webhooks.clone());
-        let made = self.events.len() as u32 - 1;
+        let made = self.events.len() - 1;
         for (slot, (webhook, known)) in (0u32..).zip(webhooks.iter()) {
             if !known.plan.enabled || !known.plan.topics.contains(&topic) {
                 continue;
             }
             self.effort.spend(1);
-            let ordinal = made * limits::WEBHOOKS_PER_SITE_MAX as u32 + slot;
             let effect = PendingEffect {
-                id: EffectId { shard: self.shard, index: self.index, ordinal },
+                id: self.effect_id(made, slot),
                 conversation,
                 target: EffectTarget::Webhook(*webhook),
                 sequence,
                 until: self.now.plus_ms(known.plan.give_up_ms),
                 started: None,
             };
-            if !self.site.put_effect(effect.clone()) {
-                let ending = Ending::given_up(EffectOutcome::NotSent, EffectEnd::Overflow);
-                self.tell_effect_ended(&effect, ending);
-            }
+            self.leave(effect);
         }
+    }
+
+    /// The id of an effect of the event that was or will be the entry's event in that place.
+    const fn effect_id(&self, made: usize, slot: u32) -> EffectId {
+        let ordinal = made as u32 * limits::EFFECTS_PER_EVENT_MAX as u32 + slot;
+        EffectId { shard: self.shard, index: self.index, ordinal }
+    }
+
+    /// Leaves an effect, or says that there are too many.
+    fn leave(&mut self, effect: PendingEffect) {
+        if !self.site.put_effect(effect.clone()) {
+            let ending = Ending::given_up(EffectOutcome::NotSent, EffectEnd::Overflow);
+            self.tell_effect_ended(&effect, ending);
+        }
+    }
+
+    /// The mail that carries what an agent writes next, where the conversation has mails.
+    pub(crate) fn mail_of(
+        &self,
+        unique: u128,
+        author: AgentId,
+    ) -> Option<(EffectId, EffectTarget)> {
+        let MailThread { opened, last } = self.conversation(unique).mail?;
+        let id = self.effect_id(self.events.len(), limits::WEBHOOKS_PER_SITE_MAX as u32);
+        Some((id, EffectTarget::Mail { opened, after: last, author }))
+    }
+
+    /// Leaves the mail for the event of that sequence.
+    pub(crate) fn want_mail(
+        &mut self,
+        id: EffectId,
+        target: EffectTarget,
+        conversation: ConversationId,
+        sequence: u64,
+    ) {
+        self.effort.spend(1);
+        if let Some(thread) = &mut self.conversation_mut(conversation.unique).mail {
+            thread.last = Some(id);
+        }
+        let until = self.now.plus_ms(limits::MAIL_GIVE_UP_MS);
+        let started = None;
+        self.leave(PendingEffect { id, conversation, target, sequence, until, started });
     }
 
     /// Ends an effect; one that is over already changes nothing.
@@ -132,9 +198,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Nobody has said how it came out, and its time is over.
+    /// Nobody has said how it came out, and its time is over. What nobody began has not happened.
     pub(crate) fn effect_due(&mut self, id: EffectId) {
-        self.end_effect(id, Ending::given_up(EffectOutcome::Unknown, EffectEnd::Expired));
+        let Some(effect) = self.site.effects.pending.get(id) else { return };
+        let begun = effect.started.is_some();
+        let outcome = match effect.target.repetition() {
+            Repetition::Once if !begun => EffectOutcome::NotSent,
+            Repetition::Once | Repetition::Repeatable => EffectOutcome::Unknown,
+        };
+        self.end_effect(id, Ending::given_up(outcome, EffectEnd::Expired));
     }
 
     fn tell_effect_ended(&mut self, effect: &PendingEffect, ending: Ending) {
@@ -150,7 +222,22 @@ impl Turn<'_> {
             attempts,
             status,
         };
-        self.emit(Audience::default(), event);
+        let audience = match target {
+            EffectTarget::Webhook(_) => Audience::default(),
+            EffectTarget::Mail { author, .. } => self.mail_audience(conversation, author),
+        };
+        self.emit(audience, event);
+    }
+
+    /// Who hears what became of a mail: its author, and whoever serves.
+    fn mail_audience(&self, conversation: ConversationId, author: AgentId) -> Audience {
+        let found = self.site.conversations.get(conversation.unique);
+        let serving = found.and_then(|found| found.stage.agent()).filter(|agent| *agent != author);
+        Audience {
+            agents: [author].into_iter().chain(serving).collect(),
+            customer: None,
+            queue: found.map(|found| found.queue),
+        }
     }
 }
 

@@ -91,6 +91,11 @@ impl Shard {
         self.sites.get(&site).is_some_and(|site| site.effects.pending.contains(effect))
     }
 
+    /// An effect that waits for its outcome.
+    pub fn effect(&self, site: SiteId, effect: EffectId) -> Option<&PendingEffect> {
+        self.sites.get(&site)?.effects.pending.get(effect)
+    }
+
     /// How many effects of all sites wait for their outcomes.
     pub fn effects_pending(&self) -> usize {
         self.sites.values().map(|site| site.effects.pending.len()).sum()

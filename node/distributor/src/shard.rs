@@ -319,7 +319,7 @@ impl Shard {
         if site.frozen {
             return answer(Err(Refusal::SiteFrozen), site.sequence, entry.index);
         }
-        let mut turn = turn(site, entry, events, &mut self.effort);
+        let mut turn = turn(site, &self.view, entry, events, &mut self.effort);
         turn.run_due();
         let given = match known(&mut turn, origin, actor) {
             Ok(Known::Repeated(first)) => {
@@ -372,7 +372,7 @@ impl Shard {
         site.recorded = self.marks.recorded();
         let name = Name::new("not responding").expect("a short plain name");
         Arc::make_mut(&mut site.reasons).insert(NOT_RESPONDING, name.clone());
-        let mut turn = turn(&mut site, entry, events, &mut self.effort);
+        let mut turn = turn(&mut site, &self.view, entry, events, &mut self.effort);
         turn.emit(Audience::default(), Event::SiteSet { settings });
         let reason: ReasonId = NOT_RESPONDING;
         turn.emit(Audience::default(), Event::ReasonSet { reason, name });
@@ -423,7 +423,7 @@ impl Shard {
                 return;
             }
             let site = self.sites.get_mut(&id).expect("sites that are due exist");
-            let mut turn = turn(site, entry, events, &mut self.effort);
+            let mut turn = turn(site, &self.view, entry, events, &mut self.effort);
             turn.run_due();
             turn.run_work();
             self.settle(id);
@@ -467,12 +467,13 @@ const fn gateway_of(command: &Command) -> Option<GatewayId> {
 
 fn turn<'a>(
     site: &'a mut Site,
+    view: &'a View,
     entry: Entry,
     events: &'a mut Vec<EventRecord>,
     effort: &'a mut Effort,
 ) -> Turn<'a> {
     let Entry { shard, index, now, wall } = entry;
-    Turn { site, now, wall, shard, index, events, effort }
+    Turn { site, view, now, wall, shard, index, events, effort }
 }
 
 fn answer(result: Result<Done, Refusal>, sequence: u64, index: u64) -> Answer {

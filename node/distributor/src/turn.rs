@@ -1,5 +1,6 @@
 //! One entry's turn at a site: the clock it is given, the events it makes, the work it may do.
 
+use rotary_proto::effect::View;
 use rotary_proto::event::{Audience, Event, EventRecord};
 use rotary_proto::ids::{AgentId, ConversationId, CustomerId, QueueId, ShardId};
 use rotary_proto::{Stamp, Wall, limits};
@@ -11,6 +12,8 @@ use crate::site::{Due, Site, Work};
 /// What one entry changes a site with.
 pub(crate) struct Turn<'a> {
     pub(crate) site: &'a mut Site,
+    /// Whose replicas perform what must happen outside.
+    pub(crate) view: &'a View,
     pub(crate) now: Stamp,
     pub(crate) wall: Wall,
     pub(crate) shard: ShardId,

@@ -99,6 +99,7 @@ impl Floor {
             customer: None,
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         self.ask(Actor::System, command)
     }
@@ -218,6 +219,7 @@ fn the_last_class_is_no_wall_for_what_exists() {
             customer: None,
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         floor.ask(Actor::System, command).len()
     };
@@ -249,6 +251,7 @@ fn an_agent_of_many_classes_is_matched_over_several_entries() {
             customer: None,
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         floor.ask(Actor::System, command);
     }

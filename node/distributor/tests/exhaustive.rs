@@ -109,6 +109,7 @@ fn open(number: u128, shape: Shape) -> ShardCommand {
         customer: None,
         attributes: Attributes::default(),
         item: None,
+        mail: None,
     };
     inside(Actor::System, command)
 }

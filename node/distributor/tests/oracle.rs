@@ -105,6 +105,7 @@ impl Shift {
             customer: None,
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         self.ask(Actor::System, command);
     }

@@ -38,6 +38,7 @@ fn open(site: SiteId, unique: u128) -> ShardCommand {
         customer: None,
         attributes: Attributes::default(),
         item: None,
+        mail: None,
     };
     asked(site, open)
 }

@@ -165,6 +165,7 @@ fn opened(number: u128) -> ShardCommand {
         customer: Some(CustomerId(number)),
         attributes: Attributes::default(),
         item: None,
+        mail: None,
     };
     let origin = Origin::Internal;
     ShardCommand::Site(Envelope { site: SITES[0], origin, actor: Actor::System, command })

@@ -221,6 +221,7 @@ impl Writer {
                     customer: None,
                     attributes: Attributes::default(),
                     item: None,
+                    mail: None,
                 },
             ));
         }

@@ -1,9 +1,10 @@
 //! Works off the effects of one shard that are this node's.
 //!
 //! What is to be done is read from the shard's state, never from the feed: at the start, after a
-//! view changed, and whenever something was applied. An effect is its owner's, whom the view names;
-//! an owner that finds one simply tries it, because what is done here may be repeated under the
-//! same id. Its outcome is a command; until that is logged the effect is not over.
+//! view changed, and whenever something was applied. An effect is its owner's, whom the view names.
+//! Its outcome is a command; until that is logged the effect is not over.
+//!
+//! How one is tried is said elsewhere: what may be repeated, in `webhook`; what may not, in `mail`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,36 +13,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use metrics::counter;
 use rand::RngExt;
-use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect, View};
-use rotary_proto::outcome::Answer;
-use rotary_proto::plan::WebhookPlan;
-use rotary_proto::web::Secret;
-use rotary_proto::{
-    Actor, Command, EffectId, Envelope, Origin, ShardCommand, SiteId, Stamp, WebhookId,
-};
+use rotary_distributor::Shard;
+use rotary_proto::effect::{EffectTarget, PendingEffect, View};
+use rotary_proto::{EffectId, NodeId, SiteId, Stamp, WebhookId};
 use tokio::time::Instant;
 
-use crate::effects::endpoint::{Endpoint, Said};
 use crate::effects::line::{Line, Waiting, pause};
-use crate::effects::message::Message;
+use crate::effects::{Tools, mail, webhook};
 use crate::gateway::doors::Doors;
 use crate::replica::ShardReplica;
-use crate::telemetry::names;
 
 /// Entries are looked at together for this long.
 const GATHER: Duration = Duration::from_millis(20);
 /// Effects taken in at one look; a look holds the state's lock.
 const LOOK_MAX: usize = 1_024;
-/// How long an outcome waits for its commit, and the pause before it is proposed again.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PROPOSE_AGAIN: Duration = Duration::from_millis(500);
 /// The pause before something is tried again that this node could not try.
 const POSTPONED: Duration = Duration::from_secs(1);
 
-/// One site's endpoint.
-type Place = (SiteId, WebhookId);
+/// What one line of effects is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Webhook(SiteId, WebhookId),
+    Mail(SiteId),
+}
+
+impl Place {
+    const fn of(effect: &PendingEffect) -> Self {
+        let site = effect.conversation.site;
+        match effect.target {
+            EffectTarget::Webhook(webhook) => Self::Webhook(site, webhook),
+            EffectTarget::Mail { .. } => Self::Mail(site),
+        }
+    }
+
+    /// The version of what says where it goes.
+    fn version(self, shard: &Shard) -> u32 {
+        match self {
+            Self::Webhook(site, webhook) => shard.webhook(site, webhook).map_or(0, |known| known.0),
+            Self::Mail(_) => 0,
+        }
+    }
+}
 
 /// An attempt that has ended.
 struct Tried {
@@ -51,8 +64,8 @@ struct Tried {
 }
 
 /// What came of an attempt.
-enum Came {
-    /// The outcome is logged. Whether the endpoint took the message.
+pub(super) enum Came {
+    /// The outcome is logged. Whether the other side took it.
     Over {
         took: bool,
     },
@@ -67,18 +80,22 @@ enum Came {
 type Running = FuturesUnordered<Pin<Box<dyn Future<Output = Tried> + Send>>>;
 
 /// What an attempt needs to know.
-struct Job {
-    place: Place,
-    waiting: Waiting,
-    plan: WebhookPlan,
-    secret: Secret,
+pub(super) struct Job {
+    pub(super) waiting: Waiting,
     /// Shard time at which the attempt began.
     now: Stamp,
+    /// Since when, at least, this node is the owner.
+    pub(super) owner_since: Instant,
 }
 
 impl Job {
+    /// The effect's site.
+    pub(super) const fn site(&self) -> SiteId {
+        self.waiting.effect.conversation.site
+    }
+
     /// Whether another attempt comes before the effect is given up.
-    fn has_time(&self, attempts: u32, after: Option<Duration>) -> bool {
+    pub(super) fn has_time(&self, attempts: u32, after: Option<Duration>) -> bool {
         let left = self.waiting.effect.until.0.saturating_sub(self.now.0);
         pause(attempts, 0).max(after.unwrap_or_default()) < Duration::from_micros(left)
     }
@@ -88,8 +105,10 @@ impl Job {
 pub(crate) struct Performer {
     doors: Doors,
     shard: Arc<ShardReplica>,
-    endpoint: Arc<Endpoint>,
+    tools: Arc<Tools>,
     epoch: u64,
+    /// When this node saw that epoch.
+    owner_since: Instant,
     /// The last effect of each site that was looked at under this epoch.
     seen: BTreeMap<SiteId, EffectId>,
     lines: BTreeMap<Place, Line>,
@@ -98,9 +117,10 @@ pub(crate) struct Performer {
 
 impl Performer {
     /// Of that shard.
-    pub(crate) fn new(doors: Doors, shard: Arc<ShardReplica>, endpoint: Arc<Endpoint>) -> Self {
-        let (seen, lines) = (BTreeMap::new(), BTreeMap::new());
-        Self { doors, shard, endpoint, epoch: 0, seen, lines, running: Running::new() }
+    pub(crate) fn new(doors: Doors, shard: Arc<ShardReplica>, tools: Arc<Tools>) -> Self {
+        let (seen, lines, running) = (BTreeMap::new(), BTreeMap::new(), Running::new());
+        let owner_since = Instant::now();
+        Self { doors, shard, tools, epoch: 0, owner_since, seen, lines, running }
     }
 
     /// Works until the node ends.
@@ -130,13 +150,13 @@ impl Performer {
         let shard = self.shard.read();
         let view = shard.view();
         if view.epoch != self.epoch {
-            self.epoch = view.epoch;
+            (self.epoch, self.owner_since) = (view.epoch, now);
             self.seen.clear();
             let mine = |effect: &PendingEffect| view.owner(effect.conversation) == Some(node);
             self.lines.values_mut().for_each(|line| line.retain(mine));
         }
-        for ((site, webhook), line) in &mut self.lines {
-            line.note_version(shard.webhook(*site, *webhook).map_or(0, |known| known.0), now);
+        for (place, line) in &mut self.lines {
+            line.note_version(place.version(&shard), now);
         }
         let mut left = LOOK_MAX;
         for site in shard.sites() {
@@ -146,9 +166,9 @@ impl Performer {
             self.seen.extend(found.last().map(|last| (site, last.id)));
             for effect in found {
                 if is_owner(view, &effect, node) {
-                    let EffectTarget::Webhook(webhook) = effect.target;
-                    let line = || Line::of(shard.webhook(site, webhook).map_or(0, |known| known.0));
-                    self.lines.entry((site, webhook)).or_insert_with(line).add(effect, now);
+                    let place = Place::of(&effect);
+                    let line = || Line::of(place.version(&shard));
+                    self.lines.entry(place).or_insert_with(line).add(effect, now);
                 }
             }
             if left == 0 {
@@ -167,9 +187,9 @@ impl Performer {
             }
         }
         for (place, waiting) in begun {
-            match self.job(place, waiting) {
+            match self.job(waiting) {
                 Ok(job) => {
-                    let attempt = attempt(self.doors.clone(), self.endpoint.clone(), job);
+                    let attempt = attempt(self.doors.clone(), self.tools.clone(), place, job);
                     self.running.push(Box::pin(attempt));
                 }
                 Err(id) => self.change(place, |line| line.forget(id)),
@@ -179,17 +199,13 @@ impl Performer {
     }
 
     /// What an attempt needs; the effect's id if it is over or another node's.
-    fn job(&self, place: Place, waiting: Waiting) -> Result<Job, EffectId> {
-        let (site, webhook) = place;
+    fn job(&self, mut waiting: Waiting) -> Result<Job, EffectId> {
         let shard = self.shard.read();
         let id = waiting.effect.id;
         let mine = is_owner(shard.view(), &waiting.effect, self.doors.node);
-        if !mine || !shard.is_pending(site, id) {
-            return Err(id);
-        }
-        let (_, plan, secret) = shard.webhook(site, webhook).ok_or(id)?;
-        let (plan, secret) = (plan.clone(), secret.clone());
-        Ok(Job { place, waiting, plan, secret, now: shard.last_stamp() })
+        let found = shard.effect(waiting.effect.conversation.site, id);
+        waiting.effect = found.filter(|_| mine).ok_or(id)?.clone();
+        Ok(Job { waiting, now: shard.last_stamp(), owner_since: self.owner_since })
     }
 
     fn change(&mut self, place: Place, change: impl FnOnce(&mut Line)) {
@@ -215,107 +231,18 @@ impl Performer {
     }
 }
 
-fn is_owner(view: &View, effect: &PendingEffect, node: rotary_proto::NodeId) -> bool {
+pub(super) fn is_owner(view: &View, effect: &PendingEffect, node: NodeId) -> bool {
     view.owner(effect.conversation) == Some(node)
 }
 
 /// Tries an effect once.
-async fn attempt(doors: Doors, endpoint: Arc<Endpoint>, job: Job) -> Tried {
-    let (place, id) = (job.place, job.waiting.effect.id);
-    let came = perform(&doors, &endpoint, &job).await;
-    Tried { place, id, came }
-}
-
-async fn perform(doors: &Doors, endpoint: &Endpoint, job: &Job) -> Came {
-    let Waiting { effect, attempts, status } = &job.waiting;
-    if !job.plan.enabled {
-        return settle(doors, job, EffectOutcome::NotSent, *attempts, *status).await;
-    }
-    let message = match message(doors, job.place.0, effect).await {
-        Read::Message(message) => message,
-        Read::Later => return Came::Postponed,
-        // It can be told no more, by nobody.
-        Read::Forgotten => {
-            return settle(doors, job, EffectOutcome::NotSent, *attempts, *status).await;
+async fn attempt(doors: Doors, tools: Arc<Tools>, place: Place, job: Job) -> Tried {
+    let id = job.waiting.effect.id;
+    let came = match place {
+        Place::Webhook(_, webhook) => {
+            webhook::perform(&doors, &tools.endpoint, webhook, &job).await
         }
+        Place::Mail(_) => mail::perform(&doors, tools.mailer.as_ref(), &job).await,
     };
-    let said = endpoint.post(&job.plan.url, &message, &job.secret).await;
-    let (attempts, result) = (attempts + 1, word(said));
-    counter!(names::WEBHOOK_ATTEMPTS, "result" => result).increment(1);
-    match said {
-        Said::Took { status } => {
-            settle(doors, job, EffectOutcome::Sent, attempts, Some(status)).await
-        }
-        Said::Gone { status } => {
-            settle(doors, job, EffectOutcome::NotSent, attempts, Some(status)).await
-        }
-        Said::Failed { status, after } if job.has_time(attempts, after) => {
-            Came::Failed { status, after }
-        }
-        Said::Failed { status, .. } => {
-            settle(doors, job, EffectOutcome::NotSent, attempts, status).await
-        }
-    }
-}
-
-const fn word(said: Said) -> &'static str {
-    match said {
-        Said::Took { .. } => "taken",
-        Said::Gone { .. } => "gone",
-        Said::Failed { status: Some(_), .. } => "refused",
-        Said::Failed { status: None, .. } => "unanswered",
-    }
-}
-
-/// What this node's journal has of an effect's event.
-enum Read {
-    Message(Message),
-    /// Retention has dropped it.
-    Forgotten,
-    /// It is not here, or not yet.
-    Later,
-}
-
-async fn message(doors: &Doors, site: SiteId, effect: &PendingEffect) -> Read {
-    let (replica, id, after) = (doors.replica.clone(), effect.id, effect.sequence - 1);
-    let read = move || replica.events(id.shard, site, after, 1);
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(mut events)) => {
-            events.pop().and_then(|event| Message::of(id, event)).map_or(Read::Later, Read::Message)
-        }
-        Ok(Err(error)) if error.is_forgotten() && doors.replica.is_whole(id.shard) => {
-            Read::Forgotten
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(effect = %id, %error, "the event of an effect cannot be read");
-            Read::Later
-        }
-        Err(_) => Read::Later,
-    }
-}
-
-/// Has an outcome logged, however long that takes while the effect is this node's.
-async fn settle(
-    doors: &Doors,
-    job: &Job,
-    outcome: EffectOutcome,
-    attempts: u32,
-    status: Option<u16>,
-) -> Came {
-    let (site, effect) = (job.place.0, job.waiting.effect.id);
-    let command = Command::EndEffect { effect, outcome, attempts, status };
-    let (origin, actor) = (Origin::Internal, Actor::System);
-    let command = ShardCommand::Site(Envelope { site, origin, actor, command });
-    loop {
-        let told: Result<Answer, _> = doors.propose(effect.shard, &command, PATIENCE).await;
-        let Some(shard) = doors.replica.shard(effect.shard) else { return Came::Postponed };
-        let over = !shard.read().is_pending(site, effect);
-        if told.is_ok() || over {
-            return Came::Over { took: outcome == EffectOutcome::Sent };
-        }
-        if !is_owner(shard.read().view(), &job.waiting.effect, doors.node) {
-            return Came::Postponed;
-        }
-        tokio::time::sleep(PROPOSE_AGAIN).await;
-    }
+    Tried { place, id, came }
 }

@@ -49,6 +49,7 @@ fn open(customer: Option<u128>) -> Command {
         customer: customer.map(CustomerId),
         attributes: rotary_proto::Attributes::default(),
         item: None,
+        mail: None,
     }
 }
 

@@ -8,7 +8,7 @@ use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
     Attributes, Channel, Command, ConversationId, CustomerId, DispositionId, Done, EventRecord,
-    Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
+    MailParty, Priority, QueueId, Refusal, Sealed, ShardId, SiteId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub(crate) struct OpenBody {
     attributes: Attributes,
     #[serde(default)]
     item: Option<Item>,
+    #[serde(default)]
+    mail: Option<Box<MailParty>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -88,7 +90,7 @@ pub(crate) async fn open(
 ) -> Result<Made<Opened>, Problem> {
     let conversation = body.conversation.unwrap_or(ConversationId::new(site, key.0));
     let customer = body.customer.or(claims.customer);
-    let OpenBody { queue, channel, priority, skills, attributes, item, .. } = body;
+    let OpenBody { queue, channel, priority, skills, attributes, item, mail, .. } = body;
     let command = Command::Open {
         conversation,
         queue,
@@ -98,6 +100,7 @@ pub(crate) async fn open(
         customer,
         attributes,
         item,
+        mail,
     };
     let decided = doors.ask(&claims, key, site, command).await?;
     Ok(decided.answer(|_| Opened { conversation }))

@@ -288,6 +288,7 @@ fn is_new_work(command: &Command) -> bool {
         | Command::Close { .. }
         | Command::Abandon { .. }
         | Command::WrapUp { .. }
+        | Command::StartEffect { .. }
         | Command::EndEffect { .. } => false,
     }
 }

@@ -1,11 +1,16 @@
 //! What this node's own replica has recorded: a site's events, a conversation's story and words.
 
+use std::collections::BTreeMap;
+
 use axum::Json as AxumJson;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rotary_proto::effect::EffectOutcome;
 use rotary_proto::event::{Author, Viewer};
 use rotary_proto::query::Stage;
-use rotary_proto::{Body, ConversationId, Cursor, Event, EventRecord, ItemId, SiteId, Stamp, Wall};
+use rotary_proto::{
+    Body, ConversationId, Cursor, EffectId, Event, EventRecord, ItemId, SiteId, Stamp, Wall,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +84,34 @@ pub(crate) struct MessageJson {
     note: bool,
     body: Body,
     wall: Wall,
+    /// How the mail came out that carries it to the customer, where one does; customers are not
+    /// told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<Delivery>,
+}
+
+/// What became of the mail that carries a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Delivery {
+    /// It waits to be sent, or is being sent.
+    Pending,
+    /// The relay took it.
+    Sent,
+    /// It was not sent, and will not be.
+    NotSent,
+    /// Nobody can know.
+    Unknown,
+}
+
+impl From<EffectOutcome> for Delivery {
+    fn from(outcome: EffectOutcome) -> Self {
+        match outcome {
+            EffectOutcome::Sent => Self::Sent,
+            EffectOutcome::NotSent => Self::NotSent,
+            EffectOutcome::Unknown => Self::Unknown,
+        }
+    }
 }
 
 fn read_viewer(text: &str) -> Result<Viewer, Problem> {
@@ -196,7 +229,8 @@ pub(crate) async fn messages(
     }
     served(&claims, &story)?;
     let sees_notes = claims.role != Role::Customer;
-    let messages = story.into_iter().filter_map(message);
+    let ended = if sees_notes { ended(&story) } else { BTreeMap::new() };
+    let messages = story.into_iter().filter_map(|record| message(record, &ended, sees_notes));
     let seen = messages.filter(|m| m.ordinal > query.after && (sees_notes || !m.note));
     let data: Vec<MessageJson> = seen.take(limit).collect();
     let next = data.last().filter(|_| data.len() == limit).map(|message| message.ordinal);
@@ -212,10 +246,25 @@ fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
     Err(Problem::not_yours("the conversation was never proposed to you"))
 }
 
-fn message(record: EventRecord) -> Option<MessageJson> {
+/// How the mails of a conversation came out that are over.
+fn ended(story: &[EventRecord]) -> BTreeMap<EffectId, EffectOutcome> {
+    let ended = |record: &EventRecord| match &record.event {
+        Event::EffectEnded { effect, outcome, .. } => Some((*effect, *outcome)),
+        _ => None,
+    };
+    story.iter().filter_map(ended).collect()
+}
+
+fn message(
+    record: EventRecord,
+    ended: &BTreeMap<EffectId, EffectOutcome>,
+    told: bool,
+) -> Option<MessageJson> {
     match record.event {
-        Event::Posted { item, ordinal, author, note, body, .. } => {
-            Some(MessageJson { ordinal, item, author, note, body, wall: record.wall })
+        Event::Posted { item, ordinal, author, note, body, mail, .. } => {
+            let outcome = |id| ended.get(&id).map_or(Delivery::Pending, |o| Delivery::from(*o));
+            let delivery = mail.filter(|_| told).map(outcome);
+            Some(MessageJson { ordinal, item, author, note, body, wall: record.wall, delivery })
         }
         _ => None,
     }

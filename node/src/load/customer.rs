@@ -196,5 +196,6 @@ fn open(conversation: ConversationId, customer: CustomerId, arrival: &Arrival) -
         customer: Some(customer),
         attributes: Attributes::default(),
         item,
+        mail: None,
     }
 }

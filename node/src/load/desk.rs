@@ -227,6 +227,7 @@ mod tests {
             customer: None,
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         let request = request(site, &open).expect("a route");
         assert_eq!(request.path, "/v1/sites/st_1.2/conversations");

@@ -197,6 +197,13 @@ pub(super) const PAGES: &[Page] = &[
         "Send the ordinal of the newest item that the author has seen.",
     ),
     page(
+        "effect-fenced",
+        "An effect is over, or another node's to perform.",
+        "Two nodes meant to perform one effect, which happens when the view changes or a node was \
+         restarted; the log decided who does.",
+        "Nothing need be done. Clients never see it.",
+    ),
+    page(
         "limit-reached",
         "A bound of the site or the cluster is reached.",
         "There are as many of what `detail` names as there may be; the bounds are in \

@@ -10,6 +10,7 @@ use rotary_transport::{BindError, CertificateError};
 
 use crate::cli::exit;
 use crate::config::ConfigError;
+use crate::effects::RelayError;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,9 @@ pub(crate) enum StartError {
     /// The client that calls webhooks cannot be made.
     #[error("webhooks cannot be called: {0}")]
     Webhooks(#[from] reqwest::Error),
+    /// Mails cannot be handed over as configured.
+    #[error(transparent)]
+    Mail(#[from] RelayError),
     /// The ready file cannot be written.
     #[error("--ready-file {path}: {source}")]
     ReadyFile { path: PathBuf, source: io::Error },
@@ -124,6 +128,7 @@ impl StartError {
             Self::Log(_)
             | Self::Actors(_)
             | Self::Webhooks(_)
+            | Self::Mail(_)
             | Self::Founder(_)
             | Self::ReadyFile { .. }
             | Self::Io(_) => "start-failed",

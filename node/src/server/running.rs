@@ -17,7 +17,7 @@ use crate::archive::Indexer;
 use crate::balance;
 use crate::config::Config;
 use crate::doctor;
-use crate::effects::{self, Endpoint};
+use crate::effects::{self, Endpoint, Tools};
 use crate::feed;
 use crate::founder::Founder;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -62,6 +62,8 @@ pub(crate) async fn start(
     gateway: GatewayId,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
+    let endpoint = Endpoint::new(config.webhooks.allow_private)?;
+    let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let (journal, lookup) = (ground.journal.clone(), ground.lookup);
     let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
     let indexer = Indexer::start(replica.clone(), Fatal::exit()).map_err(StartError::Io)?;
@@ -107,7 +109,7 @@ pub(crate) async fn start(
     if config.log.balance_leaders {
         tokio::spawn(balance::keep(log.clone(), ground.node, members.clone()));
     }
-    effects::start(&doors, Endpoint::new(config.webhooks.allow_private)?);
+    effects::start(&doors, tools);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }

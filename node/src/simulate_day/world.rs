@@ -237,6 +237,7 @@ impl World<'_> {
             customer: Some(CustomerId(number.into())),
             attributes: Attributes::default(),
             item: None,
+            mail: None,
         };
         self.ask(at, number, open)
     }

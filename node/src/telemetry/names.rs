@@ -127,6 +127,8 @@ registry! {
     JOURNAL_APPENDED: Counter "rotary_journal_appended_total" ["shard"];
     /// Attempts to tell a webhook. `result` is `taken`, `gone`, `refused` or `unanswered`.
     WEBHOOK_ATTEMPTS: Counter "rotary_webhook_attempts_total" ["result"];
+    /// Attempts to send a mail. `result` is `sent`, `not_sent`, `unknown` or `failed`.
+    MAIL_ATTEMPTS: Counter "rotary_mail_attempts_total" ["result"];
     /// Effects that wait for their outcomes.
     EFFECTS_PENDING: Gauge "rotary_effects_pending" ["shard"];
     /// How often the view of which replicas live has changed.

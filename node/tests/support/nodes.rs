@@ -142,6 +142,14 @@ impl Nodes {
         child.wait().expect("it ends");
     }
 
+    /// Stands a node, counted from 1, still, or lets it go on.
+    pub(crate) fn pause(&self, node: usize, paused: bool) {
+        let child = self.children[node - 1].as_ref().expect("it runs");
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
     /// Asks a node, counted from 1, to stop, and says how it ended.
     pub(crate) fn stop(&mut self, node: usize) -> std::process::ExitStatus {
         let mut child = self.children[node - 1].take().expect("it runs");

@@ -6,8 +6,8 @@ use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, conversation, effect_id, gateway, item, name, plan, profile, required,
-    sealed, secret, settings, site, webhook_plan,
+    UNIQUE, attributes, conversation, effect_id, effect_start, gateway, item, mail_party, name,
+    plan, profile, required, sealed, secret, settings, site, webhook_plan,
 };
 
 /// One command of each kind.
@@ -30,11 +30,13 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             plan: webhook_plan(),
             secret: Some(secret()),
         },
+        StartEffect => Command::StartEffect { effect: effect_id(), start: effect_start() },
         EndEffect => Command::EndEffect {
             effect: effect_id(),
             outcome: EffectOutcome::Sent,
             attempts: 3,
             status: Some(204),
+            start: Some(effect_start()),
         },
         Attach => Command::Attach { session, subject: Subject::Agent(agent), gateway },
         Detach => Command::Detach { session, gateway, ended: true },
@@ -48,6 +50,7 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             customer: Some(CustomerId(UNIQUE + 3)),
             attributes: attributes(),
             item: Some(item()),
+            mail: Some(Box::new(mail_party())),
         },
         Accept => Command::Accept { conversation, offer },
         Decline => Command::Decline { conversation, offer, reason: Some(ReasonId(7)) },

@@ -10,8 +10,8 @@ use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, body, conversation, effect_id, gateway, name, plan, profile, sealed,
-    settings, site, webhook_plan,
+    UNIQUE, attributes, body, conversation, effect_id, gateway, mail_party, name, plan, profile,
+    sealed, settings, site, webhook_plan,
 };
 
 fn decision() -> Decision {
@@ -70,6 +70,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             channel: Channel::Chat,
             customer: Some(CustomerId(UNIQUE + 3)),
             attributes: attributes(),
+            mail: Some(Box::new(mail_party())),
         },
         Queued => Event::Queued {
             conversation,
@@ -99,6 +100,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             author: Author::Agent(agent),
             note: true,
             body: body(),
+            mail: Some(effect_id()),
         },
         Released => Event::Released { conversation, agent, why: QueuedWhy::Requeued },
         Ended => Event::Ended { conversation, why: EndReason::Idle },

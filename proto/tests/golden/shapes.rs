@@ -40,7 +40,12 @@ pub(crate) fn gateway() -> GatewayId {
 }
 
 pub(crate) fn settings() -> SiteSettings {
-    SiteSettings { name: name("North"), agent_grace_ms: 20_001, customer_grace_ms: 300_002 }
+    SiteSettings {
+        name: name("North"),
+        agent_grace_ms: 20_001,
+        customer_grace_ms: 300_002,
+        mail_from: Some(MailAddress::new("help@north.example").expect("valid")),
+    }
 }
 
 pub(crate) fn required() -> RequiredSkill {
@@ -160,6 +165,18 @@ pub(crate) fn effect_id() -> EffectId {
     EffectId { shard: ShardId(5), index: 600, ordinal: 1 }
 }
 
+pub(crate) fn effect_start() -> EffectStart {
+    EffectStart { owner: NodeId(3), run: 1_700_000_000_000, epoch: 4 }
+}
+
+pub(crate) fn mail_party() -> MailParty {
+    MailParty {
+        address: sealed("ana@example.com"),
+        subject: sealed("Where is it? 你好"),
+        message_id: Some(sealed("<1@example.com>")),
+    }
+}
+
 fn effect() -> PendingEffect {
     PendingEffect {
         id: effect_id(),
@@ -167,7 +184,7 @@ fn effect() -> PendingEffect {
         target: EffectTarget::Webhook(WebhookId(11)),
         sequence: 77,
         until: Stamp(88_000_000),
-        started: Some(EffectStart { owner: NodeId(3), epoch: 4 }),
+        started: Some(effect_start()),
     }
 }
 
@@ -243,6 +260,7 @@ fn plans() {
     page.add("QueuePlan", &plan());
     page.add("WebhookPlan", &webhook_plan());
     page.add("Secret", &secret());
+    page.add("MailParty", &mail_party());
     page.add("Capacity", &capacity());
     page.add("AgentProfile", &profile());
     page.add_all(
@@ -269,10 +287,17 @@ fn effects() {
     );
     page.add_all(
         "EffectTarget",
-        samples!(EffectTarget { Webhook => EffectTarget::Webhook(WebhookId(11)) }),
+        samples!(EffectTarget {
+            Webhook => EffectTarget::Webhook(WebhookId(11)),
+            Mail => EffectTarget::Mail {
+                opened: 70,
+                after: Some(effect_id()),
+                author: AgentId(9),
+            },
+        }),
     );
     page.add("PendingEffect", &effect());
-    page.add("EffectStart", &EffectStart { owner: NodeId(3), epoch: 4 });
+    page.add("EffectStart", &effect_start());
     page.add_all(
         "EffectOutcome",
         samples!(EffectOutcome {

@@ -221,6 +221,7 @@ impl World {
                 customer: None,
                 attributes: Attributes::default(),
                 item: None,
+                mail: None,
             },
         )
     }

@@ -1,13 +1,15 @@
 //! A customer arrives.
 
+use rotary_proto::MailParty;
 use rotary_proto::event::{Author, Event, QueuedWhy};
 use rotary_proto::ids::CustomerId;
 use rotary_proto::plan::{RequiredSkill, check_required};
-use rotary_proto::values::{Attributes, Channel, Item, Priority};
+use rotary_proto::values::{Attributes, BadValue, Channel, Item, Priority};
 use rotary_proto::{Actor, ConversationId, Done, QueueId, Refusal, limits};
 
 use crate::authority;
-use crate::conversation::{Conversation, Stage};
+use crate::conversation::{Conversation, MailThread, Stage};
+use crate::site::Site;
 use crate::turn::Turn;
 
 /// The fields of [`rotary_proto::Command::Open`].
@@ -20,13 +22,14 @@ pub(crate) struct Arrival {
     pub(crate) customer: Option<CustomerId>,
     pub(crate) attributes: Attributes,
     pub(crate) item: Option<Item>,
+    pub(crate) mail: Option<Box<MailParty>>,
 }
 
 /// Opens a conversation, puts it in line and looks for an agent.
 pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<Done, Refusal> {
     check(turn, actor, &arrival)?;
     turn.reserve_class(arrival.queue, arrival.channel, &arrival.skills)?;
-    let Arrival { conversation, queue, channel, customer, attributes, item, .. } = arrival;
+    let Arrival { conversation, queue, channel, customer, attributes, item, mail, .. } = arrival;
     let (now, unique) = (turn.now, conversation.unique);
     let priority = arrival.priority.unwrap_or(turn.queue(queue).plan.priority);
     let entity = Conversation {
@@ -49,6 +52,7 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
         answers: Vec::new(),
         declines: Vec::new(),
         last_offer: None,
+        mail: mail.as_ref().map(|_| MailThread { opened: turn.site.sequence + 1, last: None }),
         alarm: None,
         declines_alarm: None,
     };
@@ -59,14 +63,14 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
     }
     turn.emit(
         turn.audience(unique, None, true),
-        Event::Opened { conversation, channel, customer, attributes },
+        Event::Opened { conversation, channel, customer, attributes, mail },
     );
     if let Some(Item { id: item, body }) = item {
         let ordinal = turn.conversation_mut(unique).add_item(item, None);
-        let (author, note) = (Author::Customer, false);
+        let (author, note, mail) = (Author::Customer, false, None);
         turn.emit(
             turn.audience(unique, None, true),
-            Event::Posted { conversation, item, ordinal, author, note, body },
+            Event::Posted { conversation, item, ordinal, author, note, body, mail },
         );
     }
     turn.enter_line(unique, now, QueuedWhy::Opened);
@@ -76,7 +80,8 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
 fn check(turn: &Turn, actor: Actor, arrival: &Arrival) -> Result<(), Refusal> {
     let site = &*turn.site;
     let allowed = match actor {
-        Actor::Customer(customer) => arrival.customer == Some(customer),
+        // Else anybody could have mails sent to anybody.
+        Actor::Customer(me) => arrival.customer == Some(me) && arrival.mail.is_none(),
         Actor::Agent(_) => false,
         _ => true,
     };
@@ -86,6 +91,7 @@ fn check(turn: &Turn, actor: Actor, arrival: &Arrival) -> Result<(), Refusal> {
     check_required("skills", &arrival.skills)?;
     arrival.attributes.check()?;
     arrival.item.as_ref().map_or(Ok(()), |item| item.body.check())?;
+    check_mail(site, arrival)?;
     if arrival.conversation.site != site.id {
         return Err(Refusal::WrongSite);
     }
@@ -110,6 +116,19 @@ fn check(turn: &Turn, actor: Actor, arrival: &Arrival) -> Result<(), Refusal> {
     let customer = arrival.customer.and_then(|customer| site.by_customer.get(&customer));
     if customer.is_some_and(|c| c.conversations.len() >= limits::CONVERSATIONS_PER_CUSTOMER_MAX) {
         return limit("conversations_per_customer_max");
+    }
+    Ok(())
+}
+
+/// Refuses whom no mail could be sent to.
+fn check_mail(site: &Site, arrival: &Arrival) -> Result<(), Refusal> {
+    let Some(mail) = &arrival.mail else { return Ok(()) };
+    mail.check()?;
+    if arrival.channel != Channel::Email {
+        return Err(BadValue::new("mail", "only on the channel email").into());
+    }
+    if site.settings.mail_from.is_none() {
+        return Err(BadValue::new("mail", "the site's settings have no mail_from").into());
     }
     Ok(())
 }

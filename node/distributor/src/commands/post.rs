@@ -25,6 +25,7 @@ pub(crate) fn apply(
         _ => (Author::System, None),
     };
     let Item { id: item, body } = item;
+    let mail = by.filter(|_| !note).and_then(|author| turn.mail_of(unique, author));
     let ordinal = turn.conversation_mut(unique).add_item(item, by.filter(|_| !note));
     let stage = turn.conversation(unique).stage;
     if let Stage::Assigned { agent, held, .. } = stage
@@ -34,10 +35,15 @@ pub(crate) fn apply(
         turn.conversation_mut(unique).stage = Stage::Assigned { agent, until, held };
         debug_assert!(until >= now, "silence is counted from the last word");
     }
+    let sequence = turn.site.sequence + 1;
+    let carried = mail.map(|(id, _)| id);
     turn.emit(
         turn.audience(unique, stage.agent(), !note),
-        Event::Posted { conversation, item, ordinal, author, note, body },
+        Event::Posted { conversation, item, ordinal, author, note, body, mail: carried },
     );
+    if let Some((id, target)) = mail {
+        turn.want_mail(id, target, conversation, sequence);
+    }
     Ok(Done::Posted { ordinal })
 }
 

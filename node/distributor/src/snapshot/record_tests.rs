@@ -1,5 +1,6 @@
 //! The bytes of every kind of record, compared with a golden file, and a snapshot that has them.
 
+use crate::conversation::MailThread;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -115,6 +116,7 @@ fn conversation() -> Record<'static> {
         last_offer: Some((OfferId(69), OfferEnd::Declined)),
         alarm: None,
         declines_alarm: None,
+        mail: Some(MailThread { opened: 3, last: None }),
     };
     Record::Conversation {
         unique: 77,
@@ -144,7 +146,7 @@ fn effect() -> PendingEffect {
         target: EffectTarget::Webhook(WebhookId(5)),
         sequence: 12,
         until: Stamp(600),
-        started: Some(EffectStart { owner: NodeId(2), epoch: 3 }),
+        started: Some(EffectStart { owner: NodeId(2), run: 9, epoch: 3 }),
     }
 }
 
@@ -287,6 +289,7 @@ pub(in crate::snapshot) fn small() -> Shard {
         customer: Some(CustomerId(unique)),
         attributes: Attributes::default(),
         item: None,
+        mail: None,
     };
     let plan = QueuePlan::named(name().into_owned());
     let commands = [

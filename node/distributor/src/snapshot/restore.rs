@@ -312,8 +312,10 @@ impl Draft {
                 self.is(new, "a class comes twice, or in a slot beyond the bound")
             }
             Record::Effect(effect) => {
-                let EffectTarget::Webhook(webhook) = effect.target;
-                let known = site.webhooks.contains_key(&webhook);
+                let known = match effect.target {
+                    EffectTarget::Webhook(webhook) => site.webhooks.contains_key(&webhook),
+                    EffectTarget::Mail { .. } => true,
+                };
                 let here = known && effect.conversation.site == site.id;
                 let put = here && site.effects.put(effect.into_owned());
                 self.is(put, "an effect comes twice, for nobody here, or is one too many")

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use rotary_proto::command::Subject;
-use rotary_proto::effect::EffectOutcome;
+use rotary_proto::effect::{EffectOutcome, EffectStart, PendingEffect};
 use rotary_proto::event::Topic;
 use rotary_proto::ids::*;
 use rotary_proto::plan::{AgentProfile, Capacity, RequiredSkill, WebhookPlan};
 use rotary_proto::query::{ConversationView, Link, Stage};
 use rotary_proto::values::Item;
 use rotary_proto::{
-    Actor, Attributes, Body, Channel, Command, Declared, Envelope, Name, Origin, Priority,
-    QueuePlan, Sealed, Secret, ShardCommand, SiteSettings, Strategy, WebUrl, limits,
+    Actor, Attributes, Body, Channel, Command, Declared, Envelope, MailAddress, MailParty, Name,
+    Origin, Priority, QueuePlan, Sealed, Secret, ShardCommand, SiteSettings, Strategy, WebUrl,
+    limits,
 };
 
 use crate::driver::Driver;
@@ -29,6 +30,7 @@ pub(crate) fn set_up(driver: &mut Driver, seed: Step) {
         let settings = SiteSettings {
             agent_grace_ms: 5_000,
             customer_grace_ms: 8_000,
+            mail_from: MailAddress::new("help@site.example").ok(),
             ..SiteSettings::named(name("site"))
         };
         driver.calm(stamp, ShardCommand::CreateSite { site, settings });
@@ -287,8 +289,7 @@ fn outside(driver: &Driver, site: SiteId, step: Step) -> (Actor, Command) {
     let pending = driver.shard.effects(site, None, 64).unwrap_or_default();
     let picked = pending.get(usize::from(step[5]) % pending.len().max(1));
     if let Some(effect) = picked.filter(|_| step[2] & 1 == 0) {
-        let (effect, outcome) = (effect.id, EffectOutcome::Sent);
-        return (SYSTEM, Command::EndEffect { effect, outcome, attempts: 1, status: Some(200) });
+        return (SYSTEM, perform(driver, effect, step));
     }
     let all = [Topic::Opened, Topic::Queued, Topic::Offered, Topic::Assigned, Topic::Closed];
     let topics = (0..5).filter(|bit| step[5] >> bit & 1 == 1).map(|bit: usize| all[bit]);
@@ -303,6 +304,23 @@ fn outside(driver: &Driver, site: SiteId, step: Step) -> (Actor, Command) {
     let secret = (step[5] & 32 == 0).then_some(secret);
     let webhook = WebhookId(u16::from(step[2] % 3) + 1);
     (Actor::Administrator(PrincipalId(1)), Command::PutWebhook { webhook, plan, secret })
+}
+
+/// An effect begins or ends, mostly as its owner would have it.
+fn perform(driver: &Driver, found: &PendingEffect, step: Step) -> Command {
+    let view = driver.shard.view();
+    let owner = view.owner(found.conversation).unwrap_or(NodeId(1));
+    let owner = if step[3] & 32 == 32 { NodeId(u64::from(step[3] >> 6)) } else { owner };
+    let epoch = view.epoch - u64::from(step[3] & 16 == 16).min(view.epoch);
+    let start = EffectStart { owner, run: u64::from(step[3] & 3), epoch };
+    let effect = found.id;
+    if found.started.is_none() && step[2] & 2 == 2 {
+        return Command::StartEffect { effect, start };
+    }
+    let outcomes = [EffectOutcome::Sent, EffectOutcome::NotSent, EffectOutcome::Unknown];
+    let outcome = outcomes[usize::from(step[2] >> 2) % 3];
+    let start = found.started.filter(|_| step[3] & 8 == 0);
+    Command::EndEffect { effect, outcome, attempts: 1, status: Some(200), start }
 }
 
 fn subject(step: Step, agent: AgentId, customer: CustomerId) -> Subject {
@@ -325,6 +343,7 @@ fn open(site: SiteId, numbers: &mut Numbers, step: Step) -> (Actor, Command) {
     // Some ids come again, and they do not come in order.
     let unique = (numbers.conversations * 7) % 61;
     let site = if step[5] == 255 { SITES[0] } else { site };
+    let mailed = step[2] >> 4 & 3 == 3 && step[1] & 16 == 16;
     let channels = [Channel::Chat, Channel::Chat, Channel::Voice, Channel::Email, Channel::Message];
     let customer = CustomerId(u128::from(step[2] % 3) + 1);
     let customer = (step[2] & 8 == 0).then_some(customer);
@@ -337,8 +356,16 @@ fn open(site: SiteId, numbers: &mut Numbers, step: Step) -> (Actor, Command) {
         customer,
         attributes: Attributes::default(),
         item: (step[1] & 4 == 4).then(|| item(numbers)),
+        mail: mailed.then(|| Box::new(party(step[5]))),
     };
     (customer.filter(|_| step[1] & 2 == 2).map_or(SYSTEM, Actor::Customer), command)
+}
+
+/// Whom mails go to; some address is none.
+fn party(byte: u8) -> MailParty {
+    let sealed = |text: &str| Sealed::plain(text).expect("short");
+    let address = if byte == 77 { "nobody" } else { "ana@example.com" };
+    MailParty { address: sealed(address), subject: sealed("Hello"), message_id: None }
 }
 
 fn item(numbers: &mut Numbers) -> Item {

@@ -303,6 +303,8 @@ impl Books {
                     found.push(format!("{id} was offered without a candidate"));
                 }
             }
+            // A mail may outlive its conversation; its own books follow it.
+            Event::EffectEnded { .. } => {}
             other => self.on(now, unique, other, found),
         }
     }

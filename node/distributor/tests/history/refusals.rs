@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_distributor::{Applied, Shard};
 use rotary_proto::command::Subject;
+use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect};
 use rotary_proto::event::Author;
 use rotary_proto::ids::*;
 use rotary_proto::plan::{RequiredSkill, check_required};
@@ -214,7 +215,23 @@ impl Rules<'_> {
                 let known = views.iter().any(|view| view.webhook == *webhook);
                 self.rule(plan.check().is_err() || (secret.is_none() && !known), 7);
             }
-            Command::EndEffect { .. } => self.rule(actor != Actor::System, 6),
+            Command::StartEffect { effect, start } => {
+                self.rule(actor != Actor::System, 6);
+                let view = self.shard.view();
+                let begins = self.pending(*effect).is_some_and(|found| {
+                    let owns = view.owner(found.conversation) == Some(start.owner);
+                    let mail = matches!(found.target, EffectTarget::Mail { .. });
+                    let anew = found.started.is_none() && owns && view.epoch == start.epoch;
+                    found.started == Some(*start) || (mail && anew)
+                });
+                self.rule(!begins, 30);
+            }
+            Command::EndEffect { effect, outcome, start, .. } => {
+                self.rule(actor != Actor::System, 6);
+                let gives_up = start.is_none() && *outcome == EffectOutcome::Unknown;
+                let theirs = self.pending(*effect).is_some_and(|found| found.started != *start);
+                self.rule(theirs && !gives_up, 30);
+            }
             Command::Attach { session, subject, .. } => self.attach(*session, *subject),
             Command::Detach { session, .. } => {
                 let view = self.shard.session_view(envelope.site, *session);
@@ -225,6 +242,11 @@ impl Rules<'_> {
             Command::Open { .. } => self.open(),
             _ => self.conversation(),
         }
+    }
+
+    fn pending(&self, id: EffectId) -> Option<PendingEffect> {
+        let pending = self.shard.effects(self.envelope.site, None, usize::MAX);
+        pending.unwrap_or_default().into_iter().find(|effect| effect.id == id)
     }
 
     fn administrator(&mut self) {
@@ -249,7 +271,7 @@ impl Rules<'_> {
             let books = self.oracle.floors.get(&site);
             let all = books.into_iter().flat_map(|books| books.sessions.values());
             let count = all.filter(|(of, ..)| *of == subject).count();
-            self.rule(view.is_none() && count >= limits::SESSIONS_PER_AGENT_MAX, 30);
+            self.rule(view.is_none() && count >= limits::SESSIONS_PER_AGENT_MAX, 31);
         }
         self.rule(view.is_some_and(|view| view.subject != subject), 14);
     }
@@ -282,24 +304,42 @@ impl Rules<'_> {
 
     fn too_many_skills(&mut self, plan: Option<QueuePlan>, extra: &[RequiredSkill]) {
         let many = |plan: QueuePlan| required(&plan, extra).len() > limits::REQUIRED_SKILLS_MAX;
-        self.rule(plan.is_some_and(many), 30);
+        self.rule(plan.is_some_and(many), 31);
+    }
+
+    fn sends_mail(&self) -> bool {
+        let view = self.shard.site_view(self.envelope.site);
+        view.is_some_and(|view| view.settings.mail_from.is_some())
     }
 
     fn open(&mut self) {
         let (site, actor) = (self.envelope.site, self.envelope.actor);
-        let Command::Open { conversation, queue, skills, customer, attributes, item, .. } =
-            &self.envelope.command
+        let Command::Open {
+            conversation,
+            queue,
+            channel,
+            skills,
+            customer,
+            attributes,
+            item,
+            mail,
+            ..
+        } = &self.envelope.command
         else {
             return;
         };
         let may = match actor {
-            Actor::Customer(me) => *customer == Some(me),
+            Actor::Customer(me) => *customer == Some(me) && mail.is_none(),
             Actor::Agent(_) => false,
             _ => true,
         };
         self.rule(!may, 6);
         self.rule(check_required("skills", skills).is_err(), 7);
         self.rule(attributes.check().is_err(), 7);
+        let mailed = mail.as_ref().is_some_and(|mail| {
+            mail.check().is_err() || *channel != Channel::Email || !self.sends_mail()
+        });
+        self.rule(mailed, 7);
         self.rule(item.as_ref().is_some_and(|item| item.body.check().is_err()), 7);
         self.rule(conversation.site != site, 8);
         let plan = self.plan(*queue);
@@ -310,7 +350,7 @@ impl Rules<'_> {
         self.too_many_skills(plan, skills);
         if let Some(customer) = customer {
             let live = self.shard.customer_conversations(site, *customer).len();
-            self.rule(live >= limits::CONVERSATIONS_PER_CUSTOMER_MAX, 30);
+            self.rule(live >= limits::CONVERSATIONS_PER_CUSTOMER_MAX, 31);
         }
     }
 

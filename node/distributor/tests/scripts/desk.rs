@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rotary_proto::ids::*;
 use rotary_proto::values::Item;
-use rotary_proto::{Actor, Attributes, Body, Channel, Command, Sealed};
+use rotary_proto::{Actor, Attributes, Body, Channel, Command, MailParty, Sealed};
 
 use crate::floor::Floor;
 use crate::staff::priority;
@@ -102,6 +102,7 @@ impl Floor {
             customer,
             attributes,
             item,
+            mail: mail(words).map(Box::new),
         };
         self.ask(Actor::System, command);
     }
@@ -174,4 +175,12 @@ impl Floor {
         };
         self.say(line);
     }
+}
+
+/// `mail=ana@example.com subject=Hello`
+fn mail(words: &Words) -> Option<MailParty> {
+    let sealed = |text: &str| Sealed::plain(text).expect("short");
+    let address = sealed(words.option("mail")?);
+    let subject = sealed(words.option("subject").unwrap_or("Hello"));
+    Some(MailParty { address, subject, message_id: None })
 }

@@ -1,6 +1,6 @@
 //! Commands about what must happen outside.
 
-use rotary_proto::effect::EffectOutcome;
+use rotary_proto::effect::{EffectOutcome, EffectStart};
 use rotary_proto::event::Topic;
 use rotary_proto::ids::*;
 use rotary_proto::plan::WebhookPlan;
@@ -8,7 +8,7 @@ use rotary_proto::{Actor, Command, Secret, ShardCommand, WebUrl, limits};
 
 use crate::floor::Floor;
 use crate::staff::{ADMIN, name};
-use crate::trace::{conversation_name, time};
+use crate::trace::{conversation_name, target_word, time};
 use crate::words::Words;
 
 const TOPICS: [Topic; 9] = [
@@ -41,8 +41,14 @@ impl Floor {
                 let outcome = outcome(words.at(1));
                 let attempts = words.number("attempts").unwrap_or(1) as u32;
                 let status = words.number("status").map(|status| status as u16);
-                let command = Command::EndEffect { effect, outcome, attempts, status };
+                let start = words.option("by").map(|_| start(words));
+                let command = Command::EndEffect { effect, outcome, attempts, status, start };
                 self.ask(Actor::System, command);
+            }
+            "start" => {
+                let effect = words.at(0).parse().expect("ef_1.5.0");
+                let start = start(words);
+                self.ask(Actor::System, Command::StartEffect { effect, start });
             }
             "effects" => self.list_effects(),
             _ => return false,
@@ -81,9 +87,20 @@ impl Floor {
             let conversation = conversation_name(self, effect.conversation);
             let until = time(effect.until);
             let (id, target, sequence) = (effect.id, effect.target, effect.sequence);
-            self.say(format!("{id} {target:?} event {sequence} of {conversation}, until {until}"));
+            let target = target_word(self, target);
+            let begun = effect.started.map_or(String::new(), |start| {
+                format!(", begun by {} run {} under {}", start.owner, start.run, start.epoch)
+            });
+            let line = format!("{id} {target} event {sequence} of {conversation}, until {until}");
+            self.say(format!("{line}{begun}"));
         }
     }
+}
+
+/// `by=1 run=1 epoch=1`
+fn start(words: &Words) -> EffectStart {
+    let number = |key| words.number(key).unwrap_or(1);
+    EffectStart { owner: NodeId(number("by")), run: number("run"), epoch: number("epoch") }
 }
 
 fn outcome(word: &str) -> EffectOutcome {

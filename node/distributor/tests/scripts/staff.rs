@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use rotary_proto::command::Subject;
 use rotary_proto::ids::*;
 use rotary_proto::plan::{AgentProfile, Capacity, QueuePlan, RequiredSkill, SiteSettings};
-use rotary_proto::{Actor, Command, Declared, Name, Priority, Sealed, ShardCommand, Strategy};
+use rotary_proto::{
+    Actor, Command, Declared, MailAddress, Name, Priority, Sealed, ShardCommand, Strategy,
+};
 
 use crate::floor::{Floor, gateway};
 use crate::words::Words;
@@ -213,6 +215,7 @@ fn settings(words: &Words, fallback: &str) -> SiteSettings {
     settings.agent_grace_ms = words.duration("agent-grace").unwrap_or(settings.agent_grace_ms);
     settings.customer_grace_ms =
         words.duration("customer-grace").unwrap_or(settings.customer_grace_ms);
+    settings.mail_from = words.option("from").map(|text| MailAddress::new(text).expect("valid"));
     settings
 }
 

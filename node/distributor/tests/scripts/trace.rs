@@ -2,6 +2,7 @@
 
 use rotary_distributor::Applied;
 use rotary_proto::command::Subject;
+use rotary_proto::effect::EffectTarget;
 use rotary_proto::event::Author;
 use rotary_proto::ids::*;
 use rotary_proto::query::{ConversationView, Stage};
@@ -19,6 +20,7 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "put_queue",
     "put_agent",
     "put_webhook",
+    "start_effect",
     "end_effect",
     "attach",
     "detach",
@@ -87,6 +89,7 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "item-exists",
     "answer-unseen",
     "seen-to-required",
+    "effect-fenced",
     "limit-reached",
     // Reasons inside events.
     "end Abandoned",
@@ -235,22 +238,24 @@ fn event_of_service(floor: &Floor, event: &Event) -> String {
 fn event_of_words(floor: &Floor, event: &Event) -> String {
     let who = |id: AgentId| floor.names.agents.name(id.0.into(), "ag_");
     match event {
-        Event::Opened { conversation, channel, customer, attributes } => {
+        Event::Opened { conversation, channel, customer, attributes, mail } => {
             let name = |id: CustomerId| floor.names.customers.name(id.0 as u64, "cu_");
             let by = customer.map_or(String::new(), |id| format!(" by {}", name(id)));
             let facts: Vec<String> =
                 attributes.0.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             let of = conversation_name(floor, *conversation);
-            format!("{of} opened, {}{by}{}", channel.word(), facts.concat())
+            let mails = if mail.is_some() { ", with mails" } else { "" };
+            format!("{of} opened, {}{by}{}{mails}", channel.word(), facts.concat())
         }
-        Event::Posted { conversation, ordinal, author, note, body, .. } => {
+        Event::Posted { conversation, ordinal, author, note, body, mail, .. } => {
             let of = conversation_name(floor, *conversation);
             let author = match author {
                 Author::Agent(agent) => who(*agent),
                 author => format!("{author:?}"),
             };
             let (kind, text) = (if *note { "note" } else { "item" }, body.text.text());
-            format!("{of} {kind} {ordinal} by {author}: {:?}", text.unwrap_or_default())
+            let mail = mail.map_or(String::new(), |id| format!(", mailed as {id}"));
+            format!("{of} {kind} {ordinal} by {author}: {:?}{mail}", text.unwrap_or_default())
         }
         Event::Closed { conversation, agent, disposition, note, expired } => {
             let of = conversation_name(floor, *conversation);
@@ -305,12 +310,25 @@ fn event_of_setting(floor: &Floor, event: &Event) -> String {
         }
         Event::EffectEnded { effect, target, outcome, why, attempts, status, .. } => {
             let said = status.map_or(String::new(), |status| format!(", status {status}"));
-            format!("{effect} for {target:?} is {outcome:?} ({why:?}), {attempts} attempts{said}")
+            let target = target_word(floor, *target);
+            format!("{effect} for {target} is {outcome:?} ({why:?}), {attempts} attempts{said}")
         }
         Event::AgentSet { agent, version, .. } => {
             format!("agent {} version {version}", who(*agent))
         }
         other => format!("{other:?}"),
+    }
+}
+
+/// Whom an effect is for.
+pub(crate) fn target_word(floor: &Floor, target: EffectTarget) -> String {
+    match target {
+        EffectTarget::Mail { opened, after, author } => {
+            let after = after.map_or(String::new(), |after| format!(" after {after}"));
+            let author = floor.names.agents.name(author.0.into(), "ag_");
+            format!("mail of event {opened}{after} by {author}")
+        }
+        webhook @ EffectTarget::Webhook(_) => format!("{webhook:?}"),
     }
 }
 

@@ -72,6 +72,7 @@ impl Caller {
             customer: Some(customer),
             attributes: Attributes::default(),
             item: Some(message("hello")),
+            mail: None,
         }
     }
 }

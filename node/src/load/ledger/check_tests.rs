@@ -87,16 +87,18 @@ impl Evidence {
             customer: Some(CustomerId(1)),
             attributes: Attributes::default(),
             item: first.clone(),
+            mail: None,
         };
         self.done(index, Actor::Customer(CustomerId(1)), command, None);
         let (channel, customer) = (Channel::Chat, Some(CustomerId(1)));
         let attributes = Attributes::default();
-        self.event(index, Event::Opened { conversation, channel, customer, attributes });
+        let mail = None;
+        self.event(index, Event::Opened { conversation, channel, customer, attributes, mail });
         if let Some(Item { id, body }) = first {
-            let (author, note) = (Author::Customer, false);
+            let (author, note, mail) = (Author::Customer, false, None);
             self.event(
                 index,
-                Event::Posted { conversation, item: id, ordinal: 1, author, note, body },
+                Event::Posted { conversation, item: id, ordinal: 1, author, note, body, mail },
             );
         }
         let (priority, why) = (Default::default(), QueuedWhy::Opened);
@@ -151,8 +153,11 @@ impl Evidence {
         let command =
             Command::Post { conversation, item: item.clone(), note: false, seen_to: None };
         self.done(index, actor, command, Some(Done::Posted { ordinal }));
-        let (note, Item { id, body }) = (false, item);
-        self.event(index, Event::Posted { conversation, item: id, ordinal, author, note, body });
+        let (note, mail, Item { id, body }) = (false, None, item);
+        self.event(
+            index,
+            Event::Posted { conversation, item: id, ordinal, author, note, body, mail },
+        );
     }
 
     fn close(&mut self, index: u64, conversation: ConversationId, agent: AgentId) {
@@ -258,8 +263,8 @@ fn a_missing_conversation_is_lost() {
 fn a_duplicated_message_is_caught() {
     let mut evidence = Evidence::sound();
     let (conversation, Item { id, body }) = (chat(1), item(4));
-    let (author, note) = (Author::Customer, false);
-    let again = Event::Posted { conversation, item: id, ordinal: 5, author, note, body };
+    let (author, note, mail) = (Author::Customer, false, None);
+    let again = Event::Posted { conversation, item: id, ordinal: 5, author, note, body, mail };
     evidence.event(18, again);
     assert_eq!(caught(&evidence.judged()), ["duplicated"]);
 }
@@ -268,8 +273,8 @@ fn a_duplicated_message_is_caught() {
 fn a_message_nobody_wrote_is_caught() {
     let mut evidence = Evidence::sound();
     let (conversation, Item { id, body }) = (chat(1), item(99));
-    let (author, note) = (Author::Customer, false);
-    let alien = Event::Posted { conversation, item: id, ordinal: 5, author, note, body };
+    let (author, note, mail) = (Author::Customer, false, None);
+    let alien = Event::Posted { conversation, item: id, ordinal: 5, author, note, body, mail };
     evidence.event(18, alien);
     assert_eq!(caught(&evidence.judged()), ["duplicated"]);
 }
