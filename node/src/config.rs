@@ -164,6 +164,9 @@ pub(crate) struct Telemetry {
     pub(crate) log_format: LogFormat,
     /// Standard error, if empty.
     pub(crate) log_file: PathBuf,
+    /// Where traces are told; nowhere, if empty.
+    pub(crate) otlp: String,
+    pub(crate) trace_one_in: u32,
 }
 
 /// The form of log lines.
@@ -246,7 +249,8 @@ impl Default for Session {
 impl Default for Telemetry {
     fn default() -> Self {
         let log_format = LogFormat::Auto;
-        Self { log_level: "info".to_owned(), log_format, log_file: PathBuf::new() }
+        let (log_level, log_file, otlp) = ("info".to_owned(), PathBuf::new(), String::new());
+        Self { log_level, log_format, log_file, otlp, trace_one_in: 1 }
     }
 }
 

@@ -74,6 +74,8 @@ struct Ground {
 /// [`StartError`].
 pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), StartError> {
     telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
+    let node = NodeId(config.node.id);
+    telemetry::trace::start(&config.telemetry, node).map_err(StartError::Telemetry)?;
     let metrics =
         telemetry::start_metrics().map_err(|error| StartError::Telemetry(error.to_string()))?;
     let ground = open(&config).await?;

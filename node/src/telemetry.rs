@@ -1,6 +1,7 @@
 //! What a node says of itself: log lines and measures.
 
 pub(crate) mod names;
+pub(crate) mod trace;
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
