@@ -17,6 +17,16 @@ use std::path::{Path, PathBuf};
 use rotary_proto::limits::MEMBERS_PER_SHARD_MAX;
 use serde::{Deserialize, Serialize};
 
+/// Each key of each section with its value.
+pub(crate) fn flat(config: &serde_json::Value) -> Vec<(String, &serde_json::Value)> {
+    let sections = config.as_object().into_iter().flatten();
+    let keys = sections.flat_map(|(section, values)| {
+        let values = values.as_object().into_iter().flatten();
+        values.map(move |(key, value)| (format!("{section}.{key}"), value))
+    });
+    keys.collect()
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

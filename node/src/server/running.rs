@@ -115,7 +115,8 @@ pub(crate) async fn start(
     tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
     let per_address_max = config.gateway.connections_per_address_max;
-    let doorstep = Doorstep::open(ground.listener, ground.tls, per_address_max);
+    let tls = ground.tls.map(|tls| tls.config());
+    let doorstep = Doorstep::open(ground.listener, tls, per_address_max);
     tokio::spawn(serve(doorstep.map_err(StartError::Io)?, doors.clone(), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })

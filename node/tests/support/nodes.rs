@@ -129,6 +129,19 @@ impl Nodes {
         child.wait().expect("it ends");
     }
 
+    /// Sends a signal to a node, counted from 1.
+    pub(crate) fn signal(&self, node: usize, name: &str) {
+        let child = self.children[node - 1].as_ref().expect("it runs");
+        let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+        assert!(sent.expect("kill is at hand").success());
+    }
+
+    /// What a node, counted from 1, has logged so far.
+    pub(crate) fn log(&self, node: usize) -> String {
+        let log = self.dir.path().join(format!("node-{node}.log"));
+        std::fs::read_to_string(log).unwrap_or_default()
+    }
+
     /// Asks a node, counted from 1, to stop, and says how it ended.
     pub(crate) fn stop(&mut self, node: usize) -> std::process::ExitStatus {
         let mut child = self.children[node - 1].take().expect("it runs");
