@@ -28,6 +28,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use rotary_client::Gateway;
 
 use crate::config::Config;
+use crate::server::reload::Origin;
 use crate::server::{self, ServerOptions, StartError};
 use crate::{demo, load, runbook, simulate_day};
 use output::Format;
@@ -219,7 +220,8 @@ async fn execute(command: Command) -> u8 {
 
 async fn serve(args: ServerArgs) -> u8 {
     let ServerArgs { config, set, ready_file, exit_with_stdin } = args;
-    let options = ServerOptions { ready_file, exit_with_stdin };
+    let origin = Some(Origin { file: config.clone(), set: set.clone() });
+    let options = ServerOptions { ready_file, exit_with_stdin, origin };
     let ran = match Config::load(&config, &set) {
         Ok(config) => server::run(config, options).await,
         Err(error) => Err(StartError::from(error)),

@@ -19,6 +19,16 @@ use std::path::{Path, PathBuf};
 use rotary_proto::limits::MEMBERS_PER_SHARD_MAX;
 use serde::{Deserialize, Serialize};
 
+/// Each key of each section with its value.
+pub(crate) fn flat(config: &serde_json::Value) -> Vec<(String, &serde_json::Value)> {
+    let sections = config.as_object().into_iter().flatten();
+    let keys = sections.flat_map(|(section, values)| {
+        let values = values.as_object().into_iter().flatten();
+        values.map(move |(key, value)| (format!("{section}.{key}"), value))
+    });
+    keys.collect()
+}
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,6 +192,9 @@ pub(crate) struct Telemetry {
     pub(crate) log_format: LogFormat,
     /// Standard error, if empty.
     pub(crate) log_file: PathBuf,
+    /// Where traces are told; nowhere, if empty.
+    pub(crate) otlp: String,
+    pub(crate) trace_one_in: u32,
 }
 
 /// The form of log lines.
@@ -266,7 +279,8 @@ impl Default for Session {
 impl Default for Telemetry {
     fn default() -> Self {
         let log_format = LogFormat::Auto;
-        Self { log_level: "info".to_owned(), log_format, log_file: PathBuf::new() }
+        let (log_level, log_file, otlp) = ("info".to_owned(), PathBuf::new(), String::new());
+        Self { log_level, log_format, log_file, otlp, trace_one_in: 1 }
     }
 }
 

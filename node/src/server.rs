@@ -11,6 +11,8 @@ mod error;
 mod gateway_only;
 mod handler;
 mod log_spine;
+mod public_tls;
+pub(crate) mod reload;
 mod running;
 mod threads;
 
@@ -18,7 +20,7 @@ pub(crate) use doorstep::Address;
 pub(crate) use error::StartError;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,14 +31,14 @@ use rotary_storage::{
     Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, GatewayDoors, LogEngine, Role};
+use crate::config::{Config, LogEngine, Role};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::server::handler::NodeHandler;
+use crate::server::public_tls::PublicTls;
+use crate::server::reload::{Origin, Reload};
 use crate::server::threads::SpineThreads;
 use crate::telemetry;
 
@@ -47,6 +49,8 @@ pub(crate) struct ServerOptions {
     pub(crate) ready_file: Option<PathBuf>,
     /// Whether the end of standard input ends the node.
     pub(crate) exit_with_stdin: bool,
+    /// Where the configuration is from, to be read again on SIGHUP.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// How long sessions have to leave when the node stops.
@@ -65,7 +69,7 @@ struct Ground {
     tokens: Tokens,
     founder: Option<Founder>,
     /// How clients are spoken to, if not in plain HTTP.
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<PublicTls>,
     _data: DataDir,
 }
 
@@ -74,16 +78,21 @@ struct Ground {
 /// # Errors
 /// [`StartError`].
 pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), StartError> {
-    telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
+    let level = telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
+    let node = NodeId(config.node.id);
+    telemetry::trace::start(&config.telemetry, node).map_err(StartError::Telemetry)?;
     let metrics =
         telemetry::start_metrics().map_err(|error| StartError::Telemetry(error.to_string()))?;
     if config.node.role == Role::Gateway {
-        return gateway_only::run(config, options, metrics).await;
+        return gateway_only::run(config, options, level, metrics).await;
     }
     let ground = open(&config).await?;
     let public = ground.listener.local_addr().map_err(StartError::Io)?;
     let peer = ground.transport.local_address().map_err(StartError::Io)?;
     let gateway = GatewayId { node: ground.node, run: unix_ms() };
+    let tls = ground.tls.clone();
+    let reload = Reload { origin: options.origin.clone(), config: config.clone(), level, tls };
+    tokio::spawn(reload.keep());
     let running = running::start(&config, ground, gateway, metrics).await?;
     tell_ready(&config, &options, public, peer)?;
     let why = until_stopped(options.exit_with_stdin).await;
@@ -134,10 +143,8 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
 }
 
 /// Takes the address that clients come to, and how they are spoken to there.
-async fn listen(
-    config: &Config,
-) -> Result<(TcpListener, Option<Arc<rustls::ServerConfig>>), StartError> {
-    let (public, tls) = (config.listen.public, public_tls(&config.gateway)?);
+async fn listen(config: &Config) -> Result<(TcpListener, Option<PublicTls>), StartError> {
+    let (public, tls) = (config.listen.public, PublicTls::load(&config.gateway)?);
     if tls.is_none() && !public.ip().is_loopback() {
         tracing::warn!(
             %public,
@@ -209,32 +216,6 @@ fn certificates(config: &Config) -> Result<Certificates, StartError> {
         });
     }
     Ok(certificates)
-}
-
-/// How to speak TLS to clients, if there is a certificate for it.
-fn public_tls(gateway: &GatewayDoors) -> Result<Option<Arc<rustls::ServerConfig>>, StartError> {
-    if !gateway.is_tls() {
-        return Ok(None);
-    }
-    let wrong = |path: &Path| {
-        let path = path.to_owned();
-        move |what: String| StartError::PublicCertificate { path, what }
-    };
-    let (certificate, key) = (&gateway.certificate_file, &gateway.key_file);
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(certificate)(error.to_string()))?;
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key)(error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks the versions that are on by default")
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| wrong(certificate)(error.to_string()))?;
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Arc::new(tls)))
 }
 
 /// Writes which addresses were taken; whole or not at all.

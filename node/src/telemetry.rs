@@ -1,6 +1,7 @@
 //! What a node says of itself: log lines and measures.
 
 pub(crate) mod names;
+pub(crate) mod trace;
 
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
@@ -26,9 +27,8 @@ const QUIET: &str = "openraft=error,fjall=warn,lsm_tree=warn,quinn=warn,rustls=w
 ///
 /// # Errors
 /// A text that names the key to correct.
-pub(crate) fn start_log(telemetry: &Telemetry) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", telemetry.log_level))
-        .map_err(|error| format!("telemetry.log_level: {error}"))?;
+pub(crate) fn start_log(telemetry: &Telemetry) -> Result<LogLevel, String> {
+    let filter = filter(&telemetry.log_level)?;
     if telemetry.log_file.as_os_str().is_empty() {
         let json = match telemetry.log_format {
             LogFormat::Auto => !std::io::stderr().is_terminal(),
@@ -42,16 +42,40 @@ pub(crate) fn start_log(telemetry: &Telemetry) -> Result<(), String> {
     install(filter, telemetry.log_format != LogFormat::Text, Mutex::new(file))
 }
 
-fn install<W>(filter: EnvFilter, json: bool, writer: W) -> Result<(), String>
+/// The level of log lines, which may change while a node runs.
+pub(crate) struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl LogLevel {
+    /// Writes lines of that level from here on.
+    ///
+    /// # Errors
+    /// A text that names the key to correct.
+    pub(crate) fn set(&self, level: &str) -> Result<(), String> {
+        (self.0)(filter(level)?)
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("{QUIET},{level}"))
+        .map_err(|error| format!("telemetry.log_level: {error}"))
+}
+
+fn install<W>(filter: EnvFilter, json: bool, writer: W) -> Result<LogLevel, String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let installed = match json {
-        true => builder.json().flatten_event(true).try_init(),
-        false => builder.with_ansi(false).try_init(),
-    };
-    installed.map_err(|error| error.to_string())
+    if json {
+        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.try_init().map_err(|error| error.to_string())?;
+        let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+        return Ok(LogLevel(Box::new(set)));
+    }
+    let builder = builder.with_ansi(false).with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.try_init().map_err(|error| error.to_string())?;
+    Ok(LogLevel(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))))
 }
 
 /// Begins to count.

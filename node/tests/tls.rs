@@ -136,6 +136,67 @@ fn command_line(house: &House) {
     assert!(code != Some(0) && why.contains("no.pem"), "{why}");
 }
 
+/// Writes another certificate where the node looks for its own.
+fn replace(house: &House, signed: &Signed) {
+    let folder = house.nodes.dir.path().join("node-1");
+    std::fs::write(folder.join("public.key"), &signed.key).expect("writable");
+    std::fs::write(folder.join("public.pem"), &signed.certificate).expect("writable");
+}
+
+/// Whether a client that believes in that authority alone is served.
+async fn served(house: &House, authority: &str) -> bool {
+    let trust = Trust::pem(authority).expect("a certificate");
+    house.api(&trust).fetch("/readyz").await.is_ok()
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_without_a_restart() {
+    let house = House::open().await;
+    let renewed = sign();
+    replace(&house, &renewed);
+    // Nobody says anything: the files are looked at.
+    eventually("the new one is shown", async || {
+        served(&house, &renewed.authority).await.then_some(())
+    })
+    .await;
+    assert!(!served(&house, &house.signed.authority).await, "the old one is gone");
+    let folder = house.nodes.dir.path().join("node-1");
+    std::fs::write(folder.join("public.pem"), "nothing").expect("writable");
+    house.nodes.signal(1, "HUP");
+    eventually("what cannot be used is named", async || {
+        house.nodes.log(1).contains("the new certificate is not used").then_some(())
+    })
+    .await;
+    assert!(served(&house, &renewed.authority).await, "the one before is shown on");
+}
+
+#[tokio::test]
+async fn the_log_level_is_taken_up_and_the_rest_is_named() {
+    let mut nodes = Nodes::init(1, 1);
+    nodes.start_all().await;
+    let text = nodes::text(&nodes.config(1));
+    let with = |more: &str| std::fs::write(nodes.config(1), format!("{text}\n{more}\n"));
+    let told = async |what: &str| {
+        eventually(what, async || nodes.log(1).contains(what).then_some(())).await;
+    };
+    assert!(!nodes.log(1).contains("\"level\":\"DEBUG\""));
+    with("[telemetry]\nlog_level = \"debug\"\n[log]\nthreads = 2").expect("writable");
+    nodes.signal(1, "HUP");
+    told("\"key\":\"telemetry.log_level\"").await;
+    told("\"message\":\"needs a restart\",\"key\":\"log.threads\"").await;
+    eventually("lines of that level", async || {
+        // Something happens that is worth a line to nobody else.
+        let admin = nodes.admin(1);
+        done(&admin, Method::POST, "/v1/tenants", json!({"name": "acme"})).await;
+        nodes.log(1).contains("\"level\":\"DEBUG\"").then_some(())
+    })
+    .await;
+    with("[telemetry]\nlog_levle = \"trace\"").expect("writable");
+    nodes.signal(1, "HUP");
+    told("the configuration is not taken up").await;
+    assert!(nodes.admin(1).fetch("/readyz").await.is_ok());
+}
+
 #[test]
 fn a_certificate_that_cannot_be_used_is_named() {
     let house = House::furnish();

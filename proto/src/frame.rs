@@ -60,6 +60,9 @@ pub enum ClientFrame {
         acknowledged: u64,
         /// What is asked.
         command: Box<Command>,
+        /// The client's own span, as the header of that name (W3C Trace Context).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<String>,
     },
     /// Something others may like to know and may miss.
     Signal {
@@ -313,7 +316,8 @@ mod tests {
         let command =
             Command::Accept { conversation: ConversationId::new(site, 1), offer: OfferId(9) };
         let command = Box::new(command);
-        let expected = ClientFrame::Cmd { site, number: 4, acknowledged: 3, command };
+        let expected =
+            ClientFrame::Cmd { site, number: 4, acknowledged: 3, command, traceparent: None };
         assert_eq!(read(json), Ok(expected));
     }
 

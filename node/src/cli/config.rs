@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::output::{Format, Table, cell};
 use crate::cli::{exit, fail, fail_with};
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, Sources, flat};
 
 /// Every key with what it is for and its default.
 const DOCUMENTED: &str = include_str!("../../../config/rotary.toml");
@@ -23,6 +23,8 @@ pub(crate) enum ConfigCommand {
     Validate(ValidateArgs),
     /// Writes a file with every key, what it is for, and its default.
     Init(InitArgs),
+    /// Shows in which keys two nodes differ that ought to be alike.
+    Diff(DiffArgs),
 }
 
 /// `rotary config show`.
@@ -57,12 +59,39 @@ pub(crate) struct InitArgs {
     file: Option<PathBuf>,
 }
 
+/// `rotary config diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The configuration of a node.
+    one: PathBuf,
+    /// That of another.
+    other: PathBuf,
+    /// Keys too that are each node's own: its id, its addresses, its files.
+    #[arg(long)]
+    all: bool,
+    /// How to show it.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Keys, and whole sections, that are each node's own.
+const OWN: [&str; 7] = [
+    "auth.",
+    "gateway.certificate_file",
+    "gateway.key_file",
+    "listen.",
+    "node.",
+    "telemetry.log_file",
+    "tls.",
+];
+
 /// `rotary config`
 pub(crate) fn command(command: &ConfigCommand) -> u8 {
     match command {
         ConfigCommand::Show(args) => show(args),
         ConfigCommand::Validate(args) => validate(&args.file),
         ConfigCommand::Init(args) => init(args.file.as_deref()),
+        ConfigCommand::Diff(args) => diff(args),
     }
 }
 
@@ -107,16 +136,6 @@ fn shown(args: &ShowArgs) -> Result<String, ConfigError> {
     })
 }
 
-/// Each key of each section with its value.
-fn flat(config: &Value) -> Vec<(String, &Value)> {
-    let sections = config.as_object().into_iter().flatten();
-    let keys = sections.flat_map(|(section, values)| {
-        let values = values.as_object().into_iter().flatten();
-        values.map(move |(key, value)| (format!("{section}.{key}"), value))
-    });
-    keys.collect()
-}
-
 fn validate(file: &Path) -> u8 {
     match Config::load(file, &[]) {
         Ok(config) => {
@@ -128,6 +147,43 @@ fn validate(file: &Path) -> u8 {
         }
         Err(error) => invalid(&error),
     }
+}
+
+fn diff(args: &DiffArgs) -> u8 {
+    match differences(args) {
+        Ok((text, alike)) => {
+            print!("{text}");
+            if alike { exit::OK } else { exit::UNHEALTHY }
+        }
+        Err(error) => invalid(&error),
+    }
+}
+
+/// The keys in which two nodes differ, and whether that is as it should be.
+fn differences(args: &DiffArgs) -> Result<(String, bool), ConfigError> {
+    let [one, other] = [&args.one, &args.other].map(|file| {
+        let config = Config::load(file, &[])?;
+        Ok(serde_json::to_value(&config).expect("a configuration is plain data"))
+    });
+    let (one, other) = (one?, other?);
+    let own = |key: &str| OWN.iter().any(|own| key.starts_with(own));
+    let pairs = flat(&one).into_iter().zip(flat(&other));
+    let differ = pairs.filter(|((key, one), (_, other))| one != other && (args.all || !own(key)));
+    let rows: Vec<_> = differ.map(|((key, one), (_, other))| (key, one, other)).collect();
+    let alike = rows.iter().all(|(key, ..)| own(key));
+    let text = match args.output {
+        Format::Json => {
+            let rows = rows.into_iter().map(|(key, one, other)| (key, json!([one, other])));
+            format!("{:#}\n", Value::Object(rows.collect()))
+        }
+        Format::Table => {
+            let [first, second] = [&args.one, &args.other].map(|file| file.display().to_string());
+            let mut table = Table::new(["KEY", &first, &second]);
+            rows.into_iter().for_each(|(key, one, other)| table.row([key, cell(one), cell(other)]));
+            table.to_string()
+        }
+    };
+    Ok((text, alike))
 }
 
 fn invalid(error: &ConfigError) -> u8 {
@@ -186,6 +242,30 @@ mod tests {
         let (text, _) = shown_of(FILE, Format::Json, false);
         let config: Config = serde_json::from_str(&text).expect("whole");
         assert_eq!((config.log.threads, config.cluster.peers.len()), (2, 1));
+    }
+
+    #[test]
+    fn two_nodes_are_compared_but_for_what_is_their_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("writable");
+            path
+        };
+        let peer = "[[cluster.peers]]\nid = 2\npeer = \"127.0.0.1:2\"\npublic = \"http://y\"\n";
+        let whole = format!("{FILE}{peer}");
+        let one = file("one.toml", &whole);
+        let second = whole.replacen("id = 1", "id = 2", 1);
+        let other = file("other.toml", &second);
+        let compared = |other: &Path, all| {
+            let (one, other, output) = (one.clone(), other.to_owned(), Format::Json);
+            let told = differences(&DiffArgs { one, other, all, output }).expect("valid");
+            (serde_json::from_str::<Value>(&told.0).expect("JSON"), told.1)
+        };
+        assert_eq!(compared(&other, false), (json!({}), true));
+        assert_eq!(compared(&other, true), (json!({"node.id": [1, 2]}), true));
+        let other = file("slower.toml", &format!("{second}[log]\nheartbeat_ms = 150\n"));
+        assert_eq!(compared(&other, false), (json!({"log.heartbeat_ms": [100, 150]}), false));
     }
 
     #[test]

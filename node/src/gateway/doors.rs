@@ -28,7 +28,7 @@ use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
 use crate::spine::{Spine, SpineError};
-use crate::telemetry::names;
+use crate::telemetry::{names, trace};
 
 /// How long a request waits for its commit, retries included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -159,6 +159,7 @@ impl Doors {
     ) -> Result<Answer, SpineError> {
         let op = envelope.command.word();
         let begun = Instant::now();
+        let step = trace::step(op, envelope.command.conversation());
         let full = if is_new_work(&envelope.command) { self.spine.short_of_space() } else { None };
         let answer = match full {
             Some(full) => Err(SpineError::StorageFull(full)),
@@ -172,6 +173,10 @@ impl Doors {
             Err(_) => "not_applied",
         };
         counter!(names::COMMANDS, "op" => op, "result" => result).increment(1);
+        if let Some(step) = step {
+            let status = self.spine.status(shard).filter(|status| !status.leads_here);
+            step.end(shard, status.and_then(|status| status.leader), result);
+        }
         if result == "repeated" {
             counter!(names::COMMANDS_DEDUPLICATED).increment(1);
         }

@@ -23,7 +23,7 @@ use crate::gateway::{
     agents, api_keys, closed, cluster, conversations, events, health, login, offers, openapi,
     pages, queues, runbook, session, sites, tenants, tokens, users, webhooks,
 };
-use crate::telemetry::names;
+use crate::telemetry::{names, trace};
 
 const PLAIN: &str = "text/plain";
 
@@ -261,7 +261,11 @@ async fn observe(
 ) -> Response {
     let method = method_word(request.method());
     let response = match admit(&doors, address, &request) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let caller = request.headers().get("traceparent").cloned();
+            let caller = caller.as_ref().and_then(|value| value.to_str().ok());
+            trace::within(caller, next.run(request)).await
+        }
         Err(problem) => problem.into_response(),
     };
     let status = response.status();

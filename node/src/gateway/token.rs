@@ -230,6 +230,11 @@ pub(crate) fn unix_ms() -> u64 {
     since_1970().as_millis() as u64
 }
 
+/// Nanoseconds since 1970 on this machine's clock: what spans are measured by.
+pub(crate) fn unix_ns() -> u64 {
+    since_1970().as_nanos() as u64
+}
+
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use rotary_storage::{EXIT_STORAGE, Fatal, JournalBase, JournalError, JournalReco
 
 use crate::feed::FeedEntry;
 use crate::replica::{Replica, ShardReplica};
-use crate::telemetry::names;
+use crate::telemetry::{names, trace};
 
 /// Applies the log of one data shard.
 pub(crate) struct SiteMachine {
@@ -101,9 +101,11 @@ impl SiteMachine {
 
 impl Machine for SiteMachine {
     fn apply(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Vec<u8> {
+        let begun = trace::clock();
         let Applied { answer, events } = self.decide(index, stamp, wall, payload);
         if !events.is_empty() {
             self.record(&events);
+            trace::applied(begun, self.shard.id, &events);
             self.feed.hand_over(events);
         }
         codec::encode(&answer, Limit::Entry).expect("an answer fits an entry")

@@ -36,7 +36,8 @@ fn event(seq: u64, sequence: u64) -> String {
 
 fn command(number: u64) -> ClientFrame {
     let command = Command::Declare { agent: AgentId(1), declared: Declared::Ready };
-    ClientFrame::Cmd { site: SITE, number, acknowledged: 0, command: Box::new(command) }
+    let (site, acknowledged, command) = (SITE, 0, Box::new(command));
+    ClientFrame::Cmd { site, number, acknowledged, command, traceparent: None }
 }
 
 fn result(number: u64, repeated: bool) -> CommandResult {

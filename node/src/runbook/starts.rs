@@ -13,7 +13,8 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "telemetry-unusable",
         "Log lines or measures cannot be written.",
-        "telemetry.log_level is not a level, or telemetry.log_file cannot be opened.",
+        "telemetry.log_level is not a level, telemetry.log_file cannot be opened, or \
+         telemetry.otlp is no address.",
         "Correct the key that the message names.",
     ),
     page(

@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::relay::Relay;
 use crate::server::doorstep::Doorstep;
+use crate::server::reload::Reload;
 use crate::server::{self, LEAVE, ServerOptions, StartError, running};
+use crate::telemetry::LogLevel;
 
 /// Nobody asks a gateway-only node for anything.
 struct Deaf;
@@ -38,6 +40,7 @@ impl Handler for Deaf {
 pub(super) async fn run(
     config: Config,
     options: ServerOptions,
+    level: LogLevel,
     metrics: PrometheusHandle,
 ) -> Result<(), StartError> {
     let certificates = server::certificates(&config)?;
@@ -49,6 +52,10 @@ pub(super) async fn run(
     let peer = transport.local_address().map_err(StartError::Io)?;
     let relay = Relay::start(&config, Arc::new(transport), metrics);
     let (closing, closed) = watch::channel(false);
+    let reload =
+        Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
+    tokio::spawn(reload.keep());
+    let tls = tls.map(|tls| tls.config());
     let doorstep = Doorstep::open(listener, tls, config.gateway.connections_per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
     tokio::spawn(running::serve(doorstep, relay.router(), closed));

@@ -119,7 +119,8 @@ pub(crate) async fn start(
     tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
     let per_address_max = config.gateway.connections_per_address_max;
-    let doorstep = Doorstep::open(ground.listener, ground.tls, per_address_max);
+    let tls = ground.tls.map(|tls| tls.config());
+    let doorstep = Doorstep::open(ground.listener, tls, per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
     ground.handler.set_back_door(doorstep.back_door());
     tokio::spawn(serve(doorstep, router(doors.clone()), closed));

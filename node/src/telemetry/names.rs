@@ -53,6 +53,9 @@ registry! {
     COMMANDS_DEDUPLICATED: Counter "rotary_commands_deduplicated_total" [];
     /// Seconds from proposing a command to its answer.
     COMMAND_COMMIT: Histogram "rotary_command_commit_seconds" ["op"];
+    /// Spans of traces. `result` is `sent`, or `dropped` where the collector was too slow or said
+    /// no.
+    SPANS: Counter "rotary_spans_total" ["result"];
     /// HTTP requests answered.
     HTTP_REQUESTS: Counter "rotary_http_requests_total" ["method", "status"];
     /// Live sockets. `kind` is `agent`, `customer` or `supervisor`.

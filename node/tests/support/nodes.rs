@@ -144,10 +144,20 @@ impl Nodes {
 
     /// Stands a node, counted from 1, still, or lets it go on.
     pub(crate) fn pause(&self, node: usize, paused: bool) {
+        self.signal(node, if paused { "STOP" } else { "CONT" });
+    }
+
+    /// Sends a signal to a node, counted from 1.
+    pub(crate) fn signal(&self, node: usize, name: &str) {
         let child = self.children[node - 1].as_ref().expect("it runs");
-        let signal = if paused { "-STOP" } else { "-CONT" };
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-        assert!(sent.expect("there is a kill").success());
+        let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+        assert!(sent.expect("kill is at hand").success());
+    }
+
+    /// What a node, counted from 1, has logged so far.
+    pub(crate) fn log(&self, node: usize) -> String {
+        let log = self.dir.path().join(format!("node-{node}.log"));
+        std::fs::read_to_string(log).unwrap_or_default()
     }
 
     /// Asks a node, counted from 1, to stop, and says how it ended.

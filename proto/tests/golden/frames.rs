@@ -62,6 +62,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
             number: 12,
             acknowledged: 11,
             command: Box::new(command),
+            traceparent: None,
         },
         Signal => ClientFrame::Signal { conversation: conversation(), signal: Signal::Typing },
         Ping => ClientFrame::Ping { t: 5 },
@@ -126,7 +127,13 @@ fn what_a_client_sends() {
     add_json_all(&mut page, "ClientFrame", client_frames());
     for (word, command) in crate::commands::commands() {
         let command = Box::new(command);
-        let frame = ClientFrame::Cmd { site: site(), number: 1, acknowledged: 0, command };
+        let frame = ClientFrame::Cmd {
+            site: site(),
+            number: 1,
+            acknowledged: 0,
+            command,
+            traceparent: None,
+        };
         page.add_json(&format!("ClientFrame::Cmd of {word}"), &frame);
     }
     page.settle();

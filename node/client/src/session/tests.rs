@@ -191,7 +191,10 @@ async fn an_unanswered_command_is_sent_again_under_its_number() {
     let asked = tokio::spawn(async move { commander.send(SITE, declare()).await });
     let sent = played.hear().await;
     let command = Box::new(declare());
-    assert_eq!(sent, ClientFrame::Cmd { site: SITE, number: 1, acknowledged: 0, command });
+    assert_eq!(
+        sent,
+        ClientFrame::Cmd { site: SITE, number: 1, acknowledged: 0, command, traceparent: None }
+    );
     drop(played);
     let (mut played, _) = two.welcome(Mode::Replayed, 0).await;
     assert_eq!(welcomed(&mut session).await.resent, 1);

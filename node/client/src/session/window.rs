@@ -38,7 +38,8 @@ impl SiteWindow {
 
     fn frame(&self, site: SiteId, number: u64) -> Option<ClientFrame> {
         let command = self.pending.get(&number)?.command.clone();
-        Some(ClientFrame::Cmd { site, number, acknowledged: self.acknowledged(), command })
+        let acknowledged = self.acknowledged();
+        Some(ClientFrame::Cmd { site, number, acknowledged, command, traceparent: None })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::gateway::session::End;
 use crate::gateway::session::handshake::Attached;
 use crate::gateway::session::socket::Outbox;
 use crate::spine::SpineError;
+use crate::telemetry::trace;
 
 /// A command on its way from the reader.
 pub(crate) struct Numbered {
@@ -23,6 +24,8 @@ pub(crate) struct Numbered {
     pub(crate) number: u64,
     pub(crate) acknowledged: u64,
     pub(crate) command: Command,
+    /// The client's own span (W3C Trace Context).
+    pub(crate) traceparent: Option<String>,
 }
 
 /// Answers commands until the socket ends.
@@ -36,7 +39,9 @@ pub(crate) async fn run(
         return end;
     }
     while let Some(numbered) = queue.recv().await {
-        let result = match execute(doors, attached, numbered).await {
+        let caller = numbered.traceparent.clone();
+        let done = trace::within(caller.as_deref(), execute(doors, attached, numbered)).await;
+        let result = match done {
             Ok(result) => result,
             Err(end) => return end,
         };
@@ -52,7 +57,7 @@ async fn execute(
     attached: &Attached,
     numbered: Numbered,
 ) -> Result<CommandResult, End> {
-    let Numbered { site, number, acknowledged, command } = numbered;
+    let Numbered { site, number, acknowledged, command, .. } = numbered;
     let place = attached.places.iter().find(|place| place.site == site).ok_or_else(|| {
         End::new(
             "protocol",

@@ -16,7 +16,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::{Attached, Place};
 use crate::gateway::session::socket::Outbox;
-use crate::telemetry::names;
+use crate::telemetry::{names, trace};
 
 /// Events read from the journal at once.
 const PAGE: usize = 256;
@@ -155,6 +155,7 @@ impl Feed<'_> {
         if !self.positions[at].1.pass(record) {
             return Ok(());
         }
+        let begun = trace::clock();
         let frame = ServerFrame::Event(Box::new(EventFrame {
             seq: self.out.next_seq(),
             cursor: Cursor { site: record.site, sequence: record.sequence },
@@ -172,6 +173,7 @@ impl Feed<'_> {
             }
             sent = self.out.send(&frame) => {
                 counter!(names::EVENTS_DELIVERED).increment(1);
+                trace::delivered(begun, self.attached.served.session, record);
                 sent.map_err(|_| Stop::End(End::gone()))
             }
         }

@@ -344,7 +344,8 @@ async fn who_returns_is_served_before_the_log_knows_and_asks_for_nothing_until_t
     // The command waits for the attachment, so nothing is proposed before the socket goes.
     let command = Command::Declare { agent: AgentId(1), declared: Declared::SignedOut };
     let command = Box::new(command);
-    let cmd = ClientFrame::Cmd { site: SITE, number: 1, acknowledged: 0, command };
+    let (site, number, acknowledged, traceparent) = (SITE, 1, 0, None);
+    let cmd = ClientFrame::Cmd { site, number, acknowledged, command, traceparent };
     for frame in [cmd, ClientFrame::Ping { t: 1 }] {
         let text = serde_json::to_string(&frame).expect("plain data");
         socket.send(Message::text(text)).await.expect("open");

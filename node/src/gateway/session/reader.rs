@@ -90,9 +90,9 @@ pub(crate) async fn run(
             Err(end) => return end,
         };
         let sent = match frame {
-            ClientFrame::Cmd { site, number, acknowledged, command } => {
+            ClientFrame::Cmd { site, number, acknowledged, command, traceparent } => {
                 let command = *command;
-                let numbered = Numbered { site, number, acknowledged, command };
+                let numbered = Numbered { site, number, acknowledged, command, traceparent };
                 if commands.try_send(numbered).is_err() {
                     let detail = "too many commands without results; at most 64 are allowed";
                     return End::resume("protocol", detail);
