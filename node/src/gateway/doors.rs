@@ -274,7 +274,8 @@ fn is_new_work(command: &Command) -> bool {
         | Command::PutDisposition { .. }
         | Command::PutQueue { .. }
         | Command::PutAgent { .. }
-        | Command::PutWebhook { .. } => true,
+        | Command::PutWebhook { .. }
+        | Command::PutBot { .. } => true,
         Command::Attach { .. }
         | Command::Detach { .. }
         | Command::Declare { .. }
@@ -287,6 +288,8 @@ fn is_new_work(command: &Command) -> bool {
         | Command::Close { .. }
         | Command::Abandon { .. }
         | Command::WrapUp { .. }
+        | Command::HandOver { .. }
+        | Command::EndTurn { .. }
         | Command::StartEffect { .. }
         | Command::EndEffect { .. } => false,
     }

@@ -20,7 +20,7 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::Routes;
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, closed, cluster, conversations, events, health, login, offers, queues,
+    agents, api_keys, bots, closed, cluster, conversations, events, health, login, offers, queues,
     runbook, session, sites, tenants, tokens, users, webhooks,
 };
 use crate::telemetry::names;
@@ -74,6 +74,7 @@ fn site_routes() -> Routes {
         .route("/dispositions/{disposition}", put(put_name::<DispositionId>))
         .route("/queues", get(queues::list))
         .route("/queues/{queue}", get(queues::show).put(queues::put))
+        .route("/queues/{queue}/bot", put(bots::put))
         .route("/webhooks", get(webhooks::list))
         .route("/webhooks/{webhook}", put(webhooks::put))
         .route("/effects", get(webhooks::effects))
@@ -96,6 +97,7 @@ fn conversation_routes() -> Routes {
         .route("/retrieve", post(perform::<Retrieve>))
         .route("/close", post(perform::<Close>))
         .route("/abandon", post(perform::<Abandon>))
+        .route("/hand-over", post(bots::hand_over))
         .route("/requeue", post(conversations::requeue))
         .route("/wrap-up", post(conversations::wrap_up));
     Routes::new().route("/conversations", get(closed::list)).nest("/conversations/{id}", routes)
