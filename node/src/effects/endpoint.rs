@@ -109,7 +109,10 @@ impl Endpoint {
         let failed = Said::Failed { status: None, after: None };
         let Ok(parsed) = Url::parse(url.as_str()) else { return Err(failed) };
         if !self.may_call(&parsed) {
-            tracing::debug!(%url, "an address inside a network is not called");
+            tracing::warn!(
+                code = "endpoint-private", %url,
+                "an address inside a network is not called"
+            );
             return Err(failed);
         }
         let now = unix_s();
@@ -167,6 +170,7 @@ impl Resolve for Resolver {
             if may.is_empty() {
                 let reason =
                     "the name has no address that may be called: see webhooks.allow_private";
+                tracing::warn!(code = "endpoint-private", name = name.as_str(), reason);
                 return Err(io::Error::other(reason).into());
             }
             let addresses: Addrs = Box::new(may.into_iter());
