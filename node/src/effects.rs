@@ -1,12 +1,15 @@
-//! What must happen outside, performed: webhooks are told, mails are sent.
+//! What must happen outside, performed: webhooks are told, mails are sent, bots
+//! are asked.
 //!
 //! * `performer`: works off the effects of a shard that are this node's.
 //! * `line`: what waits for one endpoint, and when it is tried.
 //! * `webhook`: telling one; `message` is its message and signature, `endpoint` posts it.
+//! * `bot`: having a bot answer a customer.
 //! * `mail`: sending one, at most once.
 //! * `relay`: where mails are handed over, as the configuration has it.
 //! * `settle`: having an outcome logged.
 
+mod bot;
 mod endpoint;
 mod line;
 mod mail;

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bot::{BotAnswer, BotPlan};
 use crate::effect::{EffectOutcome, EffectStart};
 use crate::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, NodeId, OfferId,
@@ -177,6 +178,34 @@ pub enum Command {
         /// What its messages are signed with from here on; the present one if absent.
         secret: Option<Secret>,
     },
+    /// Gives a queue a bot, changes it, or takes it away.
+    PutBot {
+        /// Which queue's.
+        queue: QueueId,
+        /// Where it is; without it the queue has none. Conversations that it serves at the time
+        /// are handed over when their customers write next.
+        plan: Option<BotPlan>,
+        /// What its turns are signed with from here on; the present one if absent.
+        secret: Option<Secret>,
+    },
+    /// A bot has answered a turn, which is its outcome.
+    EndTurn {
+        /// Which; one that is over changes nothing.
+        effect: EffectId,
+        /// How often it was tried.
+        attempts: u32,
+        /// The HTTP status.
+        status: u16,
+        /// What it says and wants.
+        answer: Box<BotAnswer>,
+    },
+    /// A customer whom a bot serves, or a supervisor for them, wants an agent.
+    HandOver {
+        /// The conversation.
+        conversation: ConversationId,
+        /// In which queue, if a supervisor says so; the present one if absent.
+        queue: Option<QueueId>,
+    },
     /// A *once* effect begins: from here on nobody but this run of this owner may do it.
     StartEffect {
         /// Which.
@@ -327,6 +356,7 @@ impl Command {
             | Self::Hold { conversation }
             | Self::Retrieve { conversation }
             | Self::Requeue { conversation, .. }
+            | Self::HandOver { conversation, .. }
             | Self::Close { conversation }
             | Self::Abandon { conversation }
             | Self::WrapUp { conversation, .. } => Some(*conversation),
@@ -344,6 +374,9 @@ impl Command {
             Self::PutQueue { .. } => "put_queue",
             Self::PutAgent { .. } => "put_agent",
             Self::PutWebhook { .. } => "put_webhook",
+            Self::PutBot { .. } => "put_bot",
+            Self::EndTurn { .. } => "end_turn",
+            Self::HandOver { .. } => "hand_over",
             Self::StartEffect { .. } => "start_effect",
             Self::EndEffect { .. } => "end_effect",
             Self::Attach { .. } => "attach",

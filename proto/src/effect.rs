@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentId, ConversationId, EffectId, NodeId, WebhookId};
+use crate::ids::{AgentId, ConversationId, EffectId, NodeId, QueueId, WebhookId};
 use crate::stamp::Stamp;
 
 /// What may be done about an effect whose performer died half-way.
@@ -37,13 +37,15 @@ pub enum EffectTarget {
         /// Who wrote it, and is told how it came out.
         author: AgentId,
     },
+    /// The bot of a queue makes something of what a customer wrote.
+    Turn(QueueId),
 }
 
 impl EffectTarget {
     /// What may be done about a performer's death.
     pub const fn repetition(self) -> Repetition {
         match self {
-            Self::Webhook(_) => Repetition::Repeatable,
+            Self::Webhook(_) | Self::Turn(_) => Repetition::Repeatable,
             Self::Mail { .. } => Repetition::Once,
         }
     }

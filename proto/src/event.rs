@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bot::BotPlan;
 use crate::command::Subject;
 use crate::effect::{EffectOutcome, EffectTarget};
 use crate::ids::{
@@ -142,6 +143,15 @@ pub enum Event {
         /// The plan.
         plan: WebhookPlan,
     },
+    /// A queue got a bot, another one, or none. Its secret is shown to nobody.
+    BotSet {
+        /// Which queue.
+        queue: QueueId,
+        /// The plan's version, from 1.
+        version: u32,
+        /// The plan, if there is a bot.
+        plan: Option<BotPlan>,
+    },
     /// Something that had to be done outside is over.
     EffectEnded {
         /// Which effect.
@@ -207,6 +217,13 @@ pub enum Event {
         attributes: Attributes,
         /// Whom it is with, where what agents write is mailed.
         mail: Option<Box<MailParty>>,
+    },
+    /// A queue's bot serves a conversation, until it is handed over or ends.
+    SelfServiceStarted {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// Whose bot.
+        queue: QueueId,
     },
     /// A conversation took its place in a queue.
     Queued {
@@ -340,6 +357,7 @@ impl Event {
     pub const fn conversation(&self) -> Option<ConversationId> {
         match self {
             Self::Opened { conversation, .. }
+            | Self::SelfServiceStarted { conversation, .. }
             | Self::Queued { conversation, .. }
             | Self::Offered { conversation, .. }
             | Self::OfferEnded { conversation, .. }
@@ -351,9 +369,11 @@ impl Event {
             | Self::Ended { conversation, .. }
             | Self::WrapUpStarted { conversation, .. }
             | Self::Closed { conversation, .. }
-            | Self::EffectEnded { conversation, target: EffectTarget::Mail { .. }, .. } => {
-                Some(*conversation)
-            }
+            | Self::EffectEnded {
+                conversation,
+                target: EffectTarget::Mail { .. } | EffectTarget::Turn(_),
+                ..
+            } => Some(*conversation),
             _ => None,
         }
     }
@@ -387,6 +407,8 @@ pub enum EffectEnd {
     Expired,
     /// As many waited for the same endpoint as may.
     Overflow,
+    /// What it was for is over.
+    Withdrawn,
 }
 
 /// What a webhook can be told of.
@@ -478,6 +500,8 @@ pub enum QueuedWhy {
     AgentLost,
     /// Its agent signed out; it keeps the place of its first arrival.
     AgentSignedOut,
+    /// A bot served it before; it waits from here on.
+    HandedOver,
 }
 
 /// How an offer ended without an assignment.
@@ -510,6 +534,8 @@ pub enum Author {
     Agent(AgentId),
     /// A supervisor, an integration or the cluster.
     System,
+    /// The bot of its queue.
+    Bot,
 }
 
 /// How the customer's part ended.
@@ -525,6 +551,8 @@ pub enum EndReason {
     Agent,
     /// A supervisor or integration ended it.
     Supervisor,
+    /// The bot that served it ended it.
+    Bot,
     /// The longest wait was over.
     WaitExpired,
     /// Nobody wrote for too long.

@@ -81,7 +81,15 @@ pub const WEBHOOKS_PER_SITE_MAX: usize = 16;
 pub const EFFECTS_PER_WEBHOOK_MAX: usize = 4_096;
 /// Mails of one site that wait to be sent. What comes when there are more is not sent.
 pub const MAILS_PER_SITE_MAX: usize = 4_096;
-/// Effects that one event may leave: one for each webhook, and a mail.
+/// Turns of a queue's bot that wait. What comes when there are more is handed over.
+pub const TURNS_PER_QUEUE_MAX: usize = 4_096;
+/// Turns of one conversation that wait. What comes when there are more is handed over.
+pub const TURNS_PER_CONVERSATION_MAX: usize = 8;
+/// Messages in one answer of a bot.
+pub const BOT_MESSAGES_MAX: usize = 8;
+/// Bytes of all messages in one answer of a bot.
+pub const BOT_WORDS_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
+/// Effects that one event may leave: one for each webhook, and a mail or a bot's turn.
 pub const EFFECTS_PER_EVENT_MAX: usize = WEBHOOKS_PER_SITE_MAX + 1;
 /// Skills known to one site.
 pub const SKILLS_PER_SITE_MAX: usize = 4_096;
@@ -172,6 +180,10 @@ pub const WRAP_UP_DEFAULT_MS: u64 = 30_000;
 pub const EFFECT_DEFAULT_MS: u64 = 60_000;
 /// How long a webhook's endpoint is tried with one message.
 pub const WEBHOOK_GIVE_UP_DEFAULT_MS: u64 = 24 * 3_600 * 1_000;
+/// How long a bot's turn may take.
+pub const BOT_TURN_DEFAULT_MS: u64 = 20_000;
+/// The longest that a bot's plan may give a turn.
+pub const BOT_TURN_MAX_MS: u64 = 5 * 60 * 1_000;
 /// How long a mail is tried.
 pub const MAIL_GIVE_UP_MS: u64 = 24 * 3_600 * 1_000;
 /// A feed with nothing to say says so this often (wall milliseconds).
@@ -249,6 +261,10 @@ const _: () = assert!(
     SNAPSHOT_CHUNKS_MAX as usize * SNAPSHOT_CHUNK_BYTES_MAX / 2
         > (CONVERSATIONS_PER_SITE_MAX + SESSIONS_PER_SITE_MAX) * 4 * 1024,
     "a snapshot must carry a full site of long conversations and sessions"
+);
+const _: () = assert!(
+    BOT_WORDS_BYTES_MAX + BOT_MESSAGES_MAX * 64 + 1_024 < ENTRY_BYTES_MAX,
+    "what a bot answers must fit an entry"
 );
 const _: () = assert!(REQUEST_WINDOW_MS.is_multiple_of(FORGET_EVERY_MS), "whole steps");
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");

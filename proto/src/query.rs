@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bot::BotPlan;
 use crate::command::Subject;
 use crate::ids::{
     AgentId, ConversationId, CustomerId, GatewayId, OfferId, QueueId, ReasonId, SessionId,
@@ -23,6 +24,10 @@ pub struct QueueView {
     pub version: u32,
     /// How it works.
     pub plan: QueuePlan,
+    /// The queue's bot, if it has one.
+    pub bot: Option<BotPlan>,
+    /// Conversations with the bot.
+    pub self_service: u64,
     /// Conversations waiting, none of them offered.
     pub waiting: u64,
     /// Conversations on offer.
@@ -89,6 +94,8 @@ pub enum Link {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// With the bot of its queue.
+    SelfService,
     /// In its queue.
     Waiting,
     /// Proposed to an agent; its place in the queue is kept.

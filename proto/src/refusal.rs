@@ -116,6 +116,9 @@ pub enum Refusal {
     /// A post on this channel must say what its author has seen.
     #[error("an agent's post on this channel must carry seen_to")]
     SeenToRequired,
+    /// No bot serves the conversation.
+    #[error("no bot serves the conversation")]
+    NotInSelfService,
     /// The effect is over, or not this owner's to begin or to end.
     #[error("the effect is over, or another's to perform")]
     EffectFenced,
@@ -161,8 +164,9 @@ impl Refusal {
             Self::ItemExists => 27,
             Self::AnswerUnseen { .. } => 28,
             Self::SeenToRequired => 29,
-            Self::EffectFenced => 30,
-            Self::LimitReached { .. } => 31,
+            Self::NotInSelfService => 30,
+            Self::EffectFenced => 31,
+            Self::LimitReached { .. } => 32,
         }
     }
 
@@ -199,6 +203,7 @@ impl Refusal {
             Self::ItemExists => "item-exists",
             Self::AnswerUnseen { .. } => "answer-unseen",
             Self::SeenToRequired => "seen-to-required",
+            Self::NotInSelfService => "not-in-self-service",
             Self::EffectFenced => "effect-fenced",
             Self::LimitReached { .. } => "limit-reached",
         }

@@ -3,12 +3,14 @@
 use rotary_proto::{Actor, Command, Done, Refusal};
 
 use crate::commands::{
-    abandon, accept, attach, close, declare, decline, detach, end_effect, hold, open, post,
-    put_agent, put_name, put_queue, put_site, put_webhook, requeue, start_effect, wrap_up,
+    abandon, accept, attach, close, declare, decline, detach, end_effect, end_turn, hand_over,
+    hold, open, post, put_agent, put_bot, put_name, put_queue, put_site, put_webhook, requeue,
+    start_effect, wrap_up,
 };
 use crate::turn::Turn;
 
 /// Carries one command out, or refuses it without changing anything.
+// long: one arm a command, and nothing else.
 pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result<Done, Refusal> {
     match command {
         Command::PutSite { settings } => put_site::apply(turn, actor, settings),
@@ -21,6 +23,13 @@ pub(crate) fn command(turn: &mut Turn, actor: Actor, command: Command) -> Result
         Command::PutAgent { agent, profile } => put_agent::apply(turn, actor, agent, profile),
         Command::PutWebhook { webhook, plan, secret } => {
             put_webhook::apply(turn, actor, webhook, plan, secret)
+        }
+        Command::PutBot { queue, plan, secret } => put_bot::apply(turn, actor, queue, plan, secret),
+        Command::EndTurn { effect, attempts, status, answer } => {
+            end_turn::apply(turn, actor, effect, attempts, status, *answer)
+        }
+        Command::HandOver { conversation, queue } => {
+            hand_over::apply(turn, actor, conversation, queue)
         }
         Command::StartEffect { effect, start } => start_effect::apply(turn, actor, effect, start),
         Command::EndEffect { effect, outcome, attempts, status, start } => {

@@ -9,6 +9,8 @@
 //!              +-----------------------------------------+ requeued, agent lost, signed out
 //! ```
 //!
+//! In a queue that has a bot it begins in `SelfService`, and waits when it is handed over (`bot`).
+//!
 //! A customer who leaves, or waits too long, goes from `Waiting` or `Offered` straight to gone, as
 //! does an assignment in a queue without wrap-up.
 //!
@@ -76,6 +78,8 @@ pub(crate) struct Conversation {
     pub(crate) last_offer: Option<(OfferId, OfferEnd)>,
     /// Its mails, where what agents write is mailed.
     pub(crate) mail: Option<MailThread>,
+    /// Turns of its bot that wait for their answers, oldest first.
+    pub(crate) turns: Vec<EffectId>,
     /// When the alarm for the end of its stage rings.
     #[serde(skip)]
     pub(crate) alarm: Option<Stamp>,
@@ -96,6 +100,11 @@ pub(crate) struct MailThread {
 /// Where a conversation is in its life. Every stage has a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
+    /// With the bot of its queue.
+    SelfService {
+        /// When silence ends it.
+        until: Stamp,
+    },
     /// In line, until `wait_until`.
     Waiting,
     /// Proposed to an agent, its place kept.
@@ -131,7 +140,7 @@ impl Stage {
     /// The agent whose capacity it uses.
     pub(crate) const fn agent(self) -> Option<AgentId> {
         match self {
-            Self::Waiting => None,
+            Self::SelfService { .. } | Self::Waiting => None,
             Self::Offered { agent, .. }
             | Self::Assigned { agent, .. }
             | Self::WrapUp { agent, .. } => Some(agent),
@@ -148,7 +157,7 @@ impl Conversation {
     /// Why it ends when its customer wants no more: who was not served yet gives up.
     pub(crate) const fn ended_by_customer(&self) -> EndReason {
         match self.stage {
-            Stage::Assigned { .. } => EndReason::Customer,
+            Stage::SelfService { .. } | Stage::Assigned { .. } => EndReason::Customer,
             _ => EndReason::Abandoned,
         }
     }
@@ -162,7 +171,9 @@ impl Conversation {
     pub(crate) fn due(&self) -> Stamp {
         match self.stage {
             Stage::Waiting => self.wait_until,
-            Stage::Offered { until, .. } | Stage::WrapUp { until, .. } => until,
+            Stage::SelfService { until }
+            | Stage::Offered { until, .. }
+            | Stage::WrapUp { until, .. } => until,
             Stage::Assigned { until, held, .. } => held.map_or(until, |held| held.min(until)),
         }
     }
@@ -192,7 +203,9 @@ impl Conversation {
             Stage::Waiting | Stage::Offered { .. } => {
                 self.waited_us.saturating_add(now.micros_since(self.entered))
             }
-            Stage::Assigned { .. } | Stage::WrapUp { .. } => self.waited_us,
+            Stage::SelfService { .. } | Stage::Assigned { .. } | Stage::WrapUp { .. } => {
+                self.waited_us
+            }
         }
     }
 

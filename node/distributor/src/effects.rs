@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect, Repetition};
 use rotary_proto::event::{Audience, EffectEnd, Event, Topic};
-use rotary_proto::ids::{AgentId, ConversationId, EffectId, WebhookId};
+use rotary_proto::ids::{AgentId, ConversationId, EffectId, QueueId, WebhookId};
 use rotary_proto::limits;
 use rotary_proto::plan::WebhookPlan;
 use rotary_proto::web::Secret;
@@ -37,6 +37,7 @@ pub(crate) struct Webhook {
 enum Place {
     Webhook(WebhookId),
     Mail,
+    Turn(QueueId),
 }
 
 impl Place {
@@ -44,6 +45,7 @@ impl Place {
         match target {
             EffectTarget::Webhook(webhook) => Self::Webhook(webhook),
             EffectTarget::Mail { .. } => Self::Mail,
+            EffectTarget::Turn(queue) => Self::Turn(queue),
         }
     }
 
@@ -51,6 +53,7 @@ impl Place {
         match self {
             Self::Webhook(_) => limits::EFFECTS_PER_WEBHOOK_MAX,
             Self::Mail => limits::MAILS_PER_SITE_MAX,
+            Self::Turn(_) => limits::TURNS_PER_QUEUE_MAX,
         }
     }
 }
@@ -86,7 +89,8 @@ impl Effects {
         true
     }
 
-    fn take(&mut self, id: EffectId) -> Option<PendingEffect> {
+    /// Takes an effect out.
+    pub(crate) fn take(&mut self, id: EffectId) -> Option<PendingEffect> {
         let effect = self.pending.take(id)?;
         let place = Place::of(effect.target);
         let waiting = self.waiting.get_mut(&place).expect("what waits was counted");
@@ -121,7 +125,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Of one that nobody performs any more.
-    const fn given_up(outcome: EffectOutcome, why: EffectEnd) -> Self {
+    pub(crate) const fn given_up(outcome: EffectOutcome, why: EffectEnd) -> Self {
         Self { outcome, why, attempts: 0, status: None }
     }
 }
@@ -148,6 +152,11 @@ impl Turn<'_> {
         }
     }
 
+    /// The id of the mail or turn of the event that is made next.
+    pub(crate) fn next_effect_id(&self) -> EffectId {
+        self.effect_id(self.events.len(), limits::WEBHOOKS_PER_SITE_MAX as u32)
+    }
+
     /// The id of an effect of the event that was or will be the entry's event in that place.
     const fn effect_id(&self, made: usize, slot: u32) -> EffectId {
         let ordinal = made as u32 * limits::EFFECTS_PER_EVENT_MAX as u32 + slot;
@@ -169,8 +178,7 @@ impl Turn<'_> {
         author: AgentId,
     ) -> Option<(EffectId, EffectTarget)> {
         let MailThread { opened, last } = self.conversation(unique).mail?;
-        let id = self.effect_id(self.events.len(), limits::WEBHOOKS_PER_SITE_MAX as u32);
-        Some((id, EffectTarget::Mail { opened, after: last, author }))
+        Some((self.next_effect_id(), EffectTarget::Mail { opened, after: last, author }))
     }
 
     /// Leaves the mail for the event of that sequence.
@@ -195,6 +203,9 @@ impl Turn<'_> {
         self.site.clear_alarm(Due::Effect(id));
         if let Some(effect) = self.site.effects.take(id) {
             self.tell_effect_ended(&effect, ending);
+            if let EffectTarget::Turn(_) = effect.target {
+                self.turn_ended(effect.conversation.unique, id, ending.outcome);
+            }
         }
     }
 
@@ -209,7 +220,8 @@ impl Turn<'_> {
         self.end_effect(id, Ending::given_up(outcome, EffectEnd::Expired));
     }
 
-    fn tell_effect_ended(&mut self, effect: &PendingEffect, ending: Ending) {
+    /// Says how an effect ended.
+    pub(crate) fn tell_effect_ended(&mut self, effect: &PendingEffect, ending: Ending) {
         let Ending { outcome, why, attempts, status } = ending;
         let PendingEffect { id, conversation, target, sequence, .. } = *effect;
         let event = Event::EffectEnded {
@@ -223,7 +235,7 @@ impl Turn<'_> {
             status,
         };
         let audience = match target {
-            EffectTarget::Webhook(_) => Audience::default(),
+            EffectTarget::Webhook(_) | EffectTarget::Turn(_) => Audience::default(),
             EffectTarget::Mail { author, .. } => self.mail_audience(conversation, author),
         };
         self.emit(audience, event);

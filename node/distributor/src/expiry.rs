@@ -36,6 +36,7 @@ impl Turn<'_> {
             return self.rearm(unique);
         }
         match conversation.stage {
+            Stage::SelfService { .. } => self.end(unique, EndReason::Idle),
             Stage::Waiting => self.end(unique, EndReason::WaitExpired),
             Stage::Offered { agent, .. } => self.offer_expired(unique, agent),
             Stage::Assigned { until, .. } if until <= self.now => {

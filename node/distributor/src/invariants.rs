@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rotary_proto::effect::EffectTarget;
 use rotary_proto::ids::SiteId;
 use rotary_proto::limits;
 
@@ -39,6 +40,7 @@ pub fn check(shard: &Shard) -> Vec<Violation> {
         deadlines(site, &mut report);
         index(site, &mut report);
         counts(site, &mut report);
+        turns(site, &mut report);
         bounds(site, &mut report);
     }
     found
@@ -145,7 +147,7 @@ fn index(site: &Site, report: &mut Report) {
 fn in_line(conversation: &Conversation, unique: u128) -> Option<crate::conversation::Place> {
     match conversation.stage {
         Stage::Waiting | Stage::Offered { .. } => Some(conversation.place(unique)),
-        Stage::Assigned { .. } | Stage::WrapUp { .. } => None,
+        Stage::SelfService { .. } | Stage::Assigned { .. } | Stage::WrapUp { .. } => None,
     }
 }
 
@@ -155,6 +157,7 @@ fn counts(site: &Site, report: &mut Report) {
     for (_, conversation) in site.conversations.iter() {
         let counts = counted.entry(conversation.queue).or_default();
         match conversation.stage {
+            Stage::SelfService { .. } => counts.self_service += 1,
             Stage::Waiting => counts.waiting += 1,
             Stage::Offered { .. } => counts.offered += 1,
             Stage::Assigned { .. } => counts.assigned += 1,
@@ -169,12 +172,34 @@ fn counts(site: &Site, report: &mut Report) {
     }
 }
 
+/// P5: turns wait for conversations that a bot serves, and those know of them.
+fn turns(site: &Site, report: &mut Report) {
+    let mut known = BTreeSet::new();
+    for (unique, conversation) in site.conversations.iter() {
+        let served = matches!(conversation.stage, Stage::SelfService { .. });
+        if !served && !conversation.turns.is_empty() {
+            report("P5", format!("{unique:x} is {:?} and has turns", conversation.stage));
+        }
+        known.extend(conversation.turns.iter().map(|turn| (*turn, unique)));
+    }
+    for (id, effect) in site.effects.pending.iter() {
+        let turn = matches!(effect.target, EffectTarget::Turn(_));
+        if turn != known.remove(&(id, effect.conversation.unique)) {
+            report("P5", format!("{id} waits, and its conversation knows another thing"));
+        }
+    }
+    for (id, unique) in known {
+        report("P5", format!("{unique:x} waits for {id}, which is over"));
+    }
+}
+
 /// Nothing grows without bound.
 fn bounds(site: &Site, report: &mut Report) {
     for (unique, conversation) in site.conversations.iter() {
         if conversation.recent.len() > limits::ITEMS_REMEMBERED_MAX
             || conversation.declines.len() > limits::DECLINES_PER_CONVERSATION_MAX
             || conversation.answers.len() > 2
+            || conversation.turns.len() > limits::TURNS_PER_CONVERSATION_MAX
         {
             report("bounds", format!("{unique:x} remembers too much"));
         }

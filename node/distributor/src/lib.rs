@@ -39,6 +39,7 @@
 mod agent;
 mod apply;
 mod authority;
+mod bot;
 mod class;
 mod commands;
 mod conversation;

@@ -60,7 +60,7 @@ impl Turn<'_> {
         let conversation = self.conversation(unique);
         let since = match why {
             QueuedWhy::AgentLost | QueuedWhy::AgentSignedOut => conversation.opened,
-            QueuedWhy::Opened | QueuedWhy::Requeued => {
+            QueuedWhy::Opened | QueuedWhy::Requeued | QueuedWhy::HandedOver => {
                 Stamp(self.now.0.saturating_sub(conversation.waited_us))
             }
         };
@@ -80,6 +80,7 @@ impl Turn<'_> {
     pub(crate) fn end(&mut self, unique: u128, why: EndReason) {
         let stage = self.conversation(unique).stage;
         match stage {
+            Stage::SelfService { .. } => self.withdraw_turns(unique),
             Stage::Waiting => self.leave_line(unique),
             Stage::Offered { .. } => {
                 let left = matches!(why, EndReason::Abandoned | EndReason::CustomerLost);

@@ -95,7 +95,7 @@ impl Turn<'_> {
                 Stage::WrapUp { agent, .. } => {
                     self.finish(unique, agent, Finish { expired: true, ..Finish::default() });
                 }
-                Stage::Waiting | Stage::Offered { .. } => {}
+                Stage::SelfService { .. } | Stage::Waiting | Stage::Offered { .. } => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here changes anything, and nothing here is asked while an entry is applied.
 
+use rotary_proto::bot::BotPlan;
 use rotary_proto::effect::PendingEffect;
 use rotary_proto::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, QueueId, ReasonId,
@@ -84,6 +85,17 @@ impl Shard {
     ) -> Option<(u32, &WebhookPlan, &Secret)> {
         let Webhook { version, plan, secret } = self.sites.get(&site)?.webhooks.get(&webhook)?;
         Some((*version, plan, secret))
+    }
+
+    /// The version of a queue's bot, where it is, and what its turns are signed with.
+    pub fn bot(&self, site: SiteId, queue: QueueId) -> Option<(u32, &BotPlan, &Secret)> {
+        let bot = self.sites.get(&site)?.queues.get(queue)?.bot.as_ref()?;
+        Some((bot.version, bot.plan.as_ref()?, &bot.secret))
+    }
+
+    /// The version of a queue's bot, also of one that was taken away.
+    pub fn bot_version(&self, site: SiteId, queue: QueueId) -> Option<u32> {
+        self.sites.get(&site)?.queues.get(queue)?.bot.as_ref().map(|bot| bot.version)
     }
 
     /// Whether an effect waits for its outcome still.
@@ -245,6 +257,8 @@ fn queue_view(site: &Site, id: QueueId, queue: &Queue, now: Stamp) -> QueueView 
         queue: id,
         version: queue.version,
         plan: queue.plan.clone(),
+        bot: queue.bot_plan().cloned(),
+        self_service: queue.counts.self_service,
         waiting: queue.counts.waiting,
         offered: queue.counts.offered,
         assigned: queue.counts.assigned,
@@ -270,6 +284,7 @@ fn agent_view(site: &Site, id: AgentId, agent: &Agent) -> AgentView {
 
 fn conversation_view(id: ConversationId, found: &Conversation, now: Stamp) -> ConversationView {
     let stage = match found.stage {
+        Stage::SelfService { .. } => StageView::SelfService,
         Stage::Waiting => StageView::Waiting,
         Stage::Offered { offer, agent, until, .. } => {
             StageView::Offered { offer, agent, remaining_ms: until.ms_since(now) }

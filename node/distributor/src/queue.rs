@@ -4,6 +4,8 @@ use rotary_proto::ids::AgentId;
 use rotary_proto::plan::{QueuePlan, RequiredSkill};
 use serde::{Deserialize, Serialize};
 
+use crate::bot::Bot;
+
 /// A queue's hot state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Queue {
@@ -13,6 +15,8 @@ pub(crate) struct Queue {
     pub(crate) plan: QueuePlan,
     /// Whom round robin offered last; other strategies leave it.
     pub(crate) last_offered: Option<AgentId>,
+    /// What serves before agents do; kept when it is taken away, for its version and secret.
+    pub(crate) bot: Option<Bot>,
     /// Conversations by stage. Derived.
     #[serde(skip)]
     pub(crate) counts: Counts,
@@ -21,6 +25,7 @@ pub(crate) struct Queue {
 /// Conversations of a queue by stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
+    pub(crate) self_service: u64,
     pub(crate) waiting: u64,
     pub(crate) offered: u64,
     pub(crate) assigned: u64,
@@ -50,7 +55,8 @@ mod tests {
         let need = |skill, level| RequiredSkill { skill: SkillId(skill), level };
         let mut plan = QueuePlan::named(Name::new("q").expect("valid"));
         plan.skills = vec![need(2, 3), need(1, 5)];
-        let queue = Queue { version: 1, plan, last_offered: None, counts: Counts::default() };
+        let queue =
+            Queue { version: 1, plan, last_offered: None, bot: None, counts: Counts::default() };
         let merged = queue.requirement(&[need(2, 4), need(1, 1), need(3, 1)]);
         assert_eq!(merged, [need(1, 5), need(2, 4), need(3, 1)]);
     }

@@ -3,7 +3,7 @@
 use rotary_proto::effect::View;
 use rotary_proto::event::{Audience, Event, EventRecord};
 use rotary_proto::ids::{AgentId, ConversationId, CustomerId, QueueId, ShardId};
-use rotary_proto::{Stamp, Wall, limits};
+use rotary_proto::{Priority, Stamp, Wall, limits};
 
 use crate::conversation::{Conversation, Stage};
 use crate::queue::Counts;
@@ -151,6 +151,23 @@ impl Turn<'_> {
         self.rearm(unique);
     }
 
+    /// Moves a conversation to another queue, or gives it another priority.
+    pub(crate) fn change_queue(
+        &mut self,
+        unique: u128,
+        queue: Option<QueueId>,
+        priority: Option<Priority>,
+    ) {
+        let conversation = self.conversation(unique);
+        let (before, stage) = (conversation.queue, conversation.stage);
+        let after = queue.unwrap_or(before);
+        self.count(before, stage, |count| *count -= 1);
+        self.count(after, stage, |count| *count += 1);
+        let conversation = self.conversation_mut(unique);
+        conversation.queue = after;
+        conversation.priority = priority.unwrap_or(conversation.priority);
+    }
+
     /// Changes the count of a stage in a queue.
     pub(crate) fn count(&mut self, queue: QueueId, stage: Stage, change: impl FnOnce(&mut u64)) {
         let queue = self.site.queues.edit_derived(queue);
@@ -183,6 +200,7 @@ impl Turn<'_> {
 /// The count of a stage.
 pub(crate) const fn count_of(counts: &mut Counts, stage: Stage) -> &mut u64 {
     match stage {
+        Stage::SelfService { .. } => &mut counts.self_service,
         Stage::Waiting => &mut counts.waiting,
         Stage::Offered { .. } => &mut counts.offered,
         Stage::Assigned { .. } => &mut counts.assigned,

@@ -133,7 +133,7 @@ fn steps(driver: &Driver, shape: Shape) -> Vec<ShardCommand> {
             Stage::WrapUp { agent, .. } => {
                 by(agent, Command::WrapUp { conversation, disposition: None, note: None });
             }
-            Stage::Waiting | Stage::Closed => {}
+            Stage::SelfService | Stage::Waiting | Stage::Closed => {}
         }
         if matches!(view.stage, Stage::Waiting | Stage::Offered { .. }) {
             steps.push(inside(Actor::System, Command::Abandon { conversation }));

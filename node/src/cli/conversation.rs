@@ -39,6 +39,16 @@ pub(crate) enum ConversationCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Ends self-service: agents take over from the bot.
+    HandOver {
+        /// Which one.
+        id: ConversationId,
+        /// Where to.
+        #[arg(long)]
+        queue: Option<QueueId>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Ends it for the agent, who goes to wrap-up.
     Close {
         /// Which one.
@@ -102,6 +112,10 @@ pub(crate) async fn command(command: ConversationCommand) -> Result<(), CliError
         ConversationCommand::Requeue { id, queue, remote } => {
             let body = queue.map_or_else(|| json!({}), |queue| json!({"queue": queue}));
             act(&remote, id, "requeue", &body).await
+        }
+        ConversationCommand::HandOver { id, queue, remote } => {
+            let body = queue.map_or_else(|| json!({}), |queue| json!({"queue": queue}));
+            act(&remote, id, "hand-over", &body).await
         }
         ConversationCommand::Close { id, remote } => act(&remote, id, "close", &json!({})).await,
         ConversationCommand::Abandon { id, remote } => {

@@ -47,6 +47,19 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Gives a queue a bot, or takes it away.
+    Bot {
+        /// Which one.
+        queue: QueueId,
+        /// Its site.
+        #[arg(long)]
+        site: SiteId,
+        /// Its plan and secret, as in docs/api/bots.md; - is standard input.
+        #[arg(short, long)]
+        file: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 /// `rotary queue`
@@ -66,6 +79,16 @@ pub(crate) async fn command(command: QueueCommand) -> Result<(), CliError> {
             let path = format!("/v1/sites/{site}/queues/{queue}");
             let answer = change(&remote, Method::PUT, &path, &document(&file)?).await?;
             said(&remote, &answer, &format!("{queue}: version {}", cell(&answer["version"])));
+            Ok(())
+        }
+        QueueCommand::Bot { queue, site, file, remote } => {
+            let path = format!("/v1/sites/{site}/queues/{queue}/bot");
+            let answer = change(&remote, Method::PUT, &path, &document(&file)?).await?;
+            said(
+                &remote,
+                &answer,
+                &format!("bot of {queue}: version {}", cell(&answer["version"])),
+            );
             Ok(())
         }
     }

@@ -1,8 +1,8 @@
 //! Posting a message to an endpoint, and what its answer means.
 //!
 //! An endpoint is whatever address a tenant's administrator wrote down. So redirects are not
-//! followed, answers are not read, and addresses inside a network are not called unless the
-//! operator allows it: else a webhook could be used to reach what only this machine reaches.
+//! followed, only a bot's answers are read, and addresses inside a network are not called unless
+//! the operator allows it: else a webhook could be used to reach what only this machine reaches.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use rotary_proto::limits;
 use rotary_proto::web::{Secret, WebUrl};
 
 use crate::effects::message::Message;
@@ -44,6 +45,17 @@ pub(crate) enum Said {
     Failed { status: Option<u16>, after: Option<Duration> },
 }
 
+/// What came of an attempt whose answer matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It took the message, and said this.
+    Answered { status: u16, body: Vec<u8> },
+    /// It took the message, and said more than may be said.
+    TooLong { status: u16 },
+    /// It did not take the message.
+    Said(Said),
+}
+
 impl Endpoint {
     /// A client of the web; `allow_private` says whether addresses inside a network may be called.
     pub(crate) fn new(allow_private: bool) -> Result<Self, reqwest::Error> {
@@ -61,11 +73,47 @@ impl Endpoint {
 
     /// Posts a message once.
     pub(crate) async fn post(&self, url: &WebUrl, message: &Message, secret: &Secret) -> Said {
+        match self.send(url, message, secret).await {
+            Ok(response) => said(response.status(), response.headers().get(RETRY_AFTER)),
+            Err(failed) => failed,
+        }
+    }
+
+    /// Posts a message once, and reads what is answered where it is taken.
+    pub(crate) async fn ask(&self, url: &WebUrl, message: &Message, secret: &Secret) -> Asked {
+        let mut response = match self.send(url, message, secret).await {
+            Ok(response) => response,
+            Err(failed) => return Asked::Said(failed),
+        };
+        let said = said(response.status(), response.headers().get(RETRY_AFTER));
+        let Said::Took { status } = said else { return Asked::Said(said) };
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) if body.len() + piece.len() <= limits::HTTP_BODY_BYTES_MAX => {
+                    body.extend_from_slice(&piece);
+                }
+                Ok(Some(_)) => return Asked::TooLong { status },
+                Ok(None) => return Asked::Answered { status, body },
+                Err(_) => return Asked::Said(Said::Failed { status: Some(status), after: None }),
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        url: &WebUrl,
+        message: &Message,
+        secret: &Secret,
+    ) -> Result<Response, Said> {
         let failed = Said::Failed { status: None, after: None };
-        let Ok(parsed) = Url::parse(url.as_str()) else { return failed };
+        let Ok(parsed) = Url::parse(url.as_str()) else { return Err(failed) };
         if !self.may_call(&parsed) {
-            tracing::debug!(%url, "an address inside a network is not called");
-            return failed;
+            tracing::warn!(
+                code = "endpoint-private", %url,
+                "an address inside a network is not called"
+            );
+            return Err(failed);
         }
         let now = unix_s();
         let posted = self
@@ -78,13 +126,10 @@ impl Endpoint {
             .body(message.body.clone())
             .send()
             .await;
-        match posted {
-            Ok(response) => said(response.status(), response.headers().get(RETRY_AFTER)),
-            Err(error) => {
-                tracing::debug!(%url, error = %error.without_url(), "no answer from a webhook");
-                failed
-            }
-        }
+        posted.map_err(|error| {
+            tracing::debug!(%url, error = %error.without_url(), "no answer from an endpoint");
+            failed
+        })
     }
 
     /// Whether the host, if it is an address, may be called; names are judged when they are
@@ -125,6 +170,7 @@ impl Resolve for Resolver {
             if may.is_empty() {
                 let reason =
                     "the name has no address that may be called: see webhooks.allow_private";
+                tracing::warn!(code = "endpoint-private", name = name.as_str(), reason);
                 return Err(io::Error::other(reason).into());
             }
             let addresses: Addrs = Box::new(may.into_iter());

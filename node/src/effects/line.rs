@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// Messages on their way to one endpoint at a time.
 const RUNNING_MAX: usize = 8;
+/// The same, where each is another customer who waits.
+const QUICK_RUNNING_MAX: usize = 64;
 /// The pauses after each failed attempt, in seconds; the last one goes on.
 const PAUSES_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
@@ -26,6 +28,31 @@ pub(crate) struct Waiting {
     pub(crate) status: Option<u16>,
 }
 
+/// How a line goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Pace {
+    /// In any order, with pauses that grow to a day; one at a time while the other side fails.
+    #[default]
+    Patient,
+    /// Somebody waits: the effects of one conversation in their order, one at a time, with pauses
+    /// that grow to seconds.
+    Quick,
+}
+
+impl Pace {
+    /// The pause after so many attempts, a fifth longer or shorter. `scatter` is 0 to 1 000.
+    pub(crate) fn pause(self, attempts: u32, scatter: u64) -> Duration {
+        let ms = match self {
+            Self::Patient => {
+                let place = (attempts.max(1) as usize - 1).min(PAUSES_S.len() - 1);
+                PAUSES_S[place] * 1_000
+            }
+            Self::Quick => 250 << attempts.clamp(1, 5),
+        };
+        Duration::from_millis(ms - ms / 5 + ms * 2 / 5 * scatter.min(1_000) / 1_000)
+    }
+}
+
 /// What waits for one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
@@ -34,23 +61,34 @@ pub(crate) struct Line {
     due: BTreeSet<(Instant, EffectId)>,
     running: BTreeSet<EffectId>,
     failing: bool,
-    /// Of the webhook's plan.
+    /// Of the plan that says where it is.
     version: u32,
+    pace: Pace,
+    /// What waits of each conversation, where that has an order.
+    orders: BTreeMap<u128, BTreeSet<EffectId>>,
 }
 
 impl Line {
-    /// Of a webhook whose plan has that version.
-    pub(crate) fn of(version: u32) -> Self {
-        Self { version, ..Self::default() }
+    /// Of an endpoint whose plan has that version.
+    pub(crate) fn of(version: u32, pace: Pace) -> Self {
+        Self { version, pace, ..Self::default() }
     }
 
     /// Takes an effect in, to be tried at once; one that is there stays as it is.
     pub(crate) fn add(&mut self, effect: PendingEffect, now: Instant) {
-        let id = effect.id;
-        self.waiting.entry(id).or_insert_with(|| {
+        let (id, unique) = (effect.id, effect.conversation.unique);
+        if self.waiting.contains_key(&id) {
+            return;
+        }
+        self.waiting.insert(id, Waiting { effect, attempts: 0, status: None });
+        let first = self.pace == Pace::Patient || {
+            let order = self.orders.entry(unique).or_default();
+            order.insert(id);
+            order.len() == 1
+        };
+        if first {
             self.due.insert((now, id));
-            Waiting { effect, attempts: 0, status: None }
-        });
+        }
     }
 
     /// Takes in the version of the webhook's plan. Under another one everything is tried at once:
@@ -64,7 +102,11 @@ impl Line {
 
     /// When the next attempt may begin, if one may.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let room = if self.failing { 1 } else { RUNNING_MAX };
+        let room = match (self.pace, self.failing) {
+            (Pace::Patient, true) => 1,
+            (Pace::Patient, false) => RUNNING_MAX,
+            (Pace::Quick, _) => QUICK_RUNNING_MAX,
+        };
         let first = self.due.first().map(|(at, _)| *at);
         first.filter(|_| self.running.len() < room)
     }
@@ -77,10 +119,18 @@ impl Line {
         self.waiting.get(&id).cloned()
     }
 
-    /// It is over, or another node's: nothing is left of it.
-    pub(crate) fn forget(&mut self, id: EffectId) {
+    /// It is over, or another node's: nothing is left of it. What comes after it is tried at once.
+    pub(crate) fn forget(&mut self, id: EffectId, now: Instant) {
         self.running.remove(&id);
-        self.waiting.remove(&id);
+        let Some(gone) = self.waiting.remove(&id) else { return };
+        let unique = gone.effect.conversation.unique;
+        let Some(order) = self.orders.get_mut(&unique) else { return };
+        order.remove(&id);
+        match order.first() {
+            Some(next) if !self.running.contains(next) => drop(self.due.insert((now, *next))),
+            Some(_) => {}
+            None => drop(self.orders.remove(&unique)),
+        }
     }
 
     /// The endpoint took a message.
@@ -102,7 +152,7 @@ impl Line {
         if let Some(waiting) = self.waiting.get_mut(&id) {
             waiting.attempts += 1;
             waiting.status = status;
-            let pause = pause(waiting.attempts, scatter).max(asked.unwrap_or_default());
+            let pause = self.pace.pause(waiting.attempts, scatter).max(asked.unwrap_or_default());
             self.due.insert((now + pause, id));
         }
     }
@@ -117,22 +167,19 @@ impl Line {
 
     /// Keeps those of which `mine` says so, and those that are on their way.
     pub(crate) fn retain(&mut self, mine: impl Fn(&PendingEffect) -> bool) {
-        let Self { waiting, due, running, .. } = self;
+        let Self { waiting, due, running, orders, .. } = self;
         waiting.retain(|id, waiting| running.contains(id) || mine(&waiting.effect));
         due.retain(|(_, id)| waiting.contains_key(id));
+        orders.retain(|_, order| {
+            order.retain(|id| waiting.contains_key(id));
+            !order.is_empty()
+        });
     }
 
     /// Whether nothing waits and nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
-}
-
-/// The pause after so many attempts, a fifth longer or shorter. `scatter` is 0 to 1 000.
-pub(crate) fn pause(attempts: u32, scatter: u64) -> Duration {
-    let place = (attempts.max(1) as usize - 1).min(PAUSES_S.len() - 1);
-    let ms = PAUSES_S[place] * 1_000;
-    Duration::from_millis(ms - ms / 5 + ms * 2 / 5 * scatter.min(1_000) / 1_000)
 }
 
 #[cfg(test)]
@@ -175,7 +222,7 @@ mod tests {
         let one = begin_all(&mut line, now);
         assert_eq!(one.len(), 1, "it fails");
         line.works();
-        line.forget(one[0]);
+        line.forget(one[0], now);
         assert_eq!(begin_all(&mut line, now).len(), RUNNING_MAX);
     }
 
@@ -196,13 +243,13 @@ mod tests {
         let asked = Some(Duration::from_secs(9_000));
         line.again(id, Some(429), asked, at, 0);
         assert_eq!(line.next_due(), Some(at + Duration::from_secs(9_000)));
-        assert!(pause(99, 1_000) <= Duration::from_secs(86_400 * 6 / 5));
+        assert!(Pace::Patient.pause(99, 1_000) <= Duration::from_secs(86_400 * 6 / 5));
     }
 
     #[test]
     fn another_plan_is_tried_at_once() {
         let now = Instant::now();
-        let mut line = Line::of(1);
+        let mut line = Line::of(1, Pace::Patient);
         line.add(effect(1), now);
         let id = line.begin(now).expect("it is due").effect.id;
         line.again(id, None, None, now, 500);
@@ -219,7 +266,30 @@ mod tests {
         let begun = begin_all(&mut line, now);
         line.retain(|_| false);
         assert!(line.begin(now).is_none() && !line.is_idle());
-        begun.iter().for_each(|id| line.forget(*id));
+        begun.iter().for_each(|id| line.forget(*id, now));
         assert!(line.is_idle());
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_tried_in_its_order_and_soon_again() {
+        let now = Instant::now();
+        let mut line = Line::of(1, Pace::Quick);
+        let of = |index, unique| {
+            let conversation = ConversationId::new(SiteId::new(1, 1), unique);
+            PendingEffect { conversation, ..effect(index) }
+        };
+        [of(1, 7), of(2, 7), of(3, 8)].into_iter().for_each(|effect| line.add(effect, now));
+        let begun = begin_all(&mut line, now);
+        assert_eq!(begun, [effect(1).id, effect(3).id], "one of each conversation");
+        line.again(begun[0], Some(503), None, now, 500);
+        assert!(line.begin(now).is_none(), "the second does not overtake the first");
+        assert_eq!(line.next_due(), Some(now + Duration::from_millis(500)));
+        let later = now + Duration::from_millis(500);
+        assert_eq!(begin_all(&mut line, later), [effect(1).id]);
+        line.forget(effect(1).id, later);
+        assert_eq!(begin_all(&mut line, later), [effect(2).id]);
+        line.forget(effect(2).id, later);
+        line.forget(effect(3).id, later);
+        assert!(line.is_idle() && line.orders.is_empty());
     }
 }

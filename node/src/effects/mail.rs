@@ -35,6 +35,9 @@ const FENCE: Duration = Duration::from_millis(limits::FENCE_MS);
 /// How long a successor waits.
 const SUCCESSOR: Duration = Duration::from_millis(limits::FENCE_MS + limits::FENCE_MARGIN_MS);
 
+/// The attempt at one mail whose failure somebody should hear of.
+const FAILING: u32 = 3;
+
 /// What is to be said to whom.
 struct Draft {
     from: MailAddress,
@@ -88,7 +91,8 @@ async fn abandoned(doors: &Doors, job: &Job) -> Came {
 
 /// It was not sent, and will not be.
 async fn never(doors: &Doors, job: &Job, start: Option<EffectStart>, why: &str) -> Came {
-    tracing::warn!(effect = %job.waiting.effect.id, why, "a mail is not sent");
+    let effect = job.waiting.effect.id;
+    tracing::warn!(code = "mail-not-sent", %effect, why, "a mail is not sent");
     count("not_sent");
     let (attempts, status) = (job.waiting.attempts, job.waiting.status);
     let outcome = EffectOutcome::NotSent;
@@ -98,7 +102,11 @@ async fn never(doors: &Doors, job: &Job, start: Option<EffectStart>, why: &str) 
 /// It was certainly not sent this time.
 async fn again(doors: &Doors, job: &Job, start: Option<EffectStart>, failed: &Failed) -> Came {
     let (attempts, status) = (job.waiting.attempts + 1, failed.code());
-    tracing::debug!(effect = %job.waiting.effect.id, error = %failed, "a mail is not sent yet");
+    let effect = job.waiting.effect.id;
+    tracing::debug!(%effect, error = %failed, "a mail is not sent yet");
+    if attempts == FAILING {
+        tracing::warn!(code = "relay-failing", %effect, attempts, error = %failed, "a mail waits");
+    }
     // Before it began, a no is about this node, and somebody may mend it.
     let is_final = start.is_some() && failed.is_final();
     if !is_final && job.has_time(attempts, None) {

@@ -34,10 +34,19 @@ impl Message {
     /// What is told of an event; `None` if webhooks are not told of such.
     pub(crate) fn of(id: EffectId, record: EventRecord) -> Option<Self> {
         let (topic, _) = record.event.topic()?;
+        Some(Self::typed(id, topic.word(), record))
+    }
+
+    /// What a bot is told of a message of its customer's.
+    pub(crate) fn turn(id: EffectId, record: EventRecord) -> Self {
+        Self::typed(id, "bot.turn", record)
+    }
+
+    fn typed(id: EffectId, r#type: &'static str, record: EventRecord) -> Self {
         let timestamp = rfc3339(record.wall);
-        let body = Body { r#type: topic.word(), timestamp, data: record.into() };
+        let body = Body { r#type, timestamp, data: record.into() };
         let body = serde_json::to_string(&body).expect("an event has a form in JSON");
-        Some(Self { id, body })
+        Self { id, body }
     }
 
     /// The header `webhook-signature` of an attempt at that time, in seconds since 1970.

@@ -4,7 +4,8 @@
 //! view changed, and whenever something was applied. An effect is its owner's, whom the view names.
 //! Its outcome is a command; until that is logged the effect is not over.
 //!
-//! How one is tried is said elsewhere: what may be repeated, in `webhook`; what may not, in `mail`.
+//! How one is tried is said elsewhere: what may be repeated, in `webhook` and `bot`; what may not,
+//! in `mail`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,11 +17,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use rotary_distributor::Shard;
 use rotary_proto::effect::{EffectTarget, PendingEffect, View};
-use rotary_proto::{EffectId, NodeId, SiteId, Stamp, WebhookId};
+use rotary_proto::{EffectId, NodeId, QueueId, SiteId, Stamp, WebhookId};
 use tokio::time::Instant;
 
-use crate::effects::line::{Line, Waiting, pause};
-use crate::effects::{Tools, mail, webhook};
+use crate::effects::line::{Line, Pace, Waiting};
+use crate::effects::{Tools, bot, mail, webhook};
 use crate::gateway::doors::Doors;
 use crate::replica::ShardReplica;
 
@@ -36,6 +37,7 @@ const POSTPONED: Duration = Duration::from_secs(1);
 enum Place {
     Webhook(SiteId, WebhookId),
     Mail(SiteId),
+    Bot(SiteId, QueueId),
 }
 
 impl Place {
@@ -44,6 +46,7 @@ impl Place {
         match effect.target {
             EffectTarget::Webhook(webhook) => Self::Webhook(site, webhook),
             EffectTarget::Mail { .. } => Self::Mail(site),
+            EffectTarget::Turn(queue) => Self::Bot(site, queue),
         }
     }
 
@@ -52,6 +55,14 @@ impl Place {
         match self {
             Self::Webhook(site, webhook) => shard.webhook(site, webhook).map_or(0, |known| known.0),
             Self::Mail(_) => 0,
+            Self::Bot(site, queue) => shard.bot(site, queue).map_or(0, |known| known.0),
+        }
+    }
+
+    const fn pace(self) -> Pace {
+        match self {
+            Self::Webhook(..) | Self::Mail(_) => Pace::Patient,
+            Self::Bot(..) => Pace::Quick,
         }
     }
 }
@@ -84,6 +95,7 @@ pub(super) struct Job {
     pub(super) waiting: Waiting,
     /// Shard time at which the attempt began.
     now: Stamp,
+    pace: Pace,
     /// Since when, at least, this node is the owner.
     pub(super) owner_since: Instant,
 }
@@ -97,7 +109,7 @@ impl Job {
     /// Whether another attempt comes before the effect is given up.
     pub(super) fn has_time(&self, attempts: u32, after: Option<Duration>) -> bool {
         let left = self.waiting.effect.until.0.saturating_sub(self.now.0);
-        pause(attempts, 0).max(after.unwrap_or_default()) < Duration::from_micros(left)
+        self.pace.pause(attempts, 0).max(after.unwrap_or_default()) < Duration::from_micros(left)
     }
 }
 
@@ -167,7 +179,7 @@ impl Performer {
             for effect in found {
                 if is_owner(view, &effect, node) {
                     let place = Place::of(&effect);
-                    let line = || Line::of(place.version(&shard));
+                    let line = || Line::of(place.version(&shard), place.pace());
                     self.lines.entry(place).or_insert_with(line).add(effect, now);
                 }
             }
@@ -187,25 +199,26 @@ impl Performer {
             }
         }
         for (place, waiting) in begun {
-            match self.job(waiting) {
+            match self.job(place, waiting) {
                 Ok(job) => {
                     let attempt = attempt(self.doors.clone(), self.tools.clone(), place, job);
                     self.running.push(Box::pin(attempt));
                 }
-                Err(id) => self.change(place, |line| line.forget(id)),
+                Err(id) => self.change(place, |line| line.forget(id, now)),
             }
         }
         self.lines.retain(|_, line| !line.is_idle());
     }
 
     /// What an attempt needs; the effect's id if it is over or another node's.
-    fn job(&self, mut waiting: Waiting) -> Result<Job, EffectId> {
+    fn job(&self, place: Place, mut waiting: Waiting) -> Result<Job, EffectId> {
         let shard = self.shard.read();
         let id = waiting.effect.id;
         let mine = is_owner(shard.view(), &waiting.effect, self.doors.node);
         let found = shard.effect(waiting.effect.conversation.site, id);
         waiting.effect = found.filter(|_| mine).ok_or(id)?.clone();
-        Ok(Job { waiting, now: shard.last_stamp(), owner_since: self.owner_since })
+        let (now, pace, owner_since) = (shard.last_stamp(), place.pace(), self.owner_since);
+        Ok(Job { waiting, now, pace, owner_since })
     }
 
     fn change(&mut self, place: Place, change: impl FnOnce(&mut Line)) {
@@ -223,7 +236,7 @@ impl Performer {
                 if took {
                     line.works();
                 }
-                line.forget(id);
+                line.forget(id, now);
             }
             Came::Failed { status, after } => line.again(id, status, after, now, scatter),
             Came::Postponed => line.postpone(id, now + POSTPONED),
@@ -242,6 +255,7 @@ async fn attempt(doors: Doors, tools: Arc<Tools>, place: Place, job: Job) -> Tri
         Place::Webhook(_, webhook) => {
             webhook::perform(&doors, &tools.endpoint, webhook, &job).await
         }
+        Place::Bot(_, queue) => bot::perform(&doors, &tools.endpoint, queue, &job).await,
         Place::Mail(_) => mail::perform(&doors, tools.mailer.as_ref(), &job).await,
     };
     Tried { place, id, came }

@@ -11,6 +11,10 @@ use crate::effects::settle::{Outcome, Read, read, settle};
 use crate::gateway::doors::Doors;
 use crate::telemetry::names;
 
+/// The attempt at one message whose failure somebody should hear of: the endpoint has failed for
+/// some five minutes.
+const FAILING: u32 = 3;
+
 /// Tries to tell a webhook once.
 pub(super) async fn perform(
     doors: &Doors,
@@ -42,6 +46,12 @@ pub(super) async fn perform(
         Said::Took { status } => over(EffectOutcome::Sent, attempts, Some(status)).await,
         Said::Gone { status } => over(EffectOutcome::NotSent, attempts, Some(status)).await,
         Said::Failed { status, after } if job.has_time(attempts, after) => {
+            if attempts == FAILING {
+                tracing::warn!(
+                    code = "endpoint-failing", site = %job.site(), %webhook, attempts, status,
+                    "a webhook does not take its messages"
+                );
+            }
             Came::Failed { status, after }
         }
         Said::Failed { status, .. } => over(EffectOutcome::NotSent, attempts, status).await,

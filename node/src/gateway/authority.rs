@@ -162,6 +162,7 @@ fn ask(claims: &Claims, site: SiteId, command: &Command) -> Result<(), Problem> 
             | Command::PutReason { .. }
             | Command::PutDisposition { .. }
             | Command::PutQueue { .. }
+            | Command::PutBot { .. }
             | Command::PutAgent { .. },
         ) => none("only administrators set a site up"),
         (Role::Supervisor, _) => Ok(()),
@@ -176,10 +177,16 @@ fn ask(claims: &Claims, site: SiteId, command: &Command) -> Result<(), Problem> 
             Err(Problem::not_yours("a customer opens conversations for themselves only"))
         }
         (Role::Customer, Command::Post { note: true, .. }) => none("customers write no notes"),
-        (Role::Customer, Command::Open { .. } | Command::Post { .. } | Command::Abandon { .. }) => {
-            Ok(())
+        (
+            Role::Customer,
+            Command::Open { .. }
+            | Command::Post { .. }
+            | Command::HandOver { queue: None, .. }
+            | Command::Abandon { .. },
+        ) => Ok(()),
+        (Role::Customer, _) => {
+            none("customers open, write to, hand over and abandon conversations")
         }
-        (Role::Customer, _) => none("customers open, write to and abandon conversations"),
     }
 }
 

@@ -280,7 +280,8 @@ fn is_new_work(command: &Command) -> bool {
         | Command::PutDisposition { .. }
         | Command::PutQueue { .. }
         | Command::PutAgent { .. }
-        | Command::PutWebhook { .. } => true,
+        | Command::PutWebhook { .. }
+        | Command::PutBot { .. } => true,
         Command::Attach { .. }
         | Command::Detach { .. }
         | Command::Declare { .. }
@@ -293,6 +294,8 @@ fn is_new_work(command: &Command) -> bool {
         | Command::Close { .. }
         | Command::Abandon { .. }
         | Command::WrapUp { .. }
+        | Command::HandOver { .. }
+        | Command::EndTurn { .. }
         | Command::StartEffect { .. }
         | Command::EndEffect { .. } => false,
     }

@@ -20,7 +20,7 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, closed, cluster, conversations, events, health, login, offers, openapi,
+    agents, api_keys, bots, closed, cluster, conversations, events, health, login, offers, openapi,
     pages, queues, runbook, session, sites, tenants, tokens, users, webhooks,
 };
 use crate::telemetry::{names, trace};
@@ -164,6 +164,10 @@ fn site_routes() -> Routes {
                 queues::put,
             )),
         )
+        .route(
+            "/queues/{queue}/bot",
+            put("put_bot", "Sets or removes the bot that serves before agents do.", bots::put),
+        )
         .route("/effects", get("list_effects", "What waits to happen.", webhooks::effects))
         .route("/agents", get("list_agents", "Agents and what they do.", agents::list))
         .route(
@@ -211,6 +215,7 @@ fn conversation_routes() -> Routes {
         .route("/retrieve", post("retrieve", "Ends the hold.", perform::<Retrieve>))
         .route("/close", post("close", "Ends it for the agent.", perform::<Close>))
         .route("/abandon", post("abandon", "Ends it for the customer.", perform::<Abandon>))
+        .route("/hand-over", post("hand_over", "From the bot to the queue.", bots::hand_over))
         .route("/requeue", post("requeue", "Back to a queue.", conversations::requeue))
         .route("/wrap-up", post("wrap_up", "Finishes it.", conversations::wrap_up));
     let over = get("list_closed", "Conversations that are over.", closed::list);

@@ -197,6 +197,12 @@ pub(super) const PAGES: &[Page] = &[
         "Send the ordinal of the newest item that the author has seen.",
     ),
     page(
+        "not-in-self-service",
+        "No bot serves the conversation.",
+        "It waits for an agent, is with one, or is over: somebody has handed it over before.",
+        "Nothing need be done. Look at its phase with `rotary conversation show`.",
+    ),
+    page(
         "effect-fenced",
         "An effect is over, or another node's to perform.",
         "Two nodes meant to perform one effect, which happens when the view changes or a node was \

@@ -22,6 +22,37 @@ pub(super) const PAGES: &[Page] = &[
         "Restart the node; look at the system's limits on open files.",
     ),
     page(
+        "endpoint-private",
+        "A webhook or bot has an address inside a network, and is not called.",
+        "Its host is, or resolves to, a loopback, private or link-local address. A tenant's \
+         administrator chooses it, and this node may reach more than they should.",
+        "If it is meant, set webhooks.allow_private on every node. If not, have the address \
+         corrected: nothing was sent there.",
+    ),
+    page(
+        "endpoint-failing",
+        "A webhook has not taken a message for minutes.",
+        "Its endpoint is down, refuses, or does not answer in time; `status` is what it said last. \
+         Messages wait for it, up to the webhook's `give_up_ms`.",
+        "Tell whoever runs the endpoint. Storing the webhook anew tries everything that waits at \
+         once; with `enabled` false it is given up.",
+    ),
+    page(
+        "relay-failing",
+        "The relay has not taken a mail for minutes.",
+        "It cannot be reached, refuses this node, or says \"later\"; `error` says which. Mails \
+         wait, up to 24 hours.",
+        "Look at the relay and at [mail] in the configuration. Nothing is lost or sent twice \
+         meanwhile; agents see their mails as pending.",
+    ),
+    page(
+        "mail-not-sent",
+        "A mail is not sent, and will not be.",
+        "`why` says what is missing: a relay on this node, the site's `mail_from`, or words that \
+         retention has dropped. Its author is told so.",
+        "Set mail.relay on every node, or the site's `mail_from`; the agent writes again.",
+    ),
+    page(
         "journal-unreadable",
         "The journal cannot be read.",
         "The disk failed, or a segment is damaged. Sessions and traces on this node fail; \

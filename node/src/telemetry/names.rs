@@ -130,6 +130,8 @@ registry! {
     JOURNAL_APPENDED: Counter "rotary_journal_appended_total" ["shard"];
     /// Attempts to tell a webhook. `result` is `taken`, `gone`, `refused` or `unanswered`.
     WEBHOOK_ATTEMPTS: Counter "rotary_webhook_attempts_total" ["result"];
+    /// Turns that a bot was asked for. `result` is `answered`, `handed_over` or `failed`.
+    BOT_TURNS: Counter "rotary_bot_turns_total" ["result"];
     /// Attempts to send a mail. `result` is `sent`, `not_sent`, `unknown` or `failed`.
     MAIL_ATTEMPTS: Counter "rotary_mail_attempts_total" ["result"];
     /// Effects that wait for their outcomes.

@@ -158,6 +158,7 @@ fn case_of_site(house: &House, route: &str) -> Case {
         | "PUT /dispositions/{disposition}"
         | "PUT /queues/{queue}" => named(),
         "PUT /agents/{agent}" => set_up(json!({"name": {"text": "intruder"}})),
+        "PUT /queues/{queue}/bot" => set_up(json!({"plan": {"url": "https://intruder.example"}})),
         "PUT /webhooks/{webhook}" => set_up(json!({"plan": {"name": "intruder",
             "url": "https://intruder.example", "topics": ["conversation.opened"],
             "give_up_ms": 60_000, "enabled": true}})),
@@ -175,7 +176,9 @@ fn case_of_site(house: &House, route: &str) -> Case {
 
 fn case_of_conversation(route: &str) -> Case {
     match route {
-        "GET " | "GET /messages" | "POST /abandon" => of_site(json!({}), NOT_YOURS),
+        "GET " | "GET /messages" | "POST /abandon" | "POST /hand-over" => {
+            of_site(json!({}), NOT_YOURS)
+        }
         "POST /messages" => {
             let item = json!({"id": format!("it_{:032x}", 9), "body": {"text": {"text": "hello"}}});
             of_site(json!({"item": item}), NOT_YOURS)

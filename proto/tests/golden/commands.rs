@@ -1,13 +1,14 @@
 //! Samples of everything that can be asked of a shard.
 
+use rotary_proto::bot::{BotAnswer, BotThen};
 use rotary_proto::command::Subject;
 use rotary_proto::effect::EffectOutcome;
 use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, conversation, effect_id, effect_start, gateway, item, mail_party, name,
-    plan, profile, required, sealed, secret, settings, site, webhook_plan,
+    UNIQUE, attributes, bot_plan, conversation, effect_id, effect_start, gateway, item, mail_party,
+    name, plan, profile, required, sealed, secret, settings, site, webhook_plan,
 };
 
 /// One command of each kind.
@@ -30,6 +31,14 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             plan: webhook_plan(),
             secret: Some(secret()),
         },
+        PutBot => Command::PutBot { queue, plan: Some(bot_plan()), secret: Some(secret()) },
+        EndTurn => Command::EndTurn {
+            effect: effect_id(),
+            attempts: 2,
+            status: 200,
+            answer: Box::new(BotAnswer { messages: vec![item()], then: BotThen::Close }),
+        },
+        HandOver => Command::HandOver { conversation, queue: Some(queue) },
         StartEffect => Command::StartEffect { effect: effect_id(), start: effect_start() },
         EndEffect => Command::EndEffect {
             effect: effect_id(),

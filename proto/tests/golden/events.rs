@@ -10,8 +10,8 @@ use rotary_proto::*;
 
 use crate::page::{Page, samples};
 use crate::shapes::{
-    UNIQUE, attributes, body, conversation, effect_id, gateway, mail_party, name, plan, profile,
-    sealed, settings, site, webhook_plan,
+    UNIQUE, attributes, body, bot_plan, conversation, effect_id, gateway, mail_party, name, plan,
+    profile, sealed, settings, site, webhook_plan,
 };
 
 fn decision() -> Decision {
@@ -47,6 +47,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             version: 4,
             plan: webhook_plan(),
         },
+        BotSet => Event::BotSet { queue, version: 5, plan: Some(bot_plan()) },
         EffectEnded => Event::EffectEnded {
             effect: effect_id(),
             conversation,
@@ -72,6 +73,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             attributes: attributes(),
             mail: Some(Box::new(mail_party())),
         },
+        SelfServiceStarted => Event::SelfServiceStarted { conversation, queue },
         Queued => Event::Queued {
             conversation,
             queue,
@@ -164,6 +166,7 @@ fn whoever_takes_part() {
             Customer => Author::Customer,
             Agent => Author::Agent(AgentId(9)),
             System => Author::System,
+            Bot => Author::Bot,
         }),
     );
     page.settle();
@@ -175,6 +178,7 @@ fn ends() -> Vec<(&'static str, EndReason)> {
         Customer => EndReason::Customer,
         Agent => EndReason::Agent,
         Supervisor => EndReason::Supervisor,
+        Bot => EndReason::Bot,
         WaitExpired => EndReason::WaitExpired,
         Idle => EndReason::Idle,
         TooLong => EndReason::TooLong,
@@ -208,6 +212,7 @@ fn queued_whys() -> Vec<(&'static str, QueuedWhy)> {
         Requeued => QueuedWhy::Requeued,
         AgentLost => QueuedWhy::AgentLost,
         AgentSignedOut => QueuedWhy::AgentSignedOut,
+        HandedOver => QueuedWhy::HandedOver,
     })
 }
 
@@ -246,6 +251,7 @@ fn why_something_happened() {
         Performed => EffectEnd::Performed,
         Expired => EffectEnd::Expired,
         Overflow => EffectEnd::Overflow,
+        Withdrawn => EffectEnd::Withdrawn,
     });
     page.add_all("EffectEnd", effect_ends);
     page.add_all("Topic", topics());

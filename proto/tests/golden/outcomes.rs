@@ -43,6 +43,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ItemExists => Refusal::ItemExists,
         AnswerUnseen => Refusal::AnswerUnseen { ordinal: 5 },
         SeenToRequired => Refusal::SeenToRequired,
+        NotInSelfService => Refusal::NotInSelfService,
         EffectFenced => Refusal::EffectFenced,
         LimitReached => Refusal::LimitReached { limit: word("QUEUES_PER_SITE_MAX") },
     })

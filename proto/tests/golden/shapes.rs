@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rotary_proto::bot::{BotPlan, BotThen};
 use rotary_proto::effect::{
     EffectOutcome, EffectStart, EffectTarget, PendingEffect, Repetition, View,
 };
@@ -121,6 +122,8 @@ pub(crate) fn queue_view() -> QueueView {
         queue: QueueId(8),
         version: 2,
         plan: plan(),
+        bot: Some(bot_plan()),
+        self_service: 3,
         waiting: 11,
         offered: 12,
         assigned: 13,
@@ -163,6 +166,10 @@ pub(crate) fn secret() -> Secret {
 
 pub(crate) fn effect_id() -> EffectId {
     EffectId { shard: ShardId(5), index: 600, ordinal: 1 }
+}
+
+pub(crate) fn bot_plan() -> BotPlan {
+    BotPlan { url: WebUrl::new("https://bot.example.com/turn").expect("valid"), turn_ms: 20_001 }
 }
 
 pub(crate) fn effect_start() -> EffectStart {
@@ -259,6 +266,15 @@ fn plans() {
     page.add("Requirement", &Requirement { queue, channel, skills: vec![required()] });
     page.add("QueuePlan", &plan());
     page.add("WebhookPlan", &webhook_plan());
+    page.add("BotPlan", &bot_plan());
+    page.add_all(
+        "BotThen",
+        samples!(BotThen {
+            Wait => BotThen::Wait,
+            HandOver => BotThen::HandOver { queue: Some(QueueId(4)) },
+            Close => BotThen::Close,
+        }),
+    );
     page.add("Secret", &secret());
     page.add("MailParty", &mail_party());
     page.add("Capacity", &capacity());
@@ -289,6 +305,7 @@ fn effects() {
         "EffectTarget",
         samples!(EffectTarget {
             Webhook => EffectTarget::Webhook(WebhookId(11)),
+            Turn => EffectTarget::Turn(QueueId(8)),
             Mail => EffectTarget::Mail {
                 opened: 70,
                 after: Some(effect_id()),
@@ -313,6 +330,7 @@ fn effects() {
 fn stages() -> Vec<(&'static str, Stage)> {
     let agent = AgentId(9);
     samples!(Stage {
+        SelfService => Stage::SelfService,
         Waiting => Stage::Waiting,
         Offered => Stage::Offered { offer: OfferId(31), agent, remaining_ms: 5_000 },
         Assigned => Stage::Assigned { agent, held: false },

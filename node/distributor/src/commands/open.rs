@@ -31,6 +31,11 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
     turn.reserve_class(arrival.queue, arrival.channel, &arrival.skills)?;
     let Arrival { conversation, queue, channel, customer, attributes, item, mail, .. } = arrival;
     let (now, unique) = (turn.now, conversation.unique);
+    let plan = turn.queue(queue);
+    let stage = match plan.begins_in_self_service(channel) {
+        true => Stage::SelfService { until: now.plus_ms(plan.plan.idle_max_ms) },
+        false => Stage::Waiting,
+    };
     let priority = arrival.priority.unwrap_or(turn.queue(queue).plan.priority);
     let entity = Conversation {
         channel,
@@ -45,7 +50,7 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
         entered: now,
         waited_us: 0,
         wait_until: now,
-        stage: Stage::Waiting,
+        stage,
         legs: 0,
         items: 0,
         recent: Vec::new(),
@@ -53,11 +58,12 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
         declines: Vec::new(),
         last_offer: None,
         mail: mail.as_ref().map(|_| MailThread { opened: turn.site.sequence + 1, last: None }),
+        turns: Vec::new(),
         alarm: None,
         declines_alarm: None,
     };
     turn.site.conversations.put(unique, entity);
-    turn.count(queue, Stage::Waiting, |count| *count += 1);
+    turn.count(queue, stage, |count| *count += 1);
     if let Some(customer) = customer {
         turn.site.by_customer.entry(customer).or_default().conversations.insert(unique);
     }
@@ -65,15 +71,29 @@ pub(crate) fn apply(turn: &mut Turn, actor: Actor, arrival: Arrival) -> Result<D
         turn.audience(unique, None, true),
         Event::Opened { conversation, channel, customer, attributes, mail },
     );
+    let serves = stage != Stage::Waiting;
+    if serves {
+        turn.rearm(unique);
+        turn.emit(
+            turn.audience(unique, None, true),
+            Event::SelfServiceStarted { conversation, queue },
+        );
+    }
     if let Some(Item { id: item, body }) = item {
+        let (id, sequence) = (turn.next_effect_id(), turn.site.sequence + 1);
         let ordinal = turn.conversation_mut(unique).add_item(item, None);
         let (author, note, mail) = (Author::Customer, false, None);
         turn.emit(
             turn.audience(unique, None, true),
             Event::Posted { conversation, item, ordinal, author, note, body, mail },
         );
+        if serves {
+            turn.want_turn(id, conversation, sequence);
+        }
     }
-    turn.enter_line(unique, now, QueuedWhy::Opened);
+    if !serves {
+        turn.enter_line(unique, now, QueuedWhy::Opened);
+    }
     Ok(Done::Ok)
 }
 

@@ -35,7 +35,13 @@ pub(crate) fn apply(
         turn.conversation_mut(unique).stage = Stage::Assigned { agent, until, held };
         debug_assert!(until >= now, "silence is counted from the last word");
     }
-    let sequence = turn.site.sequence + 1;
+    let asks = matches!((stage, actor), (Stage::SelfService { .. }, Actor::Customer(_)));
+    if asks {
+        let idle_max_ms = turn.queue(turn.conversation(unique).queue).plan.idle_max_ms;
+        let until = now.plus_ms(idle_max_ms);
+        turn.conversation_mut(unique).stage = Stage::SelfService { until };
+    }
+    let (next, sequence) = (turn.next_effect_id(), turn.site.sequence + 1);
     let carried = mail.map(|(id, _)| id);
     turn.emit(
         turn.audience(unique, stage.agent(), !note),
@@ -43,6 +49,9 @@ pub(crate) fn apply(
     );
     if let Some((id, target)) = mail {
         turn.want_mail(id, target, conversation, sequence);
+    }
+    if asks {
+        turn.want_turn(next, conversation, sequence);
     }
     Ok(Done::Posted { ordinal })
 }

@@ -36,7 +36,8 @@ pub(crate) fn apply(
         Some(queue) => (queue.version, queue.plan) = (version, plan.clone()),
         None => {
             let counts = Counts::default();
-            let queue = Queue { version, plan: plan.clone(), last_offered: None, counts };
+            let queue =
+                Queue { version, plan: plan.clone(), last_offered: None, bot: None, counts };
             turn.site.queues.put(id, queue);
         }
     }

@@ -29,9 +29,13 @@ pub(crate) fn apply(
             turn.leave_line(unique);
             turn.set_stage(unique, Stage::Waiting);
         }
+        Stage::SelfService { .. } => {
+            turn.withdraw_turns(unique);
+            turn.set_stage(unique, Stage::Waiting);
+        }
         Stage::Assigned { .. } | Stage::WrapUp { .. } => {}
     }
-    change_queue(turn, unique, queue, priority);
+    turn.change_queue(unique, queue, priority);
     match stage {
         Stage::Assigned { agent, .. } => {
             turn.give_back(unique, agent, QueuedWhy::Requeued);
@@ -72,15 +76,4 @@ fn check(
         return Err(Refusal::LimitReached { limit: "required_skills_max".to_owned() });
     }
     Ok(found.stage)
-}
-
-fn change_queue(turn: &mut Turn, unique: u128, queue: Option<QueueId>, priority: Option<Priority>) {
-    let conversation = turn.conversation(unique);
-    let (before, stage) = (conversation.queue, conversation.stage);
-    let after = queue.unwrap_or(before);
-    turn.count(before, stage, |count| *count -= 1);
-    turn.count(after, stage, |count| *count += 1);
-    let conversation = turn.conversation_mut(unique);
-    conversation.queue = after;
-    conversation.priority = priority.unwrap_or(conversation.priority);
 }

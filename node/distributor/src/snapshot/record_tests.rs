@@ -1,11 +1,13 @@
 //! The bytes of every kind of record, compared with a golden file, and a snapshot that has them.
 
+use crate::bot::Bot;
 use crate::conversation::MailThread;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rotary_proto::Outcome;
+use rotary_proto::bot::BotPlan;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::command::Subject;
 use rotary_proto::effect::{EffectStart, EffectTarget};
@@ -117,6 +119,7 @@ fn conversation() -> Record<'static> {
         alarm: None,
         declines_alarm: None,
         mail: Some(MailThread { opened: 3, last: None }),
+        turns: vec![effect().id],
     };
     Record::Conversation {
         unique: 77,
@@ -139,6 +142,12 @@ fn webhook() -> Webhook {
     Webhook { version: 2, plan, secret }
 }
 
+fn bot() -> Bot {
+    let url = WebUrl::new("https://example.com/bot").expect("valid");
+    let secret = Secret::new((0..24).collect()).expect("24 bytes");
+    Bot { version: 2, plan: Some(BotPlan { url, turn_ms: 20_001 }), secret }
+}
+
 fn effect() -> PendingEffect {
     PendingEffect {
         id: EffectId { shard: ShardId(1), index: 8, ordinal: 16 },
@@ -156,6 +165,7 @@ fn samples() -> Vec<Record<'static>> {
         version: 3,
         plan: QueuePlan::named(name().into_owned()),
         last_offered: Some(AgentId(4)),
+        bot: Some(bot()),
         counts: Stages::default(),
     };
     let (principal, request) = (PrincipalId(6), RequestId(1 << 90));

@@ -315,6 +315,7 @@ impl Draft {
                 let known = match effect.target {
                     EffectTarget::Webhook(webhook) => site.webhooks.contains_key(&webhook),
                     EffectTarget::Mail { .. } => true,
+                    EffectTarget::Turn(queue) => site.queues.contains(queue),
                 };
                 let here = known && effect.conversation.site == site.id;
                 let put = here && site.effects.put(effect.into_owned());

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rotary_proto::bot::{BotAnswer, BotPlan, BotThen};
 use rotary_proto::command::Subject;
-use rotary_proto::effect::{EffectOutcome, EffectStart, PendingEffect};
+use rotary_proto::effect::{EffectOutcome, EffectStart, EffectTarget, PendingEffect};
 use rotary_proto::event::Topic;
 use rotary_proto::ids::*;
 use rotary_proto::plan::{AgentProfile, Capacity, RequiredSkill, WebhookPlan};
@@ -45,6 +46,10 @@ pub(crate) fn set_up(driver: &mut Driver, seed: Step) {
             let shape = [seed[0].wrapping_add(number * 37), seed[1] / number, 0, 0, 0, number];
             let queue = QueueId(number.into());
             inside(driver, site, Command::PutQueue { queue, plan: plan(shape) });
+            if seed[4] >> number & 1 == 1 {
+                let bot = put_bot([0, 99, (number - 1) << 2, 0, 0, 0]);
+                inside(driver, site, bot);
+            }
         }
         for number in 1..=4u8 {
             let shape = [seed[2].wrapping_mul(number), seed[3] ^ number, seed[4], 0, 0, number];
@@ -274,7 +279,7 @@ fn ask(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (Act
             }
             (Actor::Administrator(PrincipalId(1)), Command::PutQueue { queue, plan })
         }
-        39 if step[3].is_multiple_of(3) => outside(driver, site, step),
+        39 if step[3].is_multiple_of(3) => outside(driver, site, numbers, step),
         39 => {
             let shape = [step[3], step[1], step[5], 0, 0, 0];
             let profile = profile(shape);
@@ -285,11 +290,14 @@ fn ask(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (Act
 }
 
 /// A webhook is set up, or something ends that waits for one.
-fn outside(driver: &Driver, site: SiteId, step: Step) -> (Actor, Command) {
+fn outside(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (Actor, Command) {
     let pending = driver.shard.effects(site, None, 64).unwrap_or_default();
     let picked = pending.get(usize::from(step[5]) % pending.len().max(1));
     if let Some(effect) = picked.filter(|_| step[2] & 1 == 0) {
-        return (SYSTEM, perform(driver, effect, step));
+        return (SYSTEM, perform(driver, effect, numbers, step));
+    }
+    if step[2] & 3 == 1 {
+        return (Actor::Administrator(PrincipalId(1)), put_bot(step));
     }
     let all = [Topic::Opened, Topic::Queued, Topic::Offered, Topic::Assigned, Topic::Closed];
     let topics = (0..5).filter(|bit| step[5] >> bit & 1 == 1).map(|bit: usize| all[bit]);
@@ -307,7 +315,10 @@ fn outside(driver: &Driver, site: SiteId, step: Step) -> (Actor, Command) {
 }
 
 /// An effect begins or ends, mostly as its owner would have it.
-fn perform(driver: &Driver, found: &PendingEffect, step: Step) -> Command {
+fn perform(driver: &Driver, found: &PendingEffect, numbers: &mut Numbers, step: Step) -> Command {
+    if matches!(found.target, EffectTarget::Turn(_)) && step[2] & 2 == 2 {
+        return answer(found.id, numbers, step);
+    }
     let view = driver.shard.view();
     let owner = view.owner(found.conversation).unwrap_or(NodeId(1));
     let owner = if step[3] & 32 == 32 { NodeId(u64::from(step[3] >> 6)) } else { owner };
@@ -321,6 +332,30 @@ fn perform(driver: &Driver, found: &PendingEffect, step: Step) -> Command {
     let outcome = outcomes[usize::from(step[2] >> 2) % 3];
     let start = found.started.filter(|_| step[3] & 8 == 0);
     Command::EndEffect { effect, outcome, attempts: 1, status: Some(200), start }
+}
+
+/// A queue's bot comes, changes or goes.
+fn put_bot(step: Step) -> Command {
+    let url = WebUrl::new("https://example.com/bot").expect("valid");
+    let plan = BotPlan { url, turn_ms: 1_000 + u64::from(step[1]) * 20 };
+    let plan = (step[5] & 3 != 3).then_some(plan);
+    let secret = Secret::new(vec![step[1]; limits::SECRET_BYTES_MIN]).expect("long enough");
+    let secret = (step[5] & 32 == 0).then_some(secret);
+    Command::PutBot { queue: QueueId(u32::from(step[2] >> 2) % 4 + 1), plan, secret }
+}
+
+/// A bot answers, mostly the turn that is next.
+fn answer(effect: EffectId, numbers: &mut Numbers, step: Step) -> Command {
+    let count = usize::from(step[3] >> 4) % 10;
+    let messages = (0..count).map(|_| item(numbers)).collect();
+    let queue = (step[3] & 8 == 8).then(|| QueueId(u32::from(step[2] >> 4) % 4 + 1));
+    let then = match step[3] % 4 {
+        0 | 1 => BotThen::Wait,
+        2 => BotThen::HandOver { queue },
+        _ => BotThen::Close,
+    };
+    let answer = Box::new(BotAnswer { messages, then });
+    Command::EndTurn { effect, attempts: 1, status: 200, answer }
 }
 
 fn subject(step: Step, agent: AgentId, customer: CustomerId) -> Subject {
@@ -408,6 +443,12 @@ fn about(driver: &Driver, site: SiteId, numbers: &mut Numbers, step: Step) -> (A
         }
         (_, 50..=52) => (me, Command::Hold { conversation }),
         (_, 53) => (me, Command::Retrieve { conversation }),
+        (_, 47) => {
+            let queue = queue.filter(|_| step[3] & 8 == 8);
+            let supervisor = Actor::Supervisor(PrincipalId(2));
+            let actor = if step[3] & 1 == 1 { supervisor } else { customer };
+            (actor, Command::HandOver { conversation, queue })
+        }
         _ => {
             let item = item(numbers);
             let id = if step[3] % 8 == 7 { ItemId(item.id.0.saturating_sub(1)) } else { item.id };

@@ -1,12 +1,13 @@
-//! Books of what must happen outside: each event that a webhook is told of, and each answer that is
-//! mailed, leaves one effect; each effect has one outcome; what is done *once* is begun once.
+//! Books of what must happen outside: each event that a webhook is told of, each answer that is
+//! mailed and each message to a bot leaves one effect; each effect has one outcome; what is done
+//! *once* is begun once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_distributor::{Applied, Shard};
 use rotary_proto::effect::{EffectOutcome, EffectStart, EffectTarget, PendingEffect};
 use rotary_proto::event::{Author, EffectEnd, Topic};
-use rotary_proto::ids::{ConversationId, EffectId, SiteId, WebhookId};
+use rotary_proto::ids::{ConversationId, EffectId, QueueId, SiteId, WebhookId};
 use rotary_proto::{Event, EventRecord, Stamp};
 
 /// An effect that an event leaves: where, for whom, for which event.
@@ -19,6 +20,8 @@ pub(crate) struct Books {
     told: BTreeMap<(SiteId, WebhookId), BTreeSet<Topic>>,
     /// The event that began each conversation with mails, and its last mail.
     threads: BTreeMap<ConversationId, (u64, Option<EffectId>)>,
+    /// Whose bot serves each conversation that one serves.
+    served: BTreeMap<ConversationId, QueueId>,
     /// What waits.
     waiting: BTreeMap<(SiteId, EffectId), PendingEffect>,
     ended: BTreeSet<EffectId>,
@@ -35,7 +38,10 @@ impl Books {
                     let topics = if plan.enabled { plan.topics.clone() } else { BTreeSet::new() };
                     self.told.insert((record.site, *webhook), topics);
                 }
-                Event::EffectEnded { .. } => self.ends(record, &mut wrong),
+                Event::EffectEnded { .. } => self.ends(record, &mut wanted, &mut wrong),
+                Event::SelfServiceStarted { conversation, queue } => {
+                    self.served.insert(*conversation, *queue);
+                }
                 event => {
                     let Some((topic, _)) = event.topic() else { continue };
                     let hears = |((site, _), topics): &(&(SiteId, _), &BTreeSet<Topic>)| {
@@ -45,6 +51,7 @@ impl Books {
                     let of = |id| (record.site, EffectTarget::Webhook(id), record.sequence);
                     wanted.extend(webhooks.map(of));
                     wanted.extend(self.mail(record, &mut wrong));
+                    wanted.extend(self.turn(record));
                 }
             }
         }
@@ -53,12 +60,19 @@ impl Books {
     }
 
     /// One that waited is over, and for the reason that it gives.
-    fn ends(&mut self, record: &EventRecord, wrong: &mut Vec<String>) {
+    fn ends(&mut self, record: &EventRecord, wanted: &mut Vec<Want>, wrong: &mut Vec<String>) {
         let Event::EffectEnded { effect, target, sequence, outcome, why, .. } = &record.event
         else {
             return;
         };
         let known = self.waiting.remove(&(record.site, *effect));
+        let at_once = wanted.iter().position(|w| *w == (record.site, *target, *sequence));
+        if let (EffectTarget::Turn(_), None, Some(place)) = (target, &known, at_once) {
+            // There was no room for it, or no bot.
+            wanted.remove(place);
+            self.ended.insert(*effect);
+            return;
+        }
         let same = known.as_ref().is_some_and(|k| (k.target, k.sequence) == (*target, *sequence));
         if !same || !self.ended.insert(*effect) {
             wrong.push(format!("{effect} ends, and was {known:?}"));
@@ -75,6 +89,21 @@ impl Books {
         }
         if record.audience.customer.is_some() {
             wrong.push(format!("a customer is told of {effect}"));
+        }
+    }
+
+    /// The turn that an event leaves.
+    fn turn(&mut self, record: &EventRecord) -> Option<Want> {
+        match &record.event {
+            Event::Queued { conversation, .. } | Event::Ended { conversation, .. } => {
+                self.served.remove(conversation);
+                None
+            }
+            Event::Posted { conversation, author: Author::Customer, .. } => {
+                let queue = self.served.get(conversation)?;
+                Some((record.site, EffectTarget::Turn(*queue), record.sequence))
+            }
+            _ => None,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rotary_distributor::{Applied, Shard};
+use rotary_proto::bot::BotAnswer;
 use rotary_proto::command::Subject;
 use rotary_proto::effect::{EffectOutcome, EffectTarget, PendingEffect};
 use rotary_proto::event::Author;
@@ -215,6 +216,15 @@ impl Rules<'_> {
                 let known = views.iter().any(|view| view.webhook == *webhook);
                 self.rule(plan.check().is_err() || (secret.is_none() && !known), 7);
             }
+            Command::PutBot { queue, plan, secret } => {
+                self.administrator();
+                let known = self.shard.bot_version(envelope.site, *queue).is_some();
+                let bad = plan.as_ref().is_some_and(|plan| plan.check().is_err());
+                let there = self.plan(*queue).is_some();
+                self.rule(bad || (there && secret.is_none() && !known), 7);
+                self.rule(!there, 9);
+            }
+            Command::EndTurn { effect, answer, .. } => self.end_turn(*effect, answer),
             Command::StartEffect { effect, start } => {
                 self.rule(actor != Actor::System, 6);
                 let view = self.shard.view();
@@ -224,13 +234,13 @@ impl Rules<'_> {
                     let anew = found.started.is_none() && owns && view.epoch == start.epoch;
                     found.started == Some(*start) || (mail && anew)
                 });
-                self.rule(!begins, 30);
+                self.rule(!begins, 31);
             }
             Command::EndEffect { effect, outcome, start, .. } => {
                 self.rule(actor != Actor::System, 6);
                 let gives_up = start.is_none() && *outcome == EffectOutcome::Unknown;
                 let theirs = self.pending(*effect).is_some_and(|found| found.started != *start);
-                self.rule(theirs && !gives_up, 30);
+                self.rule(theirs && !gives_up, 31);
             }
             Command::Attach { session, subject, .. } => self.attach(*session, *subject),
             Command::Detach { session, .. } => {
@@ -247,6 +257,23 @@ impl Rules<'_> {
     fn pending(&self, id: EffectId) -> Option<PendingEffect> {
         let pending = self.shard.effects(self.envelope.site, None, usize::MAX);
         pending.unwrap_or_default().into_iter().find(|effect| effect.id == id)
+    }
+
+    fn end_turn(&mut self, id: EffectId, answer: &BotAnswer) {
+        self.rule(self.envelope.actor != Actor::System, 6);
+        self.rule(answer.check().is_err(), 7);
+        let Some(found) = self.pending(id) else { return };
+        let all = self.shard.effects(self.envelope.site, None, usize::MAX).unwrap_or_default();
+        let first = all.iter().find(|other| {
+            let turn = matches!(other.target, EffectTarget::Turn(_));
+            turn && other.conversation == found.conversation
+        });
+        let items = self.ledger.items.get(&found.conversation).cloned().unwrap_or_default();
+        let recent = items.iter().rev().take(limits::ITEMS_REMEMBERED_MAX);
+        let known: BTreeSet<_> = recent.copied().collect();
+        let next = first.is_some_and(|first| first.id == id);
+        self.rule(next && answer.messages.iter().any(|item| known.contains(&item.id)), 27);
+        self.rule(!next, 31);
     }
 
     fn administrator(&mut self) {
@@ -271,7 +298,7 @@ impl Rules<'_> {
             let books = self.oracle.floors.get(&site);
             let all = books.into_iter().flat_map(|books| books.sessions.values());
             let count = all.filter(|(of, ..)| *of == subject).count();
-            self.rule(view.is_none() && count >= limits::SESSIONS_PER_AGENT_MAX, 31);
+            self.rule(view.is_none() && count >= limits::SESSIONS_PER_AGENT_MAX, 32);
         }
         self.rule(view.is_some_and(|view| view.subject != subject), 14);
     }
@@ -304,7 +331,7 @@ impl Rules<'_> {
 
     fn too_many_skills(&mut self, plan: Option<QueuePlan>, extra: &[RequiredSkill]) {
         let many = |plan: QueuePlan| required(&plan, extra).len() > limits::REQUIRED_SKILLS_MAX;
-        self.rule(plan.is_some_and(many), 31);
+        self.rule(plan.is_some_and(many), 32);
     }
 
     fn sends_mail(&self) -> bool {
@@ -350,7 +377,7 @@ impl Rules<'_> {
         self.too_many_skills(plan, skills);
         if let Some(customer) = customer {
             let live = self.shard.customer_conversations(site, *customer).len();
-            self.rule(live >= limits::CONVERSATIONS_PER_CUSTOMER_MAX, 31);
+            self.rule(live >= limits::CONVERSATIONS_PER_CUSTOMER_MAX, 32);
         }
     }
 
@@ -373,7 +400,8 @@ impl Rules<'_> {
         }
         match &self.envelope.command {
             Command::Decline { reason, .. } => self.reason(*reason),
-            Command::Requeue { queue: Some(queue), .. } => {
+            Command::Requeue { queue: Some(queue), .. }
+            | Command::HandOver { queue: Some(queue), .. } => {
                 let unknown = self.plan(*queue).is_none();
                 self.rule(unknown, 9);
             }
@@ -396,6 +424,7 @@ impl Rules<'_> {
             Command::Post { note, .. } => customer && *note,
             Command::Requeue { .. } | Command::Close { .. } => customer,
             Command::Abandon { .. } => agent,
+            Command::HandOver { queue, .. } => agent || (customer && queue.is_some()),
             _ => false,
         };
         self.rule(refused, 6);
@@ -441,6 +470,14 @@ impl Rules<'_> {
             }
             Command::Close { .. } => self.serves(me, served_by),
             Command::Abandon { .. } => self.is_served(view),
+            Command::HandOver { queue, .. } => {
+                self.is_served(view);
+                self.rule(view.stage != Stage::SelfService, 30);
+                let books = self.oracle.floors.get(&self.envelope.site);
+                let known = books.and_then(|b| b.items.get(&view.conversation.unique));
+                let extra = known.map_or(Vec::new(), |item| item.extra.clone());
+                self.too_many_skills(queue.and_then(|queue| self.plan(queue)), &extra);
+            }
             Command::WrapUp { disposition, .. } => self.wrap_up(view, me, disposition),
             _ => {}
         }

@@ -42,6 +42,11 @@ impl Floor {
                 let priority = priority(words);
                 self.ask(actor, Command::Requeue { conversation, queue, priority });
             }
+            "hand-over" => {
+                let (actor, conversation) = self.pair(words);
+                let queue = words.option("queue").map(|name| self.queue(name));
+                self.ask(actor, Command::HandOver { conversation, queue });
+            }
             "close" => {
                 let (actor, conversation) = self.pair(words);
                 self.ask(actor, Command::Close { conversation });

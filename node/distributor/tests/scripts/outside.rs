@@ -1,10 +1,12 @@
 //! Commands about what must happen outside.
 
+use rotary_proto::bot::{BotAnswer, BotPlan, BotThen};
 use rotary_proto::effect::{EffectOutcome, EffectStart};
 use rotary_proto::event::Topic;
 use rotary_proto::ids::*;
 use rotary_proto::plan::WebhookPlan;
-use rotary_proto::{Actor, Command, Secret, ShardCommand, WebUrl, limits};
+use rotary_proto::values::Item;
+use rotary_proto::{Actor, Body, Command, Secret, ShardCommand, WebUrl, limits};
 
 use crate::floor::Floor;
 use crate::staff::{ADMIN, name};
@@ -50,6 +52,8 @@ impl Floor {
                 let start = start(words);
                 self.ask(Actor::System, Command::StartEffect { effect, start });
             }
+            "bot" => self.bot(words),
+            "answer" => self.answer(words),
             "effects" => self.list_effects(),
             _ => return false,
         }
@@ -76,6 +80,41 @@ impl Floor {
         let secret = Secret::new(vec![7; limits::SECRET_BYTES_MIN]).expect("long enough");
         let secret = (words.option("secret") != Some("no")).then_some(secret);
         self.ask(ADMIN, Command::PutWebhook { webhook, plan, secret });
+    }
+
+    /// `bot sales turn=20s secret=no gone=yes`
+    fn bot(&mut self, words: &Words) {
+        let queue = self.queue(words.at(0));
+        let url = WebUrl::new("https://example.com/bot").expect("valid");
+        let turn_ms = words.duration("turn").unwrap_or(limits::BOT_TURN_DEFAULT_MS);
+        let plan = words.option("gone").is_none().then_some(BotPlan { url, turn_ms });
+        let secret = Secret::new(vec![7; limits::SECRET_BYTES_MIN]).expect("long enough");
+        let secret = (words.option("secret") != Some("no")).then_some(secret);
+        self.ask(ADMIN, Command::PutBot { queue, plan, secret });
+    }
+
+    /// `answer ef_1.5.16 say="hello" times=2 then=close queue=sales`
+    fn answer(&mut self, words: &Words) {
+        let effect = words.at(0).parse().expect("ef_1.5.16");
+        let text = words.option("say").unwrap_or_default().to_owned();
+        let times = words.number("times").unwrap_or(u64::from(!text.is_empty()));
+        let item = |floor: &mut Self| {
+            let fresh = format!("i{}", floor.names.items.0.len() + 1);
+            Item {
+                id: ItemId(u128::from(floor.names.items.number(&fresh))),
+                body: Body::plain(&text).expect("short"),
+            }
+        };
+        let messages = (0..times).map(|_| item(self)).collect();
+        let queue = words.option("queue").map(|name| self.queue(name));
+        let then = match words.option("then") {
+            Some("close") => BotThen::Close,
+            Some("hand-over") => BotThen::HandOver { queue },
+            _ => BotThen::Wait,
+        };
+        let answer = Box::new(BotAnswer { messages, then });
+        let command = Command::EndTurn { effect, attempts: 1, status: 200, answer };
+        self.ask(Actor::System, command);
     }
 
     fn list_effects(&mut self) {

@@ -20,6 +20,9 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "put_queue",
     "put_agent",
     "put_webhook",
+    "put_bot",
+    "end_turn",
+    "hand_over",
     "start_effect",
     "end_effect",
     "attach",
@@ -43,12 +46,14 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "QueueSet",
     "AgentSet",
     "WebhookSet",
+    "BotSet",
     "EffectEnded",
     "SessionAttached",
     "SessionLost",
     "SessionEnded",
     "AgentDeclared",
     "Opened",
+    "SelfServiceStarted",
     "Queued",
     "Offered",
     "OfferEnded",
@@ -89,6 +94,7 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "item-exists",
     "answer-unseen",
     "seen-to-required",
+    "not-in-self-service",
     "effect-fenced",
     "limit-reached",
     // Reasons inside events.
@@ -96,6 +102,7 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "end Customer",
     "end Agent",
     "end Supervisor",
+    "end Bot",
     "end WaitExpired",
     "end Idle",
     "end TooLong",
@@ -109,8 +116,10 @@ pub(crate) const EVERYTHING: &[&str] = &[
     "effect Performed",
     "effect Expired",
     "effect Overflow",
+    "effect Withdrawn",
     "queued Opened",
     "queued Requeued",
+    "queued HandedOver",
     "queued AgentLost",
     "queued AgentSignedOut",
 ];
@@ -313,6 +322,17 @@ fn event_of_setting(floor: &Floor, event: &Event) -> String {
             let target = target_word(floor, *target);
             format!("{effect} for {target} is {outcome:?} ({why:?}), {attempts} attempts{said}")
         }
+        Event::SelfServiceStarted { conversation, queue } => {
+            format!(
+                "{} in self-service of {}",
+                conversation_name(floor, *conversation),
+                queue_name(floor, *queue)
+            )
+        }
+        Event::BotSet { queue, version, plan } => {
+            let there = if plan.is_some() { "is there" } else { "is gone" };
+            format!("bot of {} version {version} {there}", queue_name(floor, *queue))
+        }
         Event::AgentSet { agent, version, .. } => {
             format!("agent {} version {version}", who(*agent))
         }
@@ -328,6 +348,7 @@ pub(crate) fn target_word(floor: &Floor, target: EffectTarget) -> String {
             let author = floor.names.agents.name(author.0.into(), "ag_");
             format!("mail of event {opened}{after} by {author}")
         }
+        EffectTarget::Turn(queue) => format!("turn of {}", queue_name(floor, queue)),
         webhook @ EffectTarget::Webhook(_) => format!("{webhook:?}"),
     }
 }
@@ -470,6 +491,7 @@ fn conversation_line(floor: &Floor, view: &ConversationView) -> String {
     let who = |id: AgentId| floor.names.agents.name(id.0.into(), "ag_");
     let of = conversation_name(floor, view.conversation);
     let stage = match view.stage {
+        Stage::SelfService => "in self-service".to_owned(),
         Stage::Waiting => "waiting".to_owned(),
         Stage::Offered { offer, agent, remaining_ms } => {
             format!("on offer {offer} to {}, {} left", who(agent), duration(remaining_ms))
