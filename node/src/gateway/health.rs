@@ -82,6 +82,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
         measure_marks(shard);
         measure_effects(shard);
     }
+    doors.admission.measure();
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
     let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content, doors.metrics.render())

@@ -12,6 +12,7 @@ use rotary_proto::outcome::Position;
 use rotary_proto::query::Link as SessionLink;
 use rotary_proto::{Actor, Command, Cursor, Outcome, Refusal, SessionId, ShardId, SiteId};
 
+use crate::admission::{Budget, Seat};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
 use crate::gateway::session::table::Served;
@@ -31,6 +32,8 @@ const RESUME_TTL_S: u64 = 24 * 3_600;
 /// A session with its socket here.
 pub(crate) struct Attached {
     pub(crate) served: Served,
+    /// What the socket is counted by.
+    _seat: Seat,
     pub(crate) holder: Claims,
     pub(crate) subject: Subject,
     pub(crate) actor: Actor,
@@ -97,6 +100,7 @@ pub(crate) async fn attach(
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
+    let seat = doors.seats.take(wish.holder.tenant, wish.holder.principal).map_err(no_seat)?;
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
     let actor = wish.holder.actor().ok_or_else(nobody)?;
@@ -111,7 +115,7 @@ pub(crate) async fn attach(
         told = tell_all(doors, &served, &mut places, subject, actor) => told,
     };
     match told {
-        Ok(()) => Ok(finish(doors, wish, served, (subject, actor), places)),
+        Ok(()) => Ok(finish(doors, wish, (served, seat), (subject, actor), places)),
         Err(end) => {
             // What was told, or may have been, is taken back; the client need not wait for that.
             let doors = doors.clone();
@@ -142,7 +146,7 @@ async fn tell_all(
 fn finish(
     doors: &Doors,
     wish: Wish,
-    served: Served,
+    (served, _seat): (Served, Seat),
     (subject, actor): (Subject, Actor),
     places: Vec<Place>,
 ) -> Attached {
@@ -161,7 +165,7 @@ fn finish(
         (false, all_known) => (Mode::New, !all_known),
     };
     let Wish { seq, holder, unacknowledged, .. } = wish;
-    Attached { served, holder, subject, actor, places, mode, seq, snapshot, unacknowledged }
+    Attached { served, _seat, holder, subject, actor, places, mode, seq, snapshot, unacknowledged }
 }
 
 fn start(doors: &Doors, holder: Claims, cursors: Vec<Cursor>) -> Result<Wish, End> {
@@ -193,6 +197,15 @@ fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<
     expect_unrevoked(doors, &holder).map_err(bad_token)?;
     let unacknowledged = BTreeSet::new();
     Ok(Wish { session, holder, sites, cursors, seq, resumes: true, unacknowledged })
+}
+
+/// Too many sockets of theirs are here; another node may have room.
+fn no_seat(budget: Budget) -> End {
+    let told = |whose| format!("this node has as many sockets as it serves for one {whose}");
+    match budget {
+        Budget::Caller => End::resume("caller-over-budget", told("credential")),
+        Budget::Tenant | Budget::Shard => End::resume("tenant-over-budget", told("tenant")),
+    }
 }
 
 fn bad_token(error: TokenError) -> End {

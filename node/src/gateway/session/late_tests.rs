@@ -22,11 +22,12 @@ use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport,
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::Sessions;
 use crate::actor::Registry;
+use crate::admission::{Admission, Bounds};
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -150,6 +151,8 @@ impl House {
             registry: Registry::start(replica.clone()).await.expect("it starts"),
             replica,
             spine: Arc::new(Leaderless { seen: asked }),
+            admission: Admission::new(Bounds::default()),
+            seats: Arc::default(),
             sessions: Sessions::new(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
@@ -165,17 +168,25 @@ impl House {
 
     /// A socket that has asked for a session.
     async fn start(&self) -> WebSocketStream<TcpStream> {
+        self.start_as(&self.token).await.expect("it upgrades")
+    }
+
+    /// The same as the holder of a token, unless nobody is heard from there.
+    async fn start_as(&self, token: &str) -> Option<WebSocketStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await.expect("it listens");
         let url = format!("ws://{}/v1/session", self.address);
         let mut request = url.into_client_request().expect("a request");
         let protocol = PROTOCOL.parse().expect("a header");
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let upgraded = tokio_tungstenite::client_async(request, stream).await;
-        let (mut socket, _) = upgraded.expect("it upgrades");
-        let start = ClientFrame::Start { token: self.token.clone(), cursors: Vec::new() };
+        let (mut socket, _) = match upgraded {
+            Err(Error::Http(refused)) if refused.status() == 429 => return None,
+            upgraded => upgraded.expect("it upgrades"),
+        };
+        let start = ClientFrame::Start { token: token.to_owned(), cursors: Vec::new() };
         let start = serde_json::to_string(&start).expect("plain data");
         socket.send(Message::text(start)).await.expect("open");
-        socket
+        Some(socket)
     }
 
     async fn seen(&mut self) -> Seen {
@@ -263,4 +274,18 @@ async fn who_waits_too_long_is_told_to_go_elsewhere() {
     assert_eq!(code, "behind", "{detail}");
     assert_eq!(house.seen().await, Seen::Dropped);
     assert_eq!(house.seen().await, Seen::Detach);
+}
+
+#[tokio::test]
+async fn who_begins_sessions_with_bad_tokens_is_not_heard_for_long() {
+    let house = House::open().await;
+    for tried in 0..1_000 {
+        let Some(mut socket) = house.start_as("nonsense").await else {
+            assert!(tried >= 10, "some mistakes are granted");
+            return;
+        };
+        // Until its bye, the socket's token was not looked at.
+        while let Some(Ok(_)) = tokio::time::timeout(LIMIT, socket.next()).await.expect("a bye") {}
+    }
+    panic!("a thousand bad tokens were heard");
 }

@@ -1,5 +1,6 @@
 //! A socket from its upgrade to its end.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::feed::viewer_of;
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::expect_unrevoked;
+use crate::gateway::login::CameFrom;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::handshake::{self, Attached};
 use crate::gateway::session::reader::Incoming;
@@ -75,7 +77,11 @@ impl Outbox {
 }
 
 /// `GET /v1/session`
-pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn upgrade(
+    State(doors): State<Doors>,
+    CameFrom(address): CameFrom,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if doors.sessions.is_stopping() {
         return Problem::unavailable("this node is stopping; use another").into_response();
     }
@@ -93,10 +99,10 @@ pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrad
         .read_buffer_size(READ_BYTES)
         .max_message_size(SESSION_FRAME_BYTES_MAX)
         .max_frame_size(SESSION_FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| serve(doors, socket))
+        .on_upgrade(move |socket| serve(doors, address, socket))
 }
 
-async fn serve(doors: Doors, socket: WebSocket) {
+async fn serve(doors: Doors, address: IpAddr, socket: WebSocket) {
     let (mut sink, stream) = socket.split();
     let mut stream = stream.peekable();
     let hello = ServerFrame::Hello {
@@ -114,7 +120,12 @@ async fn serve(doors: Doors, socket: WebSocket) {
     };
     let attached = match handshake::attach(&doors, first, reader::gone(&mut stream)).await {
         Ok(attached) => attached,
-        Err(end) => return say_bye(&mut sink, &end).await,
+        Err(end) => {
+            if end.code.starts_with("token-") {
+                doors.logins.note_stranger(address);
+            }
+            return say_bye(&mut sink, &end).await;
+        }
     };
     let kind = attached.holder.role.kind();
     gauge!(names::SESSIONS, "kind" => kind).increment(1);
