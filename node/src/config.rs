@@ -4,11 +4,13 @@
 //! environment's form of `section.key` is `ROTARY_SECTION__KEY`. A key that nobody reads is refused
 //! with the nearest one that somebody does: a misspelt key must not pass for a default.
 
+mod admission;
 mod keep;
 mod keys;
 mod mail;
 mod sources;
 
+pub(crate) use admission::Admission;
 pub(crate) use keep::Keep;
 pub(crate) use mail::{Mail, MailTls};
 pub(crate) use sources::Sources;
@@ -39,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) auth: Auth,
     pub(crate) gateway: GatewayDoors,
+    pub(crate) admission: Admission,
     pub(crate) log: LogTimes,
     pub(crate) journal: JournalKept,
     pub(crate) session: Session,
@@ -395,6 +398,7 @@ impl Config {
         if self.gateway.connections_per_address_max == 0 {
             return wrong("gateway.connections_per_address_max is 0; at least 1".to_owned());
         }
+        self.admission.check().or_else(wrong)?;
         if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
             let ms = self.session.heartbeat_ms;
             return wrong(format!("session.heartbeat_ms is {ms}; 100 to 3600000"));

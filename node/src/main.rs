@@ -18,6 +18,7 @@
 //! upstream. A new intention enters as a command.
 
 mod actor;
+mod admission;
 mod archive;
 mod balance;
 mod bank;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rotary_proto::{NodeId, ShardId};
 
+use crate::admission::{Budget, Spent};
+
 /// Puts payloads in order, and knows how each shard is doing.
 pub(crate) trait Spine: Send + Sync + 'static {
     /// Proposes a payload, on whatever node leads the shard, and waits for the answer that
@@ -97,10 +99,24 @@ pub(crate) enum SpineError {
         /// Which shard.
         shard: ShardId,
     },
+    /// Certainly not applied: a budget of this gateway is spent.
+    #[error("{}", told(.0.budget))]
+    OverBudget(Spent),
     /// Certainly not applied: the disk has no room for new work.
     #[error("{0}")]
     StorageFull(String),
     /// It may have been applied.
     #[error("no answer came: {0}")]
     Unknown(String),
+}
+
+/// What a budget that is spent is called to whoever asked.
+fn told(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Shard => "the shard of this site has all the work that it can take up in time",
+        Budget::Tenant => {
+            "this tenant has its share of the work that the shard can take up in time"
+        }
+        Budget::Caller => "this credential or session has too many requests without an answer",
+    }
 }

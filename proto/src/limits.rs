@@ -213,6 +213,32 @@ pub const WORK_PER_ENTRY_MAX: u32 = 2_048;
 pub const PROPOSAL_BATCH_MAX: usize = 256;
 /// Commands waiting at one shard's proposer before the door refuses more.
 pub const PROPOSALS_IN_FLIGHT_MAX: usize = 4_096;
+/// Bytes of those, and of what one gateway has on its way to one shard.
+pub const PROPOSAL_BYTES_IN_FLIGHT_MAX: usize = 16 * 1024 * 1024;
+/// Commands of every kind that one gateway may have on their way to one shard while it takes up new
+/// work; what the gateway really takes follows from how long they wait, and this is the ceiling.
+pub const PROPOSALS_NEW_MAX: usize = 2_048;
+/// The same for what goes on with work that is there, or ends it.
+pub const PROPOSALS_ENDING_MAX: usize = 3_072;
+/// Commands of one principal or session on their way from one gateway to one shard.
+pub const PROPOSALS_PER_CALLER_MAX: usize = 256;
+/// Bytes of those.
+pub const PROPOSAL_BYTES_PER_CALLER_MAX: usize = 2 * 1024 * 1024;
+/// How long commands may wait, beyond what a lone one takes, before a gateway takes up less new
+/// work (wall milliseconds).
+pub const ADMISSION_TARGET_MS: u64 = 50;
+/// How often a gateway reconsiders how much it takes up (wall milliseconds).
+pub const ADMISSION_INTERVAL_MS: u64 = 100;
+/// What a gateway takes up at least for one shard, however long commands wait.
+pub const PROPOSALS_ADMITTED_MIN: usize = 4;
+/// What it takes up before it knows how long commands wait.
+pub const PROPOSALS_AT_FIRST_MAX: usize = 256;
+/// Longest time after which a refused client is asked to come again (wall milliseconds).
+pub const RETRY_AFTER_MAX_MS: u64 = 5_000;
+/// Sockets of sessions of one tenant on one gateway; what is left is for the others.
+pub const SESSIONS_PER_TENANT_MAX: usize = 15_000;
+/// Sockets of sessions of one principal on one gateway.
+pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 256;
 /// Reads waiting for one replica's next confirmation that its leader leads before more are refused.
 pub const READS_IN_FLIGHT_MAX: usize = 4_096;
 /// Messages waiting in one actor's mailbox before a send is refused.
@@ -226,6 +252,8 @@ pub const SESSIONS_PER_GATEWAY_MAX: usize = 20_000;
 pub const TUNNELS_PER_PEER_MAX: usize = SESSIONS_PER_GATEWAY_MAX + 4_096;
 /// Requests in flight on one lane to one peer.
 pub const LANE_REQUESTS_MAX: usize = 8_192;
+/// Bytes of requests that wait to be written to one lane of one peer.
+pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // What must hold between them.
 
@@ -266,6 +294,25 @@ const _: () = assert!(
     BOT_WORDS_BYTES_MAX + BOT_MESSAGES_MAX * 64 + 1_024 < ENTRY_BYTES_MAX,
     "what a bot answers must fit an entry"
 );
+const _: () = assert!(
+    APPEND_BYTES_MAX + ENTRY_BYTES_MAX < PROPOSAL_BYTES_IN_FLIGHT_MAX / 8,
+    "several full batches must be able to wait"
+);
+const _: () = assert!(
+    PROPOSALS_ADMITTED_MIN < PROPOSALS_AT_FIRST_MAX && PROPOSALS_AT_FIRST_MAX < PROPOSALS_NEW_MAX,
+    "a gateway starts between its bounds"
+);
+const _: () = assert!(
+    PROPOSALS_NEW_MAX < PROPOSALS_ENDING_MAX && PROPOSALS_ENDING_MAX < PROPOSALS_IN_FLIGHT_MAX,
+    "what ends work has room that new work cannot take, and the cluster's own beyond that"
+);
+const _: () = assert!(
+    ENTRY_BYTES_MAX * 4 < PROPOSAL_BYTES_PER_CALLER_MAX
+        && PROPOSAL_BYTES_PER_CALLER_MAX < PROPOSAL_BYTES_IN_FLIGHT_MAX / 4,
+    "one caller can have a few of the largest commands on their way, and not all there may be"
+);
+const _: () = assert!(SESSIONS_PER_TENANT_MAX < SESSIONS_PER_GATEWAY_MAX, "others find a socket");
+const _: () = assert!(WIRE_FRAME_BYTES_MAX * 8 < LANE_BYTES_MAX, "a lane holds several frames");
 const _: () = assert!(REQUEST_WINDOW_MS.is_multiple_of(FORGET_EVERY_MS), "whole steps");
 const _: () = assert!(LEASE_RENEWAL_MS * 3 <= LEASE_MS, "a lease must survive two lost renewals");
 const _: () = assert!(FEED_HEARTBEAT_MS * 3 <= FEED_SILENCE_MS, "silence is three lost beats");

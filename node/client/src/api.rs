@@ -6,15 +6,18 @@
 //! 2. No answer, or an answer that says *unknown*: it is sent again under the same key. From there
 //!    on only an acknowledgement or a refusal *from the log* ends the doubt; a door's refusal of
 //!    the retry says nothing about the first attempt.
-//! 3. *Definite* and worth waiting for (503, 429): it is sent again after a while.
+//! 3. *Definite* and worth waiting for (503, 429): it is sent again after a while, and not before
+//!    the time that the answer names.
 //! 4. Anything else is the answer.
 //!
 //! What was acknowledged is seen by every later read, through whichever gateway: a read names it,
 //! and a gateway that has not applied as far waits, or says that another should be asked.
+//!
+//! What is sent again has a budget: where it is spent, the last answer stands.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
@@ -22,14 +25,17 @@ use rotary_proto::{Position, RequestId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 use crate::http::{Answer, Http, HttpError, Outgoing};
+use crate::retry::{Failed, Retries, RetryBudget};
 use crate::trust::Trust;
 use crate::written::Written;
 
 /// How long an attempt at a connection may take.
 const CONNECT: Duration = Duration::from_millis(500);
+
+/// The longest wait that is asked for and believed.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How long to try.
 #[derive(Debug, Clone, Copy)]
@@ -140,13 +146,14 @@ pub struct Api {
     token: Arc<str>,
     patience: Patience,
     written: Written,
+    budget: RetryBudget,
 }
 
 /// What one attempt came to.
 enum Attempt {
     Settled(Outcome),
     /// Certainly not done; the wait that was asked for.
-    NotDone(Refused, Option<Duration>),
+    NotDone(Refused, Failed),
     /// Perhaps done.
     Doubt(String),
 }
@@ -163,13 +170,15 @@ impl Api {
         let http = Http::new(CONNECT, &Trust::default());
         let next = Arc::new(AtomicUsize::new(0));
         let (gateways, token, written) = (gateways.into(), token.into(), Written::default());
-        Ok(Self { http, gateways, next, token, patience, written })
+        let budget = RetryBudget::of_requests();
+        Ok(Self { http, gateways, next, token, patience, written, budget })
     }
 
-    /// The same gateways and connections, with another credential.
+    /// The same gateways and connections, with another credential and a budget of its own for what
+    /// is sent again.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
-        Self { token: token.into(), ..self.clone() }
+        Self { token: token.into(), budget: RetryBudget::of_requests(), ..self.clone() }
     }
 
     /// The same gateways, as far as they are whom `trust` believes; connections are made anew.
@@ -241,31 +250,30 @@ impl Api {
     }
 
     async fn settle(&self, request: Outgoing<'_>) -> Outcome {
-        let deadline = Instant::now() + self.patience.total;
-        let mut backoff = Backoff::standard();
+        let mut retries = Retries::within(self.patience.total, &self.budget);
         let mut doubt: Option<String> = None;
         let mut place = self.next.load(Ordering::Relaxed);
         loop {
             let gateway = &self.gateways[place % self.gateways.len()];
             let answer = self.http.send(gateway, request.clone(), self.patience.attempt).await;
-            let wait = match judge(answer, doubt.is_some()) {
-                Attempt::Settled(outcome) => return outcome,
-                Attempt::NotDone(refused, wait) => {
-                    if Instant::now() >= deadline {
-                        return doubt.map_or(Outcome::Refused(refused), Outcome::Unknown);
-                    }
-                    wait
+            let (failed, refused) = match judge(answer, doubt.is_some()) {
+                Attempt::Settled(outcome) => {
+                    self.budget.earn();
+                    return outcome;
                 }
+                Attempt::NotDone(refused, failed) => (failed, Some(refused)),
                 Attempt::Doubt(detail) => {
-                    if Instant::now() >= deadline {
-                        return Outcome::Unknown(detail);
-                    }
                     doubt = Some(detail);
-                    None
+                    (Failed::Reached(None), None)
                 }
             };
             place = self.turn_from(place);
-            tokio::time::sleep(backoff.delay().max(wait.unwrap_or_default())).await;
+            if !retries.wait(failed).await {
+                return match (doubt, refused) {
+                    (None, Some(refused)) => Outcome::Refused(refused),
+                    (doubt, _) => Outcome::Unknown(doubt.unwrap_or_default()),
+                };
+            }
         }
     }
 
@@ -291,8 +299,7 @@ impl Api {
     /// # Errors
     /// [`ApiError`] if it is refused or nobody answers in time.
     pub async fn fetch(&self, path: &str) -> Result<Answer, ApiError> {
-        let deadline = Instant::now() + self.patience.total;
-        let mut backoff = Backoff::standard();
+        let mut retries = Retries::within(self.patience.total, &self.budget);
         let mut place = self.next.load(Ordering::Relaxed);
         let written = self.written.text();
         loop {
@@ -306,20 +313,25 @@ impl Api {
                 body: Bytes::new(),
             };
             let answer = self.http.send(gateway, request, self.patience.attempt).await;
-            let why = match answer {
-                Ok(answer) if answer.status.is_success() => return Ok(answer),
-                Ok(answer) if answer.status.is_server_error() => problem(&answer).detail,
-                Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
-                    problem(&answer).detail
+            let (why, failed) = match answer {
+                Ok(answer) if answer.status.is_success() => {
+                    self.budget.earn();
+                    return Ok(answer);
+                }
+                Ok(answer)
+                    if answer.status.is_server_error()
+                        || answer.status == StatusCode::TOO_MANY_REQUESTS =>
+                {
+                    (problem(&answer).detail, Failed::Reached(asked_wait(&answer)))
                 }
                 Ok(answer) => return Err(ApiError::Refused(refused(&answer))),
-                Err(error) => error.to_string(),
+                Err(error @ HttpError::Connect { .. }) => (error.to_string(), Failed::Unreached),
+                Err(error) => (error.to_string(), Failed::Reached(None)),
             };
-            if Instant::now() >= deadline {
+            place = self.turn_from(place);
+            if !retries.wait(failed).await {
                 return Err(ApiError::Unreachable(format!("{path}: {why}")));
             }
-            place = self.turn_from(place);
-            tokio::time::sleep(backoff.delay()).await;
         }
     }
 }
@@ -332,7 +344,7 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
             let detail = format!("{gateway}: {cause}");
             return Attempt::NotDone(
                 Refused { status: 0, code: "unreachable".into(), detail },
-                None,
+                Failed::Unreached,
             );
         }
         Err(HttpError::Malformed(detail)) => {
@@ -354,12 +366,20 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
     {
         Attempt::Doubt(format!("{}: {}", refused.code, refused.detail))
     } else if waits.contains(&answer.status) && refused.code != "limit-reached" {
-        Attempt::NotDone(refused, problem.retry_after_ms.map(Duration::from_millis))
+        Attempt::NotDone(refused, Failed::Reached(asked_wait(&answer)))
     } else if refused.code == "outcome-forgotten" || (in_doubt && answer.status.as_u16() == 401) {
         Attempt::Settled(Outcome::Unknown(format!("{}: {}", refused.code, refused.detail)))
     } else {
         Attempt::Settled(Outcome::Refused(refused))
     }
+}
+
+/// How long the answer asks to wait: to the millisecond in its body, or else to the second in its
+/// header, as a proxy in between would say it.
+fn asked_wait(answer: &Answer) -> Option<Duration> {
+    let header = || answer.header("retry-after")?.trim().parse().ok().map(Duration::from_secs);
+    let wait = problem(answer).retry_after_ms.map(Duration::from_millis).or_else(header);
+    wait.map(|wait| wait.min(WAIT_MAX))
 }
 
 fn problem(answer: &Answer) -> Problem {

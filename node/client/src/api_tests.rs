@@ -1,6 +1,7 @@
 //! Requests against gateways that answer from a list.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use axum::Router;
 use axum::http::HeaderMap as Headers;

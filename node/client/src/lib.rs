@@ -27,6 +27,7 @@ pub mod api;
 pub mod backoff;
 pub mod gateway;
 pub mod http;
+mod retry;
 pub mod session;
 pub mod trust;
 mod written;

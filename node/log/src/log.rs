@@ -190,13 +190,14 @@ impl Log {
         }
     }
 
-    /// Proposes until it succeeds, is refused for good, or the deadline passes. Definite refusals
-    /// are always repeated, with a growing pause, at whichever node is said to lead, or at each in
-    /// turn. An unknown outcome is repeated only if the command is `idempotent`: if applying it
-    /// twice does no more than applying it once.
+    /// Proposes until it succeeds, is refused for good or because too much waits already, or the
+    /// deadline passes. Other definite refusals are always repeated, with a growing pause, at
+    /// whichever node is said to lead, or at each in turn. An unknown outcome is repeated only if
+    /// the command is `idempotent`: if applying it twice does no more than applying it once.
     ///
     /// # Errors
-    /// The last refusal, or `Unknown` if the deadline cut an attempt short.
+    /// The last refusal; `Unknown` if the outcome of an attempt is, or if the deadline cut one
+    /// short.
     pub async fn propose_with_retry(
         &self,
         shard: ShardId,
@@ -206,6 +207,7 @@ impl Log {
     ) -> Result<Proposed, ProposeError> {
         let (payload, deadline) = (payload.into(), deadline.into());
         let (mut pause, mut attempt, mut at) = (RETRY_PAUSE_MIN, 0, None);
+        let mut doubt = None;
         loop {
             let proposed = self.propose_at(shard, payload.clone(), at);
             let proposed = tokio::time::timeout_at(deadline, proposed).await;
@@ -216,10 +218,13 @@ impl Log {
             };
             let repeat = error.may_pass() && (error.is_definite() || idempotent);
             if !repeat || Instant::now() + pause >= deadline {
-                return Err(error);
+                return Err(error.after(doubt));
             }
             attempt += 1;
             at = self.next_route(shard, &error, attempt);
+            if let ProposeError::Unknown(reason) = error {
+                doubt = Some(reason);
+            }
             if self.pause(shard, pause).await {
                 at = None;
             }

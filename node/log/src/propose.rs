@@ -63,7 +63,18 @@ impl ProposeError {
 
     /// Whether proposing the same again could succeed.
     pub(crate) fn may_pass(&self) -> bool {
-        !matches!(self, Self::TooLarge { .. } | Self::NoShard(_))
+        // Too much waits already: to come again and again from here would only add to it.
+        !matches!(self, Self::TooLarge { .. } | Self::NoShard(_) | Self::Busy)
+    }
+
+    /// What the last error of a series means, given that of an earlier attempt whose outcome nobody
+    /// knows: the command may be in the log all the same.
+    pub(crate) fn after(self, doubt: Option<String>) -> Self {
+        match (self, doubt) {
+            (Self::Unknown(reason), _) => Self::Unknown(reason),
+            (error, Some(doubt)) => Self::Unknown(format!("{doubt}; then: {error}")),
+            (error, None) => error,
+        }
     }
 
     /// What a failed call to the leader means for the proposal in it.
@@ -125,6 +136,15 @@ mod tests {
         assert!(of(CallError::Busy).is_definite());
         assert!(!of(CallError::Unknown(String::new())).is_definite());
         assert!(!of(CallError::Failed(String::new())).is_definite());
+    }
+
+    #[test]
+    fn a_doubt_is_not_ended_by_a_refusal_of_the_next_attempt() {
+        let (busy, doubt) = (ProposeError::Busy, Some("no answer".to_owned()));
+        assert!(busy.clone().after(None).is_definite());
+        assert!(!busy.after(doubt.clone()).is_definite());
+        let unknown = ProposeError::Unknown("late".to_owned());
+        assert_eq!(unknown.clone().after(doubt), unknown);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Instant as _, ServerState};
-use rotary_proto::limits::{PROPOSALS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX};
+use rotary_proto::limits::{
+    PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX,
+};
 use rotary_proto::{NodeId, ShardId, Stamp};
 use rotary_storage::{LogStore, Notes, Snapshots};
 use rotary_transport::Transport;
@@ -24,7 +26,7 @@ use crate::forward;
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::propose::ProposeError;
-use crate::proposer::{self, Outcome, Proposal};
+use crate::proposer::{self, Outcome, Place, Proposal, Room};
 use crate::read::{self, Reader};
 use crate::rebuild::{self, Peers};
 use crate::snapshot::{self, SnapshotStore};
@@ -164,8 +166,10 @@ pub(crate) struct Shard {
     pub(crate) snapshots: SnapshotStore,
     /// The snapshot that a leader is sending.
     pub(crate) receiving: tokio::sync::Mutex<Option<Receiving>>,
-    queue: mpsc::Sender<Proposal>,
-    forwarding: mpsc::Sender<Proposal>,
+    /// To its proposer, and how much may wait there.
+    queue: (mpsc::Sender<Proposal>, Room),
+    /// To its forwarder, and how much may wait there.
+    forwarding: (mpsc::Sender<Proposal>, Room),
     pub(crate) reads: mpsc::Sender<Reader>,
     propose_timeout: Duration,
     pub(crate) read_timeout: Duration,
@@ -202,8 +206,10 @@ impl Shard {
         let raft = Raft::new(config.node.0, raft_config, network, log.clone(), machine)
             .await
             .map_err(|error| LogError::Raft { shard: id, reason: error.to_string() })?;
-        let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
+        // Whatever has a place in the room has one in the channel; a tick has one beside them.
+        let (queue, waiting) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX + 1);
         let (forwarding, to_forward) = mpsc::channel(PROPOSALS_IN_FLIGHT_MAX);
+        let room = || Room::new(PROPOSALS_IN_FLIGHT_MAX, PROPOSAL_BYTES_IN_FLIGHT_MAX);
         let (reads, to_read) = mpsc::channel(READS_IN_FLIGHT_MAX);
         let shard = Arc::new(Self {
             id,
@@ -215,8 +221,8 @@ impl Shard {
             tail,
             snapshots,
             receiving: tokio::sync::Mutex::default(),
-            queue,
-            forwarding,
+            queue: (queue, room()),
+            forwarding: (forwarding, room()),
             reads,
             propose_timeout: config.propose_timeout,
             read_timeout: config.read_timeout,
@@ -249,7 +255,21 @@ impl Shard {
         if !view.is_self {
             return vec![Err(ProposeError::NotLeader { leader: view.leader }); payloads.len()];
         }
-        queue(&self.queue, payloads).await
+        match self.queue.1.take(&payloads) {
+            Some(place) => queue(&self.queue.0, payloads, Some(place)).await,
+            None => vec![Err(ProposeError::Busy); payloads.len()],
+        }
+    }
+
+    /// Proposes a tick on this node, which should lead the shard, however much waits already: what
+    /// is due must not wait for what is new. There is one at a time.
+    pub(crate) async fn propose_tick(&self, tick: Bytes) -> Outcome {
+        let view = *self.view.borrow();
+        if !view.is_self {
+            return Err(ProposeError::NotLeader { leader: view.leader });
+        }
+        let outcome = queue(&self.queue.0, vec![tick], None).await.pop();
+        outcome.unwrap_or(Err(ProposeError::Stopped))
     }
 
     /// The same, for no longer than the configuration says; what is late has an unknown outcome.
@@ -264,7 +284,10 @@ impl Shard {
 
     /// Has this node's forwarder propose at the leader.
     pub(crate) async fn forward(&self, payloads: Vec<Bytes>) -> Vec<Outcome> {
-        queue(&self.forwarding, payloads).await
+        match self.forwarding.1.take(&payloads) {
+            Some(place) => queue(&self.forwarding.0, payloads, Some(place)).await,
+            None => vec![Err(ProposeError::Busy); payloads.len()],
+        }
     }
 
     /// Shard time at `now`.
@@ -349,10 +372,14 @@ impl Shard {
     }
 }
 
-async fn queue(queue: &mpsc::Sender<Proposal>, payloads: Vec<Bytes>) -> Vec<Outcome> {
+async fn queue(
+    queue: &mpsc::Sender<Proposal>,
+    payloads: Vec<Bytes>,
+    _place: Option<Place>,
+) -> Vec<Outcome> {
     let count = payloads.len();
     let (outcomes, done) = oneshot::channel();
-    match queue.try_send(Proposal { payloads, outcomes }) {
+    match queue.try_send(Proposal { payloads, outcomes, _place }) {
         Ok(()) => {}
         Err(TrySendError::Full(_)) => return vec![Err(ProposeError::Busy); count],
         Err(TrySendError::Closed(_)) => return vec![Err(ProposeError::Stopped); count],

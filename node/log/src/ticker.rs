@@ -43,8 +43,7 @@ pub(crate) async fn run(shard: Arc<Shard>) {
         let tick = Bytes::from(shard.applied.tick());
         shard.applied.counters.ticks.fetch_add(1, Ordering::Relaxed);
         // Waits for the outcome however long it takes: a second tick would find the same work.
-        let outcome = shard.propose_here(vec![tick]).await.pop();
-        if let Some(Err(error)) = outcome {
+        if let Err(error) = shard.propose_tick(tick).await {
             tracing::debug!(shard = %shard.id, %error, "a tick was refused");
             tokio::time::sleep(REFUSED_PAUSE).await;
         }

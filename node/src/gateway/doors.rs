@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::actor::Registry;
+use crate::admission::{Admission, Asker, Caller, Class, Seats};
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
 use crate::gateway::login::Logins;
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) peers: Vec<Peer>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) admission: Admission,
+    pub(crate) seats: Arc<Seats>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sessions: Sessions,
     pub(crate) hints: Hints,
@@ -160,10 +163,15 @@ impl Doors {
         let op = envelope.command.word();
         let begun = Instant::now();
         let step = trace::step(op, envelope.command.conversation());
-        let full = if is_new_work(&envelope.command) { self.spine.short_of_space() } else { None };
+        let class = Class::of(&envelope.command);
+        let full = if class == Class::New { self.spine.short_of_space() } else { None };
         let answer = match full {
             Some(full) => Err(SpineError::StorageFull(full)),
-            None => self.propose(shard, &ShardCommand::Site(envelope), PATIENCE).await,
+            None => {
+                let asker = Asker::of(&envelope);
+                let command = ShardCommand::Site(envelope);
+                self.propose_as(class, asker, shard, &command, PATIENCE).await
+            }
         };
         let result = match &answer {
             Ok(Answer { repeated: true, .. }) => "repeated",
@@ -196,16 +204,31 @@ impl Doors {
         self.submit(shard, Envelope { site, origin, actor, command }).await
     }
 
-    /// Proposes something to a shard and reads the answer.
+    /// Proposes something of the cluster's own to a shard and reads the answer.
     pub(crate) async fn propose<C: Serialize, A: DeserializeOwned>(
         &self,
         shard: ShardId,
         command: &C,
         patience: Duration,
     ) -> Result<A, SpineError> {
+        self.propose_as(Class::Upkeep, None, shard, command, patience).await
+    }
+
+    /// The same for whoever asks, if there is room for that kind of work.
+    async fn propose_as<C: Serialize, A: DeserializeOwned>(
+        &self,
+        class: Class,
+        asker: Option<Asker>,
+        shard: ShardId,
+        command: &C,
+        patience: Duration,
+    ) -> Result<A, SpineError> {
         let payload = codec::encode(command, Limit::Entry)
             .map_err(|error| SpineError::NotApplied(error.to_string()))?;
+        let permit = self.admission.admit(shard, class, asker, payload.len());
+        let permit = permit.map_err(SpineError::OverBudget)?;
         let answer = self.spine.propose(shard, payload, patience, true).await?;
+        permit.committed();
         codec::decode(&answer, Limit::Entry).map_err(|error| SpineError::Unknown(error.to_string()))
     }
 
@@ -218,7 +241,9 @@ impl Doors {
     ) -> Result<Decided<DirectoryDone>, Problem> {
         let origin = Some((claims.principal, key));
         let entry = DirectoryEntry { origin, command };
-        let answer = self.propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE).await;
+        let asker = Some(asker_of(claims));
+        let answer: Result<DirectoryAnswer, _> =
+            self.propose_as(Class::New, asker, DIRECTORY, &entry, PATIENCE).await;
         let DirectoryAnswer { outcome, repeated, index } =
             answer.map_err(|error| Problem::from(error).under(Some(key)))?;
         let position = Position { shard: DIRECTORY, index };
@@ -236,11 +261,14 @@ impl Doors {
     /// Makes a site in the shard that the directory has placed it in.
     pub(crate) async fn create_site(
         &self,
+        claims: &Claims,
         shard: ShardId,
         command: &ShardCommand,
         key: RequestId,
     ) -> Result<Position, Problem> {
-        let answer = self.propose::<_, Answer>(shard, command, PATIENCE).await;
+        let asker = Some(asker_of(claims));
+        let answer: Result<Answer, _> =
+            self.propose_as(Class::New, asker, shard, command, PATIENCE).await;
         let answer = answer.map_err(|error| Problem::from(error).under(Some(key)))?;
         let position = Position { shard, index: answer.index };
         match answer.outcome {
@@ -270,33 +298,7 @@ fn site_unknown(site: SiteId) -> Problem {
     Problem::new(axum::http::StatusCode::NOT_FOUND, "site-unknown", detail)
 }
 
-/// Whether a command brings something that was not there, as against going on with what is.
-fn is_new_work(command: &Command) -> bool {
-    match command {
-        Command::Open { .. }
-        | Command::PutSite { .. }
-        | Command::PutSkill { .. }
-        | Command::PutReason { .. }
-        | Command::PutDisposition { .. }
-        | Command::PutQueue { .. }
-        | Command::PutAgent { .. }
-        | Command::PutWebhook { .. }
-        | Command::PutBot { .. } => true,
-        Command::Attach { .. }
-        | Command::Detach { .. }
-        | Command::Declare { .. }
-        | Command::Accept { .. }
-        | Command::Decline { .. }
-        | Command::Post { .. }
-        | Command::Hold { .. }
-        | Command::Retrieve { .. }
-        | Command::Requeue { .. }
-        | Command::Close { .. }
-        | Command::Abandon { .. }
-        | Command::WrapUp { .. }
-        | Command::HandOver { .. }
-        | Command::EndTurn { .. }
-        | Command::StartEffect { .. }
-        | Command::EndEffect { .. } => false,
-    }
+/// Who asks something of the directory, or for a site.
+fn asker_of(claims: &Claims) -> Asker {
+    Asker { tenant: claims.tenant, caller: Caller::Principal(claims.principal) }
 }

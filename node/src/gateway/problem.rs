@@ -9,6 +9,7 @@ use rotary_proto::{Refusal, RequestId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::admission::{Budget, Spent};
 use crate::gateway::token::TokenError;
 use crate::runbook;
 use crate::spine::SpineError;
@@ -157,9 +158,8 @@ impl From<SpineError> for Problem {
         match error {
             SpineError::NoLeader { .. } => Self::new(unavailable, "no-leader", detail).after(300),
             SpineError::NotApplied(_) => Self::unavailable(detail),
-            SpineError::Busy { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(100)
-            }
+            SpineError::Busy { .. } => Self::new(unavailable, "overloaded", detail).after(200),
+            SpineError::OverBudget(spent) => over_budget(spent, detail),
             SpineError::StorageFull(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail).after(5_000)
             }
@@ -170,6 +170,17 @@ impl From<SpineError> for Problem {
             }
         }
     }
+}
+
+/// A budget is spent: the shard's, or the asker's own.
+fn over_budget(Spent { budget, after_ms }: Spent, detail: String) -> Problem {
+    let (shards, own) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS);
+    let problem = match budget {
+        Budget::Shard => Problem::new(shards, "overloaded", detail),
+        Budget::Tenant => Problem::new(own, "tenant-over-budget", detail),
+        Budget::Caller => Problem::new(own, "caller-over-budget", detail),
+    };
+    problem.after(after_ms)
 }
 
 impl From<Refusal> for Problem {
@@ -274,9 +285,22 @@ mod tests {
             SpineError::NoLeader { shard },
             SpineError::NotApplied(String::new()),
             SpineError::Busy { shard },
+            SpineError::OverBudget(Spent { budget: Budget::Shard, after_ms: 1 }),
             SpineError::Unknown(String::new()),
         ];
         let unknown: Vec<bool> = errors.map(|error| Problem::from(error).unknown).to_vec();
-        assert_eq!(unknown, [false, false, false, true]);
+        assert_eq!(unknown, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_spent_budget_is_the_shards_or_the_callers_own_and_says_when_to_come_again() {
+        let of = |budget| {
+            let problem = Problem::from(SpineError::OverBudget(Spent { budget, after_ms: 1_234 }));
+            assert_eq!(problem.retry_after_ms, Some(1_234));
+            (problem.status.as_u16(), problem.code)
+        };
+        assert_eq!(of(Budget::Shard), (503, "overloaded"));
+        assert_eq!(of(Budget::Tenant), (429, "tenant-over-budget"));
+        assert_eq!(of(Budget::Caller), (429, "caller-over-budget"));
     }
 }

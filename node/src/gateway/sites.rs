@@ -62,7 +62,7 @@ pub(crate) async fn create(
         return Err(Problem::other_request());
     };
     let command = ShardCommand::CreateSite { site, settings };
-    let position = doors.create_site(shard, &command, key).await?;
+    let position = doors.create_site(&claims, shard, &command, key).await?;
     let decided = Decided { position, ..placed };
     Ok(decided.answer(|_| Placed { site, shard }))
 }

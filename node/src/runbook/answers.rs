@@ -307,9 +307,37 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "busy",
         "There is more to do than this node takes on at once.",
-        "Too many commands or sockets wait at the door.",
-        "Send it again after `retry_after_ms`. If that lasts, look at CPU and disk of the \
-         shard's leader (`rotary top`), or spread the sites.",
+        "All its sockets are in use, or too many passwords wait to be checked.",
+        "Send it again after `retry_after_ms`, or to another node.",
+    ),
+    page(
+        "overloaded",
+        "The shard has all the work that it can take up in time.",
+        "Commands waited longer than `admission.target_ms`, so this node takes up less that \
+         is new, or as much is on its way as there may be. Nothing was done; what was taken \
+         up before goes on, and accepting, closing and signing in are refused last.",
+        "Send it again after `retry_after_ms`, not sooner: whoever comes back at once makes \
+         it last. If it does, look at CPU and disk of the shard's leader (`rotary top`, \
+         `rotary_admission_limit`, `rotary_admission_wait_seconds`), spread the sites over \
+         more shards, or add nodes.",
+    ),
+    page(
+        "tenant-over-budget",
+        "The tenant has its share.",
+        "The shard has more to do than it can, and this tenant asks for more of it than an \
+         equal share; or the tenant has as many sockets on this node as one may have. Other \
+         tenants of the shard are served.",
+        "Send it again after `retry_after_ms`, or open the session on another node. If it \
+         lasts, find out what the tenant does so much of \
+         (`rotary_commands_total`), or move a site to another shard.",
+    ),
+    page(
+        "caller-over-budget",
+        "One credential or session has too much on its way.",
+        "It has more commands or bytes without an answer than `admission.caller_commands_max` \
+         allows on this node, or too many sockets.",
+        "Wait for answers before sending more; `retry_after_ms` says when to try again. Give \
+         each program a key of its own.",
     ),
     page(
         "storage-full",

@@ -13,6 +13,7 @@ use rotary_transport::Transport;
 use tokio::sync::watch;
 
 use crate::actor::Registry;
+use crate::admission::Admission;
 use crate::archive::Indexer;
 use crate::balance;
 use crate::config::Config;
@@ -92,6 +93,8 @@ pub(crate) async fn start(
         peers: peers(config),
         replica,
         spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
+        admission: Admission::new(config.admission.bounds()),
+        seats: Arc::default(),
         registry: registry.clone(),
         sessions: Sessions::new(),
         hints: Hints::new(ground.transport.clone(), members.clone()),

@@ -56,6 +56,17 @@ registry! {
     /// Spans of traces. `result` is `sent`, or `dropped` where the collector was too slow or said
     /// no.
     SPANS: Counter "rotary_spans_total" ["result"];
+    /// Commands that got no permit. `budget` is `shard`, `tenant` or `caller`; `class` is `new`,
+    /// `talk`, `ending` or `upkeep`.
+    ADMISSION_REFUSED: Counter "rotary_admission_refused_total" ["budget", "class"];
+    /// Commands of every kind that may be on their way from this node to a shard while new work is
+    /// taken up. It falls while commands wait too long.
+    ADMISSION_LIMIT: Gauge "rotary_admission_limit" ["shard"];
+    /// Commands on their way from this node to a shard.
+    ADMISSION_IN_FLIGHT: Gauge "rotary_admission_in_flight" ["shard"];
+    /// The shortest wait, beyond what a lone command takes, of a command to a shard in the last
+    /// tenth of a second that had any.
+    ADMISSION_WAIT: Gauge "rotary_admission_wait_seconds" ["shard"];
     /// HTTP requests answered.
     HTTP_REQUESTS: Counter "rotary_http_requests_total" ["method", "status"];
     /// Live sockets. `kind` is `agent`, `customer` or `supervisor`.

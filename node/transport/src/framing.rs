@@ -12,9 +12,9 @@ use crate::stats::{Counters, count};
 pub(crate) struct Outgoing {
     pub(crate) header: FrameHeader,
     pub(crate) payload: Bytes,
-    /// What an answer holds until it is written, so that a peer that asks without reading stops
-    /// being served.
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// What it holds until it is written: an answer, so that a peer that asks without reading stops
+    /// being served; a request, so that no more wait than may.
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// Bytes that one write gathers at most, beyond its last frame.
@@ -80,7 +80,7 @@ pub(crate) async fn write_frames(
         let mut count_packed = 0;
         while let Some(frame) = next {
             packed.add(frame.header, frame.payload)?;
-            held.extend(frame.permit);
+            held.push(frame.permit);
             count_packed += 1;
             next = if packed.bytes < WRITE_BYTES { frames.try_recv().ok() } else { None };
         }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use rotary_proto::limits::LANE_REQUESTS_MAX;
+use rotary_proto::limits::{LANE_BYTES_MAX, LANE_REQUESTS_MAX};
 use rotary_proto::wire::{FrameHeader, FrameKind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::framing::{FrameReader, Outgoing, StreamError, write_frames};
 use crate::stats::{Counters, count};
@@ -34,8 +34,8 @@ pub enum CallError {
         /// Bytes allowed.
         bytes_max: usize,
     },
-    /// Too many requests wait on this lane. It was not sent.
-    #[error("{LANE_REQUESTS_MAX} requests are in flight on this lane already")]
+    /// Too many requests wait on this lane, or too many bytes to be written. It was not sent.
+    #[error("this lane has all the requests that it can carry")]
     Busy,
 }
 
@@ -47,6 +47,9 @@ pub(crate) struct Wire {
     outgoing: mpsc::UnboundedSender<Outgoing>,
     next: AtomicU64,
     pending: Mutex<Pending>,
+    /// KiB that may yet wait to be written. A frame waits on when its caller has given up, so that
+    /// the number of callers does not bound what waits for a peer that reads nothing.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +63,9 @@ struct Pending {
 impl Wire {
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Outgoing>) {
         let (outgoing, frames) = mpsc::unbounded_channel();
-        (Arc::new(Self { outgoing, next: AtomicU64::new(1), pending: Mutex::default() }), frames)
+        let room = Arc::new(Semaphore::new(LANE_BYTES_MAX / 1024));
+        let (next, pending) = (AtomicU64::new(1), Mutex::default());
+        (Arc::new(Self { outgoing, next, pending, room }), frames)
     }
 
     /// Serves the stream until it breaks, then ends every request that waits on it.
@@ -122,6 +127,9 @@ impl Wire {
         payload: Bytes,
         ttl: Duration,
     ) -> Result<Bytes, CallError> {
+        let kibibytes = u32::try_from(payload.len().div_ceil(1024).max(1));
+        let permit = self.room.clone().try_acquire_many_owned(kibibytes.unwrap_or(u32::MAX));
+        let permit = permit.map_err(|_| CallError::Busy)?;
         let (answer, answered) = oneshot::channel();
         let request = self.next.fetch_add(1, Ordering::Relaxed);
         {
@@ -136,7 +144,7 @@ impl Wire {
         }
         let _forget = Forget { wire: self, request };
         let header = FrameHeader { kind: FrameKind::Request, service, request };
-        if self.outgoing.send(Outgoing { header, payload, permit: None }).is_err() {
+        if self.outgoing.send(Outgoing { header, payload, permit }).is_err() {
             return Err(CallError::NotSent("the lane has just broken".to_owned()));
         }
         match tokio::time::timeout(ttl, answered).await {
@@ -160,5 +168,25 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.wire.lock().answers.remove(&self.request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_of_callers_who_gave_up_still_count() {
+        let (wire, mut frames) = Wire::new();
+        let piece = Bytes::from(vec![0; 1024 * 1024]);
+        let soon = Duration::from_millis(1);
+        for _ in 0..LANE_BYTES_MAX / piece.len() {
+            let late = wire.call(1, piece.clone(), soon).await;
+            assert!(matches!(late, Err(CallError::Unknown(_))), "{late:?}");
+        }
+        assert_eq!(wire.call(1, piece.clone(), soon).await, Err(CallError::Busy));
+        drop(frames.recv().await);
+        let late = wire.call(1, piece, soon).await;
+        assert!(matches!(late, Err(CallError::Unknown(_))), "what is written makes room: {late:?}");
     }
 }

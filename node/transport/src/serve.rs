@@ -138,7 +138,7 @@ impl Server {
                 };
                 let header = FrameHeader { kind, ..header };
                 // A lane that has gone takes no answer; its caller has been told.
-                drop(outgoing.send(Outgoing { header, payload, permit: Some(permit) }));
+                drop(outgoing.send(Outgoing { header, payload, permit }));
             });
         }
         Ok(())

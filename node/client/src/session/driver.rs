@@ -21,6 +21,9 @@ use crate::gateway::Gateway;
 const TICK: Duration = Duration::from_millis(50);
 /// How long after giving up on a gateway its late welcome may still take the session over.
 const AFTERMATH: Duration = Duration::from_secs(15);
+/// A socket that lived as long was a good one: the next loss is not the same trouble again. One
+/// that is left sooner, however it was welcomed, leads to ever longer waits.
+const STEADY: Duration = Duration::from_secs(2);
 /// Events after which the gateway is told how far they were seen.
 const ACK_EVERY: u64 = 64;
 
@@ -92,8 +95,12 @@ impl Driver {
             let gateway = self.gateways[self.place % self.gateways.len()].clone();
             let left = match dial::dial(&self.config, &gateway, &self.first_frame()).await {
                 Ok(dialled) => {
-                    backoff.reset();
-                    self.serve(&gateway, dialled).await
+                    let begun = Instant::now();
+                    let left = self.serve(&gateway, dialled).await;
+                    if begun.elapsed() >= STEADY {
+                        backoff.reset();
+                    }
+                    left
                 }
                 Err(DialError::Failed(why)) => {
                     self.given_up = Some(Instant::now());

@@ -2,6 +2,10 @@
 //!
 //! Commands are numbered densely from 1 within (session, site). One stays here until its outcome
 //! is known; `acknowledged` is the number up to which all are. A number is never reused.
+//!
+//! What was not applied is sent again after the time that the gateway named, and a random one
+//! beside it from the second time on; the gateway has spread its own already. All of it has a
+//! budget.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,6 +14,9 @@ use rotary_proto::frame::{ClientFrame, CommandNumber, CommandReply, CommandResul
 use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
 use rotary_proto::{Command, SiteId};
 use tokio::sync::oneshot;
+
+use crate::backoff::Backoff;
+use crate::retry::RetryBudget;
 
 /// How long to wait before asking again what nobody knew.
 const UNKNOWN_RETRY: Duration = Duration::from_millis(100);
@@ -23,6 +30,7 @@ struct Pending {
     reply: oneshot::Sender<CommandResult>,
     /// When it is to be sent again; absent while an answer is awaited.
     due: Option<Instant>,
+    backoff: Backoff,
 }
 
 #[derive(Debug, Default)]
@@ -44,9 +52,16 @@ impl SiteWindow {
 }
 
 /// The commands of a session, over all of its sites.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Window {
     sites: BTreeMap<SiteId, SiteWindow>,
+    budget: RetryBudget,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { sites: BTreeMap::new(), budget: RetryBudget::of_session() }
+    }
 }
 
 impl Window {
@@ -66,7 +81,8 @@ impl Window {
     ) -> Option<ClientFrame> {
         let window = self.sites.entry(site).or_default();
         window.last += 1;
-        window.pending.insert(window.last, Pending { command, reply, due: None });
+        let backoff = Backoff::standard();
+        window.pending.insert(window.last, Pending { command, reply, due: None, backoff });
         window.frame(site, window.last)
     }
 
@@ -76,6 +92,7 @@ impl Window {
         let wait = match &result.result {
             CommandReply::Outcome(_) => {
                 if let Some(pending) = window.pending.remove(&result.number) {
+                    self.budget.earn();
                     let _ = pending.reply.send(result);
                 }
                 return;
@@ -86,13 +103,19 @@ impl Window {
             CommandReply::Unknown { .. } => UNKNOWN_RETRY,
         };
         if let Some(pending) = window.pending.get_mut(&result.number) {
-            pending.due = Some(now + wait);
+            pending.due = Some(now + wait + pending.backoff.delay());
         }
     }
 
-    /// Commands that are due again, in the order of their numbers.
+    /// Commands that are due again, in the order of their numbers, as far as the budget reaches.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<ClientFrame> {
-        self.resend(|due| due.is_some_and(|due| due <= now))
+        let budget = self.budget.clone();
+        let mut spent = false;
+        self.resend(|due| {
+            let due = due.is_some_and(|due| due <= now) && !spent;
+            spent |= due && budget.take().is_err();
+            due && !spent
+        })
     }
 
     /// Every command without an outcome, for a new socket.
@@ -100,7 +123,7 @@ impl Window {
         self.resend(|_| true)
     }
 
-    fn resend(&mut self, wanted: impl Fn(Option<Instant>) -> bool) -> Vec<ClientFrame> {
+    fn resend(&mut self, mut wanted: impl FnMut(Option<Instant>) -> bool) -> Vec<ClientFrame> {
         let mut frames = Vec::new();
         for (site, window) in &mut self.sites {
             let chosen = window.pending.iter_mut().filter(|(_, pending)| wanted(pending.due));
@@ -180,6 +203,26 @@ mod tests {
         assert_eq!(numbers(&window.due(now + Duration::from_millis(100))), [(2, 0)]);
         assert_eq!(numbers(&window.due(now + Duration::from_millis(500))), [(1, 0)]);
         assert_eq!(numbers(&window.due(now + Duration::from_secs(9))), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_again_and_again_is_sent_ever_more_seldom() {
+        let (mut window, begun) = (Window::default(), Instant::now());
+        let _answers: Vec<_> = (0..40).map(|_| admit(&mut window)).collect();
+        let (mut sent, mut late) = (0, 0);
+        for at_ms in (0..60_000).step_by(50) {
+            tokio::time::advance(Duration::from_millis(50)).await;
+            let now = begun + Duration::from_millis(at_ms);
+            let frames = if at_ms == 0 { window.all() } else { window.due(now) };
+            (sent, late) = (sent + frames.len(), late + frames.len() * usize::from(at_ms > 30_000));
+            for (number, _) in numbers(&frames) {
+                let (code, detail) = (String::new(), String::new());
+                let refused = CommandReply::NotApplied { code, detail, after_ms: 100 };
+                window.settle(result(number, refused), now);
+            }
+        }
+        assert!((100..=40 + 64 + 60 * 5).contains(&sent), "{sent}");
+        assert!((50..=31 * 5).contains(&late), "{late}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rotary_proto::query::Link as SessionLink;
 use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
 
 use crate::actor::link::Standing;
+use crate::admission::{Budget, Seat};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
 use crate::gateway::session::table::Served;
@@ -31,6 +32,8 @@ const RESUME_TTL_S: u64 = 24 * 3_600;
 /// A session with its socket here.
 pub(crate) struct Attached {
     pub(crate) served: Arc<Served>,
+    /// What the socket is counted by.
+    _seat: Seat,
     pub(crate) holder: Claims,
     pub(crate) subject: Subject,
     pub(crate) actor: Actor,
@@ -99,6 +102,7 @@ pub(crate) async fn attach(
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
+    let seat = doors.seats.take(wish.holder.tenant, wish.holder.principal).map_err(no_seat)?;
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
     let actor = wish.holder.actor().ok_or_else(nobody)?;
@@ -117,7 +121,7 @@ pub(crate) async fn attach(
         told = telling.done() => told,
     };
     match told {
-        Ok(()) => Ok(finish(doors, wish, served, (subject, actor), (places, telling))),
+        Ok(()) => Ok(finish(doors, wish, (served, seat), (subject, actor), (places, telling))),
         Err(end) => {
             // What was told, or may have been, is taken back; the client need not wait for that.
             let doors = doors.clone();
@@ -134,7 +138,7 @@ pub(crate) async fn attach(
 fn finish(
     doors: &Doors,
     wish: Wish,
-    served: Arc<Served>,
+    (served, _seat): (Arc<Served>, Seat),
     (subject, actor): (Subject, Actor),
     (places, telling): (Vec<Place>, Telling),
 ) -> Attached {
@@ -147,6 +151,7 @@ fn finish(
     let Wish { seq, holder, unacknowledged, .. } = wish;
     Attached {
         served,
+        _seat,
         holder,
         subject,
         actor,
@@ -198,6 +203,15 @@ fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<
     expect_unrevoked(doors, &holder).map_err(bad_token)?;
     let unacknowledged = BTreeSet::new();
     Ok(Wish { session, holder, sites, cursors, seq, resumes: true, unacknowledged })
+}
+
+/// Too many sockets of theirs are here; another node may have room.
+fn no_seat(budget: Budget) -> End {
+    let told = |whose| format!("this node has as many sockets as it serves for one {whose}");
+    match budget {
+        Budget::Caller => End::resume("caller-over-budget", told("credential")),
+        Budget::Tenant | Budget::Shard => End::resume("tenant-over-budget", told("tenant")),
+    }
 }
 
 fn bad_token(error: TokenError) -> End {

@@ -25,11 +25,12 @@ use rotary_transport::{Certificates, ClusterAuthority, Handler, Lane, Transport,
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Sessions, strays};
 use crate::actor::Registry;
+use crate::admission::{Admission, Bounds};
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -158,6 +159,8 @@ impl House {
             registry: Registry::start(replica.clone()).await.expect("it starts"),
             replica,
             spine: Arc::new(Leaderless { seen: asked }),
+            admission: Admission::new(Bounds::default()),
+            seats: Arc::default(),
             sessions: Sessions::new(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
@@ -217,7 +220,7 @@ impl House {
     /// A socket that has asked for a session.
     async fn start(&self) -> WebSocketStream<TcpStream> {
         let token = self.token.clone();
-        self.begin(ClientFrame::Start { token, cursors: Vec::new() }).await
+        self.begin(ClientFrame::Start { token, cursors: Vec::new() }).await.expect("it upgrades")
     }
 
     /// A socket that has asked for a session that was on another node.
@@ -228,20 +231,26 @@ impl House {
         let resume_token = self.doors.tokens.sign_resume(&resume);
         let cursors = vec![Cursor { site: SITE, sequence }];
         let unacknowledged = Vec::new();
-        self.begin(ClientFrame::Resume { resume_token, cursors, seq: 5, unacknowledged }).await
+        self.begin(ClientFrame::Resume { resume_token, cursors, seq: 5, unacknowledged })
+            .await
+            .expect("it upgrades")
     }
 
-    async fn begin(&self, first: ClientFrame) -> WebSocketStream<TcpStream> {
+    /// A socket with its first frame, unless nobody is heard from there.
+    async fn begin(&self, first: ClientFrame) -> Option<WebSocketStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await.expect("it listens");
         let url = format!("ws://{}/v1/session", self.address);
         let mut request = url.into_client_request().expect("a request");
         let protocol = PROTOCOL.parse().expect("a header");
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let upgraded = tokio_tungstenite::client_async(request, stream).await;
-        let (mut socket, _) = upgraded.expect("it upgrades");
+        let (mut socket, _) = match upgraded {
+            Err(Error::Http(refused)) if refused.status() == 429 => return None,
+            upgraded => upgraded.expect("it upgrades"),
+        };
         let first = serde_json::to_string(&first).expect("plain data");
         socket.send(Message::text(first)).await.expect("open");
-        socket
+        Some(socket)
     }
 
     async fn seen(&mut self) -> Seen {
@@ -394,4 +403,19 @@ async fn next(socket: &mut WebSocketStream<TcpStream>, count: usize) -> Vec<Serv
         frames.push(serde_json::from_str::<ServerFrame>(&text).expect("a frame"));
     }
     frames
+}
+
+#[tokio::test]
+async fn who_begins_sessions_with_bad_tokens_is_not_heard_for_long() {
+    let house = House::open().await;
+    for tried in 0..1_000 {
+        let start = ClientFrame::Start { token: "nonsense".to_owned(), cursors: Vec::new() };
+        let Some(mut socket) = house.begin(start).await else {
+            assert!(tried >= 10, "some mistakes are granted");
+            return;
+        };
+        // Until its bye, the socket's token was not looked at.
+        while let Some(Ok(_)) = tokio::time::timeout(LIMIT, socket.next()).await.expect("a bye") {}
+    }
+    panic!("a thousand bad tokens were heard");
 }

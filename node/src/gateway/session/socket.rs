@@ -1,5 +1,6 @@
 //! A socket from its upgrade to its end.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::feed::viewer_of;
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::expect_unrevoked;
+use crate::gateway::login::CameFrom;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::handshake::{self, Attached};
 use crate::gateway::session::reader::Incoming;
@@ -75,7 +77,11 @@ impl Outbox {
 }
 
 /// `GET /v1/session`
-pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn upgrade(
+    State(doors): State<Doors>,
+    CameFrom(address): CameFrom,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if doors.sessions.is_stopping() {
         return Problem::unavailable("this node is stopping; use another").into_response();
     }
@@ -83,7 +89,7 @@ pub(crate) async fn upgrade(State(doors): State<Doors>, upgrade: WebSocketUpgrad
         return Problem::all_sessions().into_response();
     }
     match prepare(upgrade) {
-        Ok(upgrade) => upgrade.on_upgrade(move |socket| serve(doors, socket)),
+        Ok(upgrade) => upgrade.on_upgrade(move |socket| serve(doors, address, socket)),
         Err(problem) => problem.into_response(),
     }
 }
@@ -110,7 +116,7 @@ pub(crate) fn hello(node: NodeId, heartbeat_ms: u64) -> ServerFrame {
     ServerFrame::Hello { node, protocol, heartbeat_ms, build }
 }
 
-async fn serve(doors: Doors, socket: WebSocket) {
+async fn serve(doors: Doors, address: IpAddr, socket: WebSocket) {
     let (mut sink, stream) = socket.split();
     let mut stream = stream.peekable();
     let hello = hello(doors.node, doors.heartbeat_ms);
@@ -123,7 +129,12 @@ async fn serve(doors: Doors, socket: WebSocket) {
     };
     let attached = match handshake::attach(&doors, first, reader::gone(&mut stream)).await {
         Ok(attached) => attached,
-        Err(end) => return say_bye(&mut sink, &end).await,
+        Err(end) => {
+            if end.code.starts_with("token-") {
+                doors.logins.note_stranger(address);
+            }
+            return say_bye(&mut sink, &end).await;
+        }
     };
     let kind = attached.holder.role.kind();
     gauge!(names::SESSIONS, "kind" => kind).increment(1);
