@@ -17,6 +17,7 @@ mod cluster;
 mod interactive;
 mod kills;
 mod latency;
+mod overload;
 mod ports;
 mod script;
 mod unverified;
@@ -57,8 +58,8 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
 
 /// Runs in a folder of its own.
 async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
-    if args.script == Some(Script::Latency) {
-        return latency(args, folder).await;
+    if let Some(script @ (Script::Latency | Script::Overload)) = args.script {
+        return measure(script, args, folder).await;
     }
     let (mut cluster, traffic) = tokio::select! {
         begun = begin(args, folder) => begun?,
@@ -77,12 +78,15 @@ async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
     Ok(conclude(args, &finished, &kills))
 }
 
-/// Measures from arrival to offer; there is no traffic to judge.
-async fn latency(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
+/// Measures; there is no traffic to judge.
+async fn measure(script: Script, args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
     let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
     cluster.start_all().await?;
     cluster.wait_ready(START).await?;
-    let measured = latency::run(args, &cluster).await;
+    let measured = match script {
+        Script::Overload => overload::run(args, &cluster).await,
+        _ => latency::run(args, &cluster).await,
+    };
     cluster.stop().await;
     measured
 }

@@ -36,7 +36,11 @@ mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
-pub(crate) use latency::{Arrivals, Figures, Latency};
+#[cfg(test)]
+pub(crate) use latency::Second;
+pub(crate) use latency::{
+    Arrivals, CONNECTIONS, Coming, Figures, Latency, Phase, Quantiles, Storm,
+};
 pub(crate) use ledger::Verdict;
 pub(crate) use run::{Finished, Load};
 pub(crate) use tally::{Tally, WatchNumber};

@@ -5,13 +5,16 @@
 //! all of them long. The wait is the time of a commit beyond the *floor*, which is what one takes
 //! with next to nothing on its way, so that slow disks and long ways are not taken for queues.
 //!
-//! The limit falls by an eighth at an interval in which the shortest wait was beyond the target, by
-//! a half where it was twice that, and rises by an eighth at one in which it was not, if what was
-//! let through was all that was allowed. A wait that is still too long when the limit has fallen as
-//! far as it may is no queue of this gateway's making: it is the floor, which has risen. So a disk
-//! that becomes slow costs a second or two of new work, and not all of it for as long as it is
-//! slow. The floor falls by an eighth of the way an interval, lest one fast commit among slow ones
-//! be taken for it. Pure: the time is given.
+//! The limit falls by an eighth at the second interval in a row in which the shortest wait was
+//! beyond the target, and at each one after it, from the fourth on by a half where it was twice
+//! that: one sync that takes long is not a queue either. It rises by an eighth at an interval in
+//! which the wait was short, if what was let through was all that was allowed.
+//!
+//! A wait that is still too long when the limit has fallen as far as it may is no queue of this
+//! gateway's making: it is the floor, which has risen. So a disk that becomes slow costs a second
+//! or two of new work, and not all of it for as long as it is slow. The floor falls by an eighth of
+//! the way an interval, lest one fast commit among slow ones be taken for it. Pure: the time is
+//! given.
 
 use std::time::Duration;
 
@@ -33,6 +36,8 @@ pub(super) struct Limit {
     falls_again: Duration,
     /// The shortest wait of the last interval.
     wait: Duration,
+    /// Intervals in a row in which that was beyond the target.
+    late: u32,
 }
 
 impl Limit {
@@ -48,6 +53,7 @@ impl Limit {
             interval_ends: Duration::ZERO,
             falls_again: Duration::ZERO,
             wait: Duration::ZERO,
+            late: 0,
         }
     }
 
@@ -79,11 +85,12 @@ impl Limit {
         let floor = self.next_floor(fastest, settled);
         self.floor = Some(floor);
         self.wait = fastest.saturating_sub(floor);
-        let limit = match self.wait {
-            wait if wait > self.target && !settled => self.limit,
-            wait if wait > self.target * 2 => self.limit / 2,
-            wait if wait > self.target => self.limit - self.limit.div_ceil(8),
-            _ if used => self.limit + self.limit / 8 + 1,
+        self.late = if self.wait > self.target { self.late.saturating_add(1) } else { 0 };
+        let limit = match self.late {
+            0 if used => self.limit + self.limit / 8 + 1,
+            2.. if !settled => self.limit,
+            4.. if self.wait > self.target * 2 => self.limit / 2,
+            2.. => self.limit - self.limit.div_ceil(8),
             _ => self.limit,
         };
         if limit < self.limit {
@@ -192,6 +199,17 @@ mod tests {
         limit.note(Duration::from_secs(3));
         limit.end_interval(INTERVAL, false);
         assert_eq!((limit.value(), limit.wait()), (PROPOSALS_AT_FIRST_MAX, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_sync_that_takes_long_is_not_a_queue() {
+        let (mut limit, mut now) = (Limit::new(TARGET, 512), Duration::ZERO);
+        for interval in 0..200 {
+            limit.note(Duration::from_millis(if interval % 5 == 4 { 300 } else { 3 }));
+            now += INTERVAL;
+            limit.end_interval(now, true);
+        }
+        assert_eq!(limit.value(), 512);
     }
 
     #[test]

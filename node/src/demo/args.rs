@@ -15,6 +15,8 @@ pub(crate) enum Script {
     BankDay,
     /// Measure the time from arrival to offer, beside that of a lone durable write.
     Latency,
+    /// Measure five times what the cluster can do, from clients without manners.
+    Overload,
 }
 
 /// `rotary demo`.
@@ -29,7 +31,8 @@ pub(crate) struct DemoArgs {
     /// Fail unless the script's kills counted and the cluster went on.
     #[arg(long)]
     pub assert: bool,
-    /// Stop after so many seconds; for `kill-leader`, how long traffic runs after the restart.
+    /// Stop after so many seconds; for `kill-leader`, how long traffic runs after the restart; for
+    /// `overload`, how long that lasts, 60 if not said.
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Kills of `bank-day`.
@@ -60,7 +63,7 @@ pub(crate) struct DemoArgs {
     /// The share of the day's contacts; all for `bank-day`, 0.15 otherwise.
     #[arg(long)]
     pub share: Option<f64>,
-    /// Agents; 360 for `bank-day`, 60 otherwise.
+    /// Agents; 360 for `bank-day`, 400 for `overload`, 60 otherwise.
     #[arg(long)]
     pub agents: Option<usize>,
     /// Sites.
@@ -75,6 +78,11 @@ impl DemoArgs {
     /// What the load is to do.
     pub(super) fn options(&self) -> Options {
         let whole = self.script == Some(Script::BankDay);
+        let usual = match self.script {
+            Some(Script::BankDay) => 360,
+            Some(Script::Overload) => 400,
+            _ => 60,
+        };
         let from = if whole { "00:00" } else { "10:00" };
         Options {
             day: self.day.clone(),
@@ -82,7 +90,7 @@ impl DemoArgs {
             to: self.to.clone(),
             speed: self.speed,
             share: self.share.unwrap_or(if whole { 1.0 } else { 0.15 }),
-            agents: self.agents.unwrap_or(if whole { 360 } else { 60 }),
+            agents: self.agents.unwrap_or(usual),
             sites: self.sites,
             seed: self.seed,
             ..Options::standard()
@@ -92,7 +100,7 @@ impl DemoArgs {
     /// Kills that must count for an asserted run to pass.
     pub(super) fn least_kills(&self) -> usize {
         match self.script {
-            None | Some(Script::Latency) => 0,
+            None | Some(Script::Latency | Script::Overload) => 0,
             Some(Script::KillLeader) => 1,
             Some(Script::BankDay) => self.kills,
         }

@@ -36,6 +36,8 @@ struct SiteJson {
 pub(super) struct View {
     /// Shards by leader, as the highest term has it.
     pub leads: BTreeMap<NodeId, BTreeSet<ShardId>>,
+    /// Terms by shard, the highest that anybody said.
+    pub terms: BTreeMap<ShardId, u64>,
     /// The load's sites and their shards.
     pub places: BTreeMap<SiteId, ShardId>,
     /// Live conversations by site.
@@ -59,7 +61,8 @@ impl View {
             }
         }
         let mut view = Self::default();
-        for (shard, (_, leader)) in leaders {
+        for (shard, (term, leader)) in leaders {
+            view.terms.insert(shard, term);
             view.leads.entry(leader).or_default().insert(shard);
         }
         let rows: Rows<SiteJson> = api.read("/v1/sites").await?;
@@ -100,6 +103,7 @@ mod tests {
     fn a_leader_answers_for_the_sites_of_its_shards() {
         let (one, two) = (SiteId::new(1, 1), SiteId::new(1, 2));
         let view = View {
+            terms: BTreeMap::new(),
             leads: [(NodeId(1), [ShardId(1), ShardId(2)].into())].into(),
             places: [(one, ShardId(2)), (two, ShardId(3))].into(),
             live: [(one, 7), (two, 5)].into(),

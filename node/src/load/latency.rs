@@ -16,7 +16,10 @@
 mod board;
 mod disk;
 mod figures;
+mod overload;
 mod people;
+mod raw;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +40,10 @@ use super::world::{CustomerSpec, World, queue_of};
 use crate::bank::Mix;
 use board::Board;
 use disk::Disk;
-pub(crate) use figures::Figures;
+pub(crate) use figures::{Figures, Quantiles};
+#[cfg(test)]
+pub(crate) use overload::Second;
+pub(crate) use overload::{CONNECTIONS, Coming, Phase, Storm};
 use people::Caller;
 
 /// How long agents may take to sign in.
@@ -184,6 +190,16 @@ impl Latency {
                 Arc::new(Caller::new(Arc::clone(&self.board), spec.site, *door, customers))
             })
             .collect()
+    }
+
+    /// The floor: how long a lone durable write takes, asked again and again for so long.
+    ///
+    /// # Errors
+    /// A disk that refuses.
+    pub(crate) async fn floor(folder: &Path, time: Duration) -> anyhow::Result<Vec<Duration>> {
+        let disk = Disk::sample(folder)?;
+        tokio::time::sleep(time).await;
+        disk.end()
     }
 
     /// Lets the agents go home.

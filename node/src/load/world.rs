@@ -124,7 +124,12 @@ impl World {
 }
 
 /// A change that must succeed.
-async fn change(api: &Api, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+pub(super) async fn change(
+    api: &Api,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> anyhow::Result<Value> {
     let outcome = api.change(method.clone(), path, body).await;
     let acknowledged = outcome.acknowledged().with_context(|| format!("{method} {path}"))?;
     if acknowledged.body.is_empty() {

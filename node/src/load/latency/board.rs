@@ -35,6 +35,7 @@ pub(super) struct Board {
     open: Mutex<BTreeMap<ConversationId, Open>>,
     samples: Mutex<Vec<Sample>>,
     ready: AtomicUsize,
+    over: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,9 +83,21 @@ impl Board {
 
     /// A contact is over.
     pub(super) fn ended(&self, conversation: ConversationId) {
-        if let Some(ended) = lock(&self.open).remove(&conversation).and_then(|open| open.ended) {
+        let Some(open) = lock(&self.open).remove(&conversation) else { return };
+        self.over.fetch_add(1, Ordering::Relaxed);
+        if let Some(ended) = open.ended {
             let _ = ended.send(());
         }
+    }
+
+    /// A contact was not taken up.
+    pub(super) fn forget(&self, conversation: ConversationId) {
+        lock(&self.open).remove(&conversation);
+    }
+
+    /// Contacts that ended since the last time.
+    pub(super) fn count_ended(&self) -> usize {
+        self.over.swap(0, Ordering::Relaxed)
     }
 
     /// What was measured since the last time.
@@ -112,5 +125,9 @@ mod tests {
         board.ended(contact);
         assert_eq!(hears.try_recv(), Ok(()));
         assert_eq!(board.clear(), []);
+        board.begin(contact, NodeId(3));
+        board.forget(contact);
+        board.ended(contact);
+        assert_eq!((board.count_ended(), board.count_ended()), (1, 0));
     }
 }

@@ -13,17 +13,17 @@ const BUDGET: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(1
 
 /// Times, by nearest rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Quantiles {
-    count: usize,
-    p50: Duration,
-    p90: Duration,
-    p99: Duration,
-    max: Duration,
+pub(crate) struct Quantiles {
+    pub count: usize,
+    pub p50: Duration,
+    pub p90: Duration,
+    pub p99: Duration,
+    pub max: Duration,
 }
 
 impl Quantiles {
     /// Of at least one time.
-    fn of(mut times: Vec<Duration>) -> Option<Self> {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let max = *times.last()?;
         let at = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
