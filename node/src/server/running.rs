@@ -86,6 +86,7 @@ pub(crate) async fn start(
     let freshness = Arc::new(Freshness::new(members.len()));
     ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
+    let history = history(&replica, &ground.transport, members.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
         gateway,
@@ -103,32 +104,35 @@ pub(crate) async fn start(
         logins: Logins::new(),
         metrics,
     });
-    start_leases(doors.clone());
-    tokio::spawn(strays::watch(doors.clone()));
-    let history = history(&doors.replica, &ground.transport, members.clone());
+    keep_up(config, &doors, &log, members);
     tokio::spawn(history.keep_whole());
-    tokio::spawn(marks::keep_logged(doors.clone()));
-    tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
-    if config.log.balance_leaders {
-        tokio::spawn(balance::keep(log.clone(), ground.node, members.clone()));
-    }
     effects::start(&doors, tools);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
-    tokio::spawn(watch_space(log.clone()));
     tokio::spawn(found(doors.clone(), config.cluster.shards, ground.founder));
-    let hints = doors.clone();
-    tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
     let (closing, closed) = watch::channel(false);
     let per_address_max = config.gateway.connections_per_address_max;
     let tls = ground.tls.map(|tls| tls.config());
-    let doorstep = Doorstep::open(ground.listener, tls, per_address_max);
-    let doorstep = doorstep.map_err(StartError::Io)?;
+    let doorstep = Doorstep::open(ground.listener, tls, per_address_max).map_err(StartError::Io)?;
     ground.handler.set_back_door(doorstep.back_door());
     tokio::spawn(serve(doorstep, router(doors.clone()), closed));
     let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
+}
+
+/// Starts what a node does for its shards beside what it is asked.
+fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>) {
+    start_leases(doors.clone());
+    tokio::spawn(strays::watch(doors.clone()));
+    tokio::spawn(marks::keep_logged(doors.clone()));
+    tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
+    if config.log.balance_leaders {
+        tokio::spawn(balance::keep(log.clone(), doors.node, members));
+    }
+    tokio::spawn(watch_space(log.clone()));
+    let hints = doors.clone();
+    tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
 }
 
 fn log_config(config: &Config, node: NodeId, members: &[NodeId]) -> LogConfig {
