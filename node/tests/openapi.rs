@@ -37,6 +37,7 @@ struct Caller {
 impl Caller {
     async fn come_in() -> Self {
         let mut nodes = Nodes::init(1, 1);
+        nodes.configure(1, "[webhooks]\nallow_private = true");
         nodes.start_all().await;
         let described = Described::by(&nodes.gateways[0]).await;
         let (token, ids) = (nodes.token.clone(), Vec::new());
@@ -196,6 +197,18 @@ async fn serve(caller: &mut Caller) {
     caller.done(&conversation("/abandon"), json!({})).await;
 }
 
+/// A bot that nobody runs keeps a conversation for as long as a turn may take, and gives it up when
+/// asked to.
+async fn be_handed_over(caller: &mut Caller) {
+    let secret = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let bot = json!({"plan": {"url": "http://127.0.0.1:9/", "turn_ms": 60_000}, "secret": secret});
+    caller.done("PUT /v1/sites/{site}/queues/{queue}/bot", bot).await;
+    caller.open(3).await;
+    caller.done("POST /v1/conversations/{id}/hand-over", json!({"queue": "qu_1"})).await;
+    caller.done("GET /v1/conversations/{id}", json!({})).await;
+    caller.done("GET /v1/sites/{site}/queues/{queue}", json!({})).await;
+}
+
 async fn look(caller: &mut Caller) {
     let reads: Vec<String> = caller
         .described
@@ -240,6 +253,7 @@ async fn every_answer_is_as_described() {
     serve(&mut caller).await;
     look(&mut caller).await;
     be_refused(&caller).await;
+    be_handed_over(&mut caller).await;
     let described: BTreeSet<String> = caller.described.routes().into_iter().collect();
     let missed: Vec<&String> = described.difference(&caller.asked).collect();
     assert_eq!(missed, [UPGRADE], "these were not asked");

@@ -176,6 +176,8 @@ impl Refusal {
             Self::ItemExists,
             Self::AnswerUnseen { ordinal: 0 },
             Self::SeenToRequired,
+            Self::NotInSelfService,
+            Self::EffectFenced,
             Self::LimitReached { limit: text() },
         ]
     }
