@@ -197,15 +197,15 @@ impl Shard {
         Some(SessionView { session, subject, link, gateway })
     }
 
-    /// Sessions whose socket is, as far as the log knows, on a gateway.
-    pub fn sessions_at(&self, gateway: GatewayId) -> Vec<(SiteId, SessionView)> {
-        let mut found = Vec::new();
-        for (id, site) in &self.sites {
+    /// Sessions whose socket lives, as far as the log knows, on a gateway.
+    pub fn sessions_at(
+        &self,
+        gateway: GatewayId,
+    ) -> impl Iterator<Item = (SiteId, SessionId)> + '_ {
+        self.sites.iter().flat_map(move |(id, site)| {
             let sessions = site.by_gateway.get(&gateway).into_iter().flatten();
-            let views = sessions.filter_map(|session| self.session_view(*id, *session));
-            found.extend(views.map(|view| (*id, view)));
-        }
-        found
+            sessions.map(|session| (*id, *session))
+        })
     }
 
     /// Skills and their names.

@@ -1,8 +1,10 @@
 //! Real nodes: processes of the binary under test, in a directory of their own, on free ports.
 
+use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -21,22 +23,37 @@ pub(crate) fn rotary() -> Command {
     command
 }
 
-/// A base port such that the ports of `nodes` nodes are free at this moment.
+/// Ports that belong together: those of ten nodes.
+const BLOCK: u16 = 100;
+/// The first of them, and how many such blocks there are: all below what operating systems give to
+/// those who ask for any port.
+const BLOCKS_FROM: u16 = 20_000;
+const BLOCKS: u16 = 120;
+
+/// A base port such that the ports of `nodes` nodes are free, and are no other test's for as long
+/// as this process lives: it holds the lock of their block.
 pub(crate) fn free_base(nodes: u16) -> u16 {
-    loop {
-        let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let base = probe.local_addr().expect("bound").port();
-        drop(probe);
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    assert!(nodes <= BLOCK / 10, "a block has the ports of ten nodes");
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ports");
+    std::fs::create_dir_all(&dir).expect("writable");
+    let first = std::process::id() as u16;
+    let blocks = (0..BLOCKS).map(|n| first.wrapping_add(n) % BLOCKS);
+    for block in blocks {
+        let base = BLOCKS_FROM + BLOCK * block;
+        let lock = File::options().create(true).append(true).open(dir.join(base.to_string()));
+        let lock = lock.expect("writable");
         let free = |node: u16| {
-            let public = base.checked_add(10 * node)?;
-            let peer = public.checked_add(2)?;
+            let public = base + 10 * node;
             TcpListener::bind(("127.0.0.1", public)).ok()?;
-            UdpSocket::bind(("127.0.0.1", peer)).ok()
+            UdpSocket::bind(("127.0.0.1", public + 2)).ok()
         };
-        if (0..nodes).all(|node| free(node).is_some()) {
+        if lock.try_lock().is_ok() && (0..nodes).all(|node| free(node).is_some()) {
+            HELD.lock().expect("nothing panics under this lock").push(lock);
             return base;
         }
     }
+    panic!("every block of ports is taken");
 }
 
 /// Waits until something holds.

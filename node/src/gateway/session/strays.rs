@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::counter;
-use rotary_proto::query::{Link, SessionView};
 use rotary_proto::{Actor, Command, SessionId, ShardId, SiteId};
 
 use crate::gateway::doors::Doors;
@@ -32,12 +31,12 @@ pub(crate) async fn watch(doors: Doors) {
 
 /// Sessions that the log believes to be here, and that have no socket.
 pub(super) fn strays(doors: &Doors) -> BTreeSet<(ShardId, SiteId, SessionId)> {
-    let stray = |view: &SessionView| view.link == Link::Up && !doors.sessions.has(view.session);
     let mut strays = BTreeSet::new();
     for shard in doors.replica.shards() {
-        let here = shard.read().sessions_at(doors.gateway);
-        let of_shard = here.into_iter().filter(|(_, view)| stray(view));
-        strays.extend(of_shard.map(|(site, view)| (shard.id, site, view.session)));
+        // Looked at once the shard is let go: who applies waits for who reads.
+        let here: Vec<_> = shard.read().sessions_at(doors.gateway).collect();
+        let of_shard = here.into_iter().filter(|(_, session)| !doors.sessions.has(*session));
+        strays.extend(of_shard.map(|(site, session)| (shard.id, site, session)));
     }
     strays
 }
