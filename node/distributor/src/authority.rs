@@ -3,7 +3,7 @@
 //! A door has authenticated the actor; here it is checked against whose an entity is at this entry.
 
 use rotary_proto::command::Subject;
-use rotary_proto::ids::{AgentId, CustomerId};
+use rotary_proto::ids::{AgentId, CustomerId, QueueId};
 use rotary_proto::{Actor, ConversationId, Refusal};
 
 use crate::conversation::{Conversation, Stage};
@@ -57,6 +57,21 @@ pub(crate) fn matches(subject: Subject, actor: Actor) -> bool {
         }
         _ => false,
     }
+}
+
+/// The open conversation that is to go to another queue, or stay in its own.
+pub(crate) fn movable(
+    site: &Site,
+    id: ConversationId,
+    queue: Option<QueueId>,
+) -> Result<&Conversation, Refusal> {
+    if id.site != site.id {
+        return Err(Refusal::WrongSite);
+    }
+    if queue.is_some_and(|queue| !site.queues.contains(queue)) {
+        return Err(Refusal::QueueUnknown);
+    }
+    open(site, id)
 }
 
 /// The live conversation of that id.

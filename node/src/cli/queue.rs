@@ -1,6 +1,6 @@
 //! `rotary queue`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use rotary_client::Method;
@@ -77,21 +77,20 @@ pub(crate) async fn command(command: QueueCommand) -> Result<(), CliError> {
         }
         QueueCommand::Put { queue, site, file, remote } => {
             let path = format!("/v1/sites/{site}/queues/{queue}");
-            let answer = change(&remote, Method::PUT, &path, &document(&file)?).await?;
-            said(&remote, &answer, &format!("{queue}: version {}", cell(&answer["version"])));
-            Ok(())
+            put(&remote, &path, &file, &queue.to_string()).await
         }
         QueueCommand::Bot { queue, site, file, remote } => {
             let path = format!("/v1/sites/{site}/queues/{queue}/bot");
-            let answer = change(&remote, Method::PUT, &path, &document(&file)?).await?;
-            said(
-                &remote,
-                &answer,
-                &format!("bot of {queue}: version {}", cell(&answer["version"])),
-            );
-            Ok(())
+            put(&remote, &path, &file, &format!("bot of {queue}")).await
         }
     }
+}
+
+/// Puts what a file has, and says which version of `what` it became.
+async fn put(remote: &Remote, path: &str, file: &Path, what: &str) -> Result<(), CliError> {
+    let answer = change(remote, Method::PUT, path, &document(file)?).await?;
+    said(remote, &answer, &format!("{what}: version {}", cell(&answer["version"])));
+    Ok(())
 }
 
 /// Queues at a glance.

@@ -49,7 +49,11 @@ impl Cores {
             match shards_heard(transport, node).await {
                 Some(shards) => self.answered(node, shards, Instant::now()),
                 None if self.is_lost(node, Instant::now()) => {
-                    tracing::warn!(%node, "a core node is silent; what it served goes elsewhere");
+                    tracing::warn!(
+                        code = "core-silent",
+                        %node,
+                        "a core node is silent; what it served goes elsewhere"
+                    );
                     transport.break_tunnels(node);
                 }
                 None => {}

@@ -212,8 +212,8 @@ impl Way<'_> {
             let shaken =
                 tokio_tungstenite::client_async_with_config(request, tunnel, Some(config)).await;
             let (mut upstream, _) = shaken.map_err(|error| error.to_string())?;
-            let first = serde_json::to_string(&line.first_frame()).expect("plain data");
-            upstream.send(Message::text(first)).await.map_err(|error| error.to_string())?;
+            let first = Message::text(text_of(&line.first_frame()));
+            upstream.send(first).await.map_err(|error| error.to_string())?;
             Ok::<Upstream, String>(upstream)
         };
         let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, shaking).await;

@@ -16,6 +16,14 @@ pub(super) const PAGES: &[Page] = &[
         "`rotary explain` that number.",
     ),
     page(
+        "core-silent",
+        "A gateway-only node hears nothing of a core node.",
+        "That node stopped or is cut off, or UDP does not get through to its `peer` address. \
+         Sessions and requests go on through other core nodes.",
+        "Look at that node: `rotary cluster status`, and `rotary doctor` beside it. While \
+         `rotary_relay_cores` is above 0 the gateway serves.",
+    ),
+    page(
         "doors-closed",
         "The node answers no client any more.",
         "Its listening socket failed.",

@@ -18,13 +18,7 @@ pub(crate) fn apply(
     if chooses || matches!(actor, Actor::Agent(_)) {
         return Err(authority::not_allowed(actor));
     }
-    if conversation.site != turn.site.id {
-        return Err(Refusal::WrongSite);
-    }
-    if queue.is_some_and(|queue| !turn.site.queues.contains(queue)) {
-        return Err(Refusal::QueueUnknown);
-    }
-    let found = authority::open(turn.site, conversation)?;
+    let found = authority::movable(turn.site, conversation, queue)?;
     if let Actor::Customer(customer) = actor {
         authority::is_served(found, customer)?;
     }

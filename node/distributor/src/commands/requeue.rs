@@ -61,13 +61,7 @@ fn check(
     if let Actor::Customer(_) = actor {
         return Err(authority::not_allowed(actor));
     }
-    if conversation.site != turn.site.id {
-        return Err(Refusal::WrongSite);
-    }
-    if queue.is_some_and(|queue| !turn.site.queues.contains(queue)) {
-        return Err(Refusal::QueueUnknown);
-    }
-    let found = authority::open(turn.site, conversation)?;
+    let found = authority::movable(turn.site, conversation, queue)?;
     if let Actor::Agent(agent) = actor {
         authority::serves(found, agent)?;
     }
