@@ -11,7 +11,7 @@ use rotary_proto::{Body, Command, ItemId, Outcome as Said, QueueId};
 
 use crate::effects::endpoint::{Asked, Endpoint, Said as Posted};
 use crate::effects::message::Message;
-use crate::effects::performer::{Came, Job};
+use crate::effects::performer::{Came, Job, is_still_mine};
 use crate::effects::settle::{Outcome, Read, read, settle, tell};
 use crate::gateway::doors::Doors;
 use crate::telemetry::names;
@@ -27,6 +27,10 @@ pub(super) async fn perform(doors: &Doors, endpoint: &Endpoint, queue: QueueId, 
         Read::Later => return Came::Postponed,
         Read::Forgotten => return hand_over(doors, job, None).await,
     };
+    // Turns have an order, which one that is asked late by a node that stood still would break.
+    if !is_still_mine(doors, job).await {
+        return Came::Postponed;
+    }
     match endpoint.ask(&plan.url, &message, &secret).await {
         Asked::Answered { status, body } => match parse(&body) {
             Ok(answer) => answered(doors, job, status, answer).await,

@@ -4,6 +4,9 @@
 //! view changed, and whenever something was applied. An effect is its owner's, whom the view names.
 //! Its outcome is a command; until that is logged the effect is not over.
 //!
+//! A replica may be behind: one that starts, or that a view names anew, begins nothing until it has
+//! applied all that was committed when it asked. Else it would repeat what others have done.
+//!
 //! How one is tried is said elsewhere: what may be repeated, in `webhook` and `bot`; what may not,
 //! in `mail`.
 
@@ -17,7 +20,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use rand::RngExt;
 use rotary_distributor::Shard;
 use rotary_proto::effect::{EffectTarget, PendingEffect, View};
-use rotary_proto::{EffectId, NodeId, QueueId, SiteId, Stamp, WebhookId};
+use rotary_proto::{EffectId, NodeId, QueueId, ShardId, SiteId, Stamp, WebhookId};
 use tokio::time::Instant;
 
 use crate::effects::line::{Line, Pace, Waiting};
@@ -31,6 +34,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const LOOK_MAX: usize = 1_024;
 /// The pause before something is tried again that this node could not try.
 const POSTPONED: Duration = Duration::from_secs(1);
+/// How long a shard's leader may take to say what is committed, and this node to apply it.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What one line of effects is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +94,7 @@ pub(super) enum Came {
 }
 
 type Running = FuturesUnordered<Pin<Box<dyn Future<Output = Tried> + Send>>>;
+type CatchingUp = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What an attempt needs to know.
 pub(super) struct Job {
@@ -125,6 +131,8 @@ pub(crate) struct Performer {
     seen: BTreeMap<SiteId, EffectId>,
     lines: BTreeMap<Place, Line>,
     running: Running,
+    /// Whether the replica catches up with what was committed when that epoch was seen.
+    catching_up: Option<CatchingUp>,
 }
 
 impl Performer {
@@ -132,7 +140,8 @@ impl Performer {
     pub(crate) fn new(doors: Doors, shard: Arc<ShardReplica>, tools: Arc<Tools>) -> Self {
         let (seen, lines, running) = (BTreeMap::new(), BTreeMap::new(), Running::new());
         let owner_since = Instant::now();
-        Self { doors, shard, tools, epoch: 0, owner_since, seen, lines, running }
+        let catching_up = Some(catch_up(doors.clone(), shard.id));
+        Self { doors, shard, tools, epoch: 0, owner_since, seen, lines, running, catching_up }
     }
 
     /// Works until the node ends.
@@ -140,12 +149,16 @@ impl Performer {
         let mut applied = self.shard.applied();
         loop {
             let looked_all = self.look();
-            self.begin_due();
-            let next = self.lines.values().filter_map(Line::next_due).min();
+            let mut next = None;
+            if self.catching_up.is_none() {
+                self.begin_due();
+                next = self.lines.values().filter_map(Line::next_due).min();
+            }
             let due = tokio::time::sleep_until(next.unwrap_or_else(|| Instant::now() + POSTPONED));
             tokio::select! {
                 biased;
                 Some(tried) = self.running.next(), if !self.running.is_empty() => self.end(tried),
+                () = caught_up(&mut self.catching_up) => self.catching_up = None,
                 () = due, if next.is_some() => {}
                 changed = applied.changed(), if looked_all => match changed {
                     Ok(()) => tokio::time::sleep(GATHER).await,
@@ -164,6 +177,7 @@ impl Performer {
         if view.epoch != self.epoch {
             (self.epoch, self.owner_since) = (view.epoch, now);
             self.seen.clear();
+            self.catching_up = Some(catch_up(self.doors.clone(), self.shard.id));
             let mine = |effect: &PendingEffect| view.owner(effect.conversation) == Some(node);
             self.lines.values_mut().for_each(|line| line.retain(mine));
         }
@@ -242,6 +256,38 @@ impl Performer {
             Came::Postponed => line.postpone(id, now + POSTPONED),
         });
     }
+}
+
+/// Waits until this node has applied all that was committed before the call.
+async fn is_caught_up(doors: &Doors, shard: ShardId) -> bool {
+    doors.spine.read_index(shard, CATCH_UP_MAX).await.is_ok()
+}
+
+fn catch_up(doors: Doors, shard: ShardId) -> CatchingUp {
+    Box::pin(async move {
+        while !is_caught_up(&doors, shard).await {
+            tokio::time::sleep(POSTPONED).await;
+        }
+    })
+}
+
+/// Ends with it, and never where there is none.
+async fn caught_up(catching_up: &mut Option<CatchingUp>) {
+    match catching_up {
+        Some(catching_up) => catching_up.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the effect is still to be done, and by this node, says the shard's leader.
+pub(super) async fn is_still_mine(doors: &Doors, job: &Job) -> bool {
+    let effect = &job.waiting.effect;
+    if !is_caught_up(doors, effect.id.shard).await {
+        return false;
+    }
+    let Some(shard) = doors.replica.shard(effect.id.shard) else { return false };
+    let shard = shard.read();
+    is_owner(shard.view(), effect, doors.node) && shard.is_pending(job.site(), effect.id)
 }
 
 pub(super) fn is_owner(view: &View, effect: &PendingEffect, node: NodeId) -> bool {
