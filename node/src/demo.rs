@@ -6,7 +6,7 @@
 //!
 //! The same parts run without eyes: `--script kill-leader` for continuous integration, and
 //! `--script bank-day` for a whole day with kills spread over it, `--script latency` for the time
-//! from an arrival to its offer.
+//! from an arrival to its offer, `--script sockets` for many people at one gateway.
 //!
 //! Deliberately absent: the demo starts no server inside its own process, ends no process that it
 //! did not start, and asks the cluster nothing but what the public API tells.
@@ -20,6 +20,7 @@ mod latency;
 mod overload;
 mod ports;
 mod script;
+mod sockets;
 mod unverified;
 mod view;
 
@@ -49,7 +50,7 @@ const START: Duration = Duration::from_secs(60);
 /// What kept the cluster from starting, or the load from being judged.
 pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
     load::show_log();
-    ports::expect_free(args.port_base, NODES)?;
+    ports::expect_free(args.port_base, NODES + args.more_gateways())?;
     let folder = Folder::make(&args)?;
     let ran = run(&args, &folder).await;
     folder.leave(matches!(ran, Ok(true)), args.keep);
@@ -58,7 +59,7 @@ pub(crate) async fn command(args: DemoArgs) -> anyhow::Result<bool> {
 
 /// Runs in a folder of its own.
 async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
-    if let Some(script @ (Script::Latency | Script::Overload)) = args.script {
+    if let Some(script @ (Script::Latency | Script::Overload | Script::Sockets)) = args.script {
         return measure(script, args, folder).await;
     }
     let (mut cluster, traffic) = tokio::select! {
@@ -81,10 +82,14 @@ async fn run(args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
 /// Measures; there is no traffic to judge.
 async fn measure(script: Script, args: &DemoArgs, folder: &Folder) -> anyhow::Result<bool> {
     let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
+    for _ in 0..args.more_gateways() {
+        cluster.add_gateway().await?;
+    }
     cluster.start_all().await?;
     cluster.wait_ready(START).await?;
     let measured = match script {
         Script::Overload => overload::run(args, &cluster).await,
+        Script::Sockets => sockets::run(args, &mut cluster).await,
         _ => latency::run(args, &cluster).await,
     };
     cluster.stop().await;

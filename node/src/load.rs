@@ -20,6 +20,7 @@
 mod agent;
 mod args;
 mod conduct;
+mod crowd;
 mod customer;
 mod day;
 mod desk;
@@ -36,10 +37,11 @@ mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
+pub(crate) use crowd::{Crowd, Seen, Writing};
 #[cfg(test)]
 pub(crate) use latency::Second;
 pub(crate) use latency::{
-    Arrivals, CONNECTIONS, Coming, Figures, Latency, Phase, Quantiles, Storm,
+    Arrivals, CONNECTIONS, Coming, Figures, Latency, Phase, Quantiles, Storm, Usage,
 };
 pub(crate) use ledger::Verdict;
 pub(crate) use run::{Finished, Load};

@@ -91,6 +91,11 @@ impl Replica {
         &self.lookup
     }
 
+    /// Sees the directory change.
+    pub(crate) fn directory_changes(&self) -> watch::Receiver<u64> {
+        self.directory_applied.subscribe()
+    }
+
     /// The directory, for as long as the guard is held.
     pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
         self.directory.read().expect("apply does not panic and go on")

@@ -17,6 +17,8 @@ pub(crate) enum Script {
     Latency,
     /// Measure five times what the cluster can do, from clients without manners.
     Overload,
+    /// Measure thousands of sockets at one gateway, and the loss of it.
+    Sockets,
 }
 
 /// `rotary demo`.
@@ -32,7 +34,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub assert: bool,
     /// Stop after so many seconds; for `kill-leader`, how long traffic runs after the restart; for
-    /// `overload`, how long that lasts, 60 if not said.
+    /// `overload`, how long that lasts, 60 if not said; for `sockets`, each rate of messages, 15.
     #[arg(long)]
     pub seconds: Option<u64>,
     /// Kills of `bank-day`.
@@ -42,6 +44,12 @@ pub(crate) struct DemoArgs {
     /// most that the cluster can do follows by itself.
     #[arg(long, value_delimiter = ',', default_value = "1,25,100")]
     pub rates: Vec<f64>,
+    /// Customers with sockets of `sockets`, up to six for each agent.
+    #[arg(long, default_value_t = 10_000)]
+    pub customers: usize,
+    /// The gateways of `sockets`: none for sockets at a core node itself.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=8))]
+    pub gateways: u16,
     /// Keep the folder.
     #[arg(long)]
     pub keep: bool,
@@ -63,7 +71,7 @@ pub(crate) struct DemoArgs {
     /// The share of the day's contacts; all for `bank-day`, 0.15 otherwise.
     #[arg(long)]
     pub share: Option<f64>,
-    /// Agents; 360 for `bank-day`, 400 for `overload`, 60 otherwise.
+    /// Agents; 360 for `bank-day`, 400 for `overload`, 2 000 for `sockets`, 60 otherwise.
     #[arg(long)]
     pub agents: Option<usize>,
     /// Sites.
@@ -81,6 +89,7 @@ impl DemoArgs {
         let usual = match self.script {
             Some(Script::BankDay) => 360,
             Some(Script::Overload) => 400,
+            Some(Script::Sockets) => 2_000,
             _ => 60,
         };
         let from = if whole { "00:00" } else { "10:00" };
@@ -93,14 +102,20 @@ impl DemoArgs {
             agents: self.agents.unwrap_or(usual),
             sites: self.sites,
             seed: self.seed,
+            chats: if self.script == Some(Script::Sockets) { 6 } else { 3 },
             ..Options::standard()
         }
+    }
+
+    /// Gateway-only nodes beside the core ones.
+    pub(super) fn more_gateways(&self) -> u16 {
+        if self.script == Some(Script::Sockets) { self.gateways } else { 0 }
     }
 
     /// Kills that must count for an asserted run to pass.
     pub(super) fn least_kills(&self) -> usize {
         match self.script {
-            None | Some(Script::Latency | Script::Overload) => 0,
+            None | Some(Script::Latency | Script::Overload | Script::Sockets) => 0,
             Some(Script::KillLeader) => 1,
             Some(Script::BankDay) => self.kills,
         }

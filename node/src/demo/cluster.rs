@@ -19,6 +19,8 @@ pub(super) const NODES: u16 = 3;
 /// One node.
 struct Node {
     id: NodeId,
+    /// Whether it has a copy of the data, or is a gateway only.
+    core: bool,
     gateway: Gateway,
     config: PathBuf,
     log: PathBuf,
@@ -28,6 +30,7 @@ struct Node {
 /// The cluster of a demo.
 pub(super) struct Cluster {
     folder: PathBuf,
+    port_base: u16,
     token: String,
     nodes: Vec<Node>,
 }
@@ -51,16 +54,34 @@ impl Cluster {
         }
         let cluster = folder.join("cluster");
         let token = std::fs::read_to_string(cluster.join("admin.token")).context("admin.token")?;
-        let node = |number: u16| {
-            let port = port_base + 10 * (number - 1);
-            let gateway = format!("http://127.0.0.1:{port}").parse()?;
-            let config = cluster.join(format!("node-{number}")).join("rotary.toml");
-            let log = folder.join(format!("node-{number}.log"));
-            let id = NodeId(u64::from(number));
-            anyhow::Ok(Node { id, gateway, config, log, child: None })
-        };
+        let node = |number| Node::of(folder, port_base, number, true);
         let nodes = (1..=NODES).map(node).collect::<Result<_, _>>()?;
-        Ok(Self { folder: folder.to_owned(), token: token.trim().to_owned(), nodes })
+        Ok(Self { folder: folder.to_owned(), port_base, token: token.trim().to_owned(), nodes })
+    }
+
+    /// Makes the configuration of one more node, a gateway only, as an operator would.
+    ///
+    /// # Errors
+    /// What `cluster add-gateway` said.
+    pub(super) async fn add_gateway(&mut self) -> anyhow::Result<NodeId> {
+        let number = self.nodes.len() as u16 + 1;
+        let port = port_of(self.port_base, number);
+        let made = rotary()?
+            .args(["cluster", "add-gateway", "--id", &number.to_string()])
+            .args(["--public", &format!("127.0.0.1:{port}")])
+            .args(["--peer", &format!("127.0.0.1:{}", port + 2)])
+            .arg("--dir")
+            .arg(self.folder.join("cluster"))
+            .stdin(Stdio::null())
+            .output()
+            .await?;
+        if !made.status.success() {
+            bail!("cluster add-gateway: {}", String::from_utf8_lossy(&made.stderr).trim());
+        }
+        let node = Node::of(&self.folder, self.port_base, number, false)?;
+        let id = node.id;
+        self.nodes.push(node);
+        Ok(id)
     }
 
     /// Starts every node that is not running; which ones those were.
@@ -98,6 +119,12 @@ impl Cluster {
             (node.id, node.gateway.clone(), pid)
         };
         self.nodes.iter().map(row).collect()
+    }
+
+    /// The core nodes' gateways.
+    pub(super) fn cores(&self) -> Vec<Gateway> {
+        let cores = self.nodes.iter().filter(|node| node.core);
+        cores.map(|node| node.gateway.clone()).collect()
     }
 
     /// The nodes that are running, as far as is known.
@@ -180,7 +207,19 @@ impl Cluster {
     }
 }
 
+/// Where a node listens for clients.
+const fn port_of(port_base: u16, number: u16) -> u16 {
+    port_base + 10 * (number - 1)
+}
+
 impl Node {
+    fn of(folder: &Path, port_base: u16, number: u16, core: bool) -> anyhow::Result<Self> {
+        let gateway = format!("http://127.0.0.1:{}", port_of(port_base, number)).parse()?;
+        let config = folder.join("cluster").join(format!("node-{number}")).join("rotary.toml");
+        let log = folder.join(format!("node-{number}.log"));
+        Ok(Self { id: NodeId(u64::from(number)), core, gateway, config, log, child: None })
+    }
+
     /// Where its log is, and how it ends.
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

@@ -96,7 +96,9 @@ pub(super) async fn run(
     match which {
         Script::KillLeader => kill_leader(args, cluster, load).await,
         Script::BankDay => bank_day(args, cluster, load).await,
-        Script::Latency | Script::Overload => bail!("a measurement has no traffic"),
+        Script::Latency | Script::Overload | Script::Sockets => {
+            bail!("a measurement has no traffic")
+        }
     }
 }
 

@@ -18,6 +18,8 @@ struct ShardJson {
     leader: Option<NodeId>,
     #[serde(default)]
     term: u64,
+    #[serde(default)]
+    last: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +75,12 @@ impl View {
             view.live.insert(*site, seen.conversations);
         }
         Ok(view)
+    }
+
+    /// Entries in the logs of all shards, as the first gateway that answers has them.
+    pub(super) async fn entries(api: &Api) -> Result<u64, ApiError> {
+        let cluster = api.read::<ClusterJson>("/v1/cluster").await?;
+        Ok(cluster.shards.iter().map(|row| row.last).sum())
     }
 
     /// The load's sites in shards that `node` leads.

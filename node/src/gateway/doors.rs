@@ -25,6 +25,7 @@ use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::Sessions;
+use crate::gateway::session::behind::Behind;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) seats: Arc<Seats>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) sessions: Sessions,
+    pub(crate) behind: Behind,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,

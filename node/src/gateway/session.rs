@@ -10,6 +10,7 @@
 //! gone. Both are put in order under the session's own lock, so that a socket that returns at once
 //! is not detached by its predecessor.
 
+pub(crate) mod behind;
 mod commands;
 mod farewell;
 mod feed;

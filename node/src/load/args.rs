@@ -92,6 +92,9 @@ pub(crate) struct Options {
     /// Of every draw: equal seeds are equal days.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Chats that an agent of chats holds at a time, 1 to 100.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub chats: u8,
     /// Mean patience of waiting customers in seconds of the day; exponentially distributed.
     #[arg(long, default_value_t = 180.0)]
     pub patience: f64,

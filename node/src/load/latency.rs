@@ -45,6 +45,7 @@ pub(crate) use figures::{Figures, Quantiles};
 pub(crate) use overload::Second;
 pub(crate) use overload::{CONNECTIONS, Coming, Phase, Storm};
 use people::Caller;
+pub(crate) use usage::Usage;
 
 /// How long agents may take to sign in.
 const SIGN_IN: Duration = Duration::from_secs(60);
@@ -232,7 +233,7 @@ async fn one_after_another(callers: &[Arc<Caller>], time: Duration) -> anyhow::R
 
 /// An agent is free again the moment a chat is closed: a distribution is an open, an accept and a
 /// close.
-async fn forget_wrap_up(api: &Api, site: SiteId) -> anyhow::Result<()> {
+pub(super) async fn forget_wrap_up(api: &Api, site: SiteId) -> anyhow::Result<()> {
     let skills = vec![RequiredSkill { skill: SkillId(2), level: 1 }];
     let plan = QueuePlan { skills, wrap_up_ms: 0, ..QueuePlan::named(Name::new("chats")?) };
     let path = format!("/v1/sites/{site}/queues/{}", queue_of(Channel::Chat));

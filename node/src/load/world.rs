@@ -209,7 +209,8 @@ async fn make_agent(
     let capacity = if voice {
         Capacity { voice: true, chat: 0, email: 0, message: 0, task: 0, total: 0 }
     } else {
-        Capacity { voice: false, chat: 3, email: 0, message: 0, task: 0, total: 3 }
+        let chats = options.chats;
+        Capacity { voice: false, chat: chats, email: 0, message: 0, task: 0, total: chats }
     };
     let name = Sealed::plain(&format!("Agent {}", number + 1))?;
     let profile = AgentProfile { name, skills: skills.into_iter().collect(), capacity };

@@ -25,6 +25,7 @@ use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
+use crate::gateway::session::behind::{self, Behind};
 use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, start_beats};
 use crate::machine::directory::DirectoryMachine;
@@ -98,6 +99,7 @@ pub(crate) async fn start(
         seats: Arc::default(),
         registry: registry.clone(),
         sessions: Sessions::new(),
+        behind: Behind::default(),
         hints: Hints::new(ground.transport.clone(), members.clone()),
         tokens: ground.tokens,
         passwords: Passwords::new(),
@@ -125,6 +127,7 @@ pub(crate) async fn start(
 fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>) {
     start_leases(doors.clone());
     tokio::spawn(strays::watch(doors.clone()));
+    tokio::spawn(behind::watch(doors.clone()));
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
     if config.log.balance_leaders {

@@ -68,6 +68,15 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     }
 }
 
+/// Whether every thread of a process is stopped (proc(5): the state follows the name).
+fn is_still(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
+}
+
 /// A cluster of real nodes.
 pub(crate) struct Nodes {
     pub(crate) dir: tempfile::TempDir,
@@ -159,9 +168,16 @@ impl Nodes {
         child.wait().expect("it ends");
     }
 
-    /// Stands a node, counted from 1, still, or lets it go on.
+    /// Stands a node, counted from 1, still, or lets it go on. A signal to stop takes effect when
+    /// one of the threads takes it, and until then the others go on; so all are waited for.
     pub(crate) fn pause(&self, node: usize, paused: bool) {
         self.signal(node, if paused { "STOP" } else { "CONT" });
+        let pid = self.children[node - 1].as_ref().expect("it runs").id();
+        let begun = Instant::now();
+        while paused && !is_still(pid) {
+            assert!(begun.elapsed() < LIMIT, "node {node} does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Sends a signal to a node, counted from 1.

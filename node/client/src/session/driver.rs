@@ -17,7 +17,7 @@ use super::{Ask, End, Notice, SessionConfig, Welcomed};
 use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 
-/// How often due commands, pings and silence are looked at.
+/// Due commands, pings and silence are looked at no more often.
 const TICK: Duration = Duration::from_millis(50);
 /// How long after giving up on a gateway its late welcome may still take the session over.
 const AFTERMATH: Duration = Duration::from_secs(15);
@@ -233,10 +233,11 @@ impl Driver {
     /// One thing: a frame read, an ask, or a look at the time.
     async fn turn(&mut self, socket: &mut Socket) -> Result<(), Left> {
         self.release(socket).await?;
-        let tick = tokio::time::sleep_until((self.ticked + TICK).into());
-        if self.ticked.elapsed() > 2 * TICK {
+        let next = self.next_beat();
+        if next.elapsed() > TICK {
             self.beat(socket).await?;
         }
+        let tick = tokio::time::sleep_until(self.next_beat().into());
         let listens = self.held.is_empty();
         tokio::select! {
             biased;
@@ -258,6 +259,14 @@ impl Driver {
                 self.beat(socket).await
             }
         }
+    }
+
+    /// When something is due: a session in which nothing happens wakes for its pings only.
+    fn next_beat(&self) -> Instant {
+        let ping = self.pinged + self.config.ping;
+        let silent = self.heard + self.config.silence;
+        let due = self.window.next_due().unwrap_or(ping);
+        ping.min(silent).min(due).max(self.ticked + TICK)
     }
 
     /// Sends what was held back, as far as there is room.

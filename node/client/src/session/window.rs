@@ -107,6 +107,12 @@ impl Window {
         }
     }
 
+    /// When the first command is due again, if one is.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let pending = self.sites.values().flat_map(|window| window.pending.values());
+        pending.filter_map(|pending| pending.due).min()
+    }
+
     /// Commands that are due again, in the order of their numbers, as far as the budget reaches.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<ClientFrame> {
         let budget = self.budget.clone();

@@ -1,12 +1,12 @@
 //! A session's events: a snapshot where one is due, then the journal, then what comes live.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use metrics::counter;
 use rotary_proto::command::Subject;
 use rotary_proto::frame::{EventFrame, ServerFrame, SnapshotState};
-use rotary_proto::limits::{FEED_HEARTBEAT_MS, SNAPSHOT_ROWS_MAX};
-use rotary_proto::{Cursor, EventRecord};
+use rotary_proto::limits::SNAPSHOT_ROWS_MAX;
+use rotary_proto::{Cursor, EventRecord, ShardId};
 use tokio::sync::watch;
 
 use crate::actor::link::{Delivery, Inbox, Why};
@@ -181,15 +181,15 @@ impl Feed<'_> {
 
     /// Hands on what comes, and gives up when this node loses touch with a leader.
     async fn live(&mut self, mut inbox: Inbox) -> Result<Never, End> {
-        let mut look = tokio::time::interval(Duration::from_millis(FEED_HEARTBEAT_MS));
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let shards: Vec<ShardId> = self.positions.iter().map(|(place, _)| place.shard).collect();
+        let mut behind = pin!(self.doors.behind.in_any(&shards));
         loop {
             let delivery = tokio::select! {
                 biased;
                 why = wait_for_end(&mut inbox.end) => return Err(end_of(why)),
-                _ = look.tick() => {
-                    self.expect_current()?;
-                    continue;
+                shard = &mut behind => {
+                    let detail = format!("this node has not heard from the leader of {shard}");
+                    return Err(End::resume("behind", detail));
                 }
                 delivery = inbox.deliveries.recv() => delivery,
             };
@@ -208,16 +208,6 @@ impl Feed<'_> {
                     let frame = ServerFrame::Signal { conversation, agent, signal };
                     self.out.send(&frame).await.map_err(|_| End::gone())?;
                 }
-            }
-        }
-    }
-
-    fn expect_current(&self) -> Result<(), End> {
-        match self.positions.iter().find(|(place, _)| self.doors.is_behind(place.shard)) {
-            None => Ok(()),
-            Some((place, _)) => {
-                let detail = format!("this node has not heard from the leader of {}", place.shard);
-                Err(End::resume("behind", detail))
             }
         }
     }

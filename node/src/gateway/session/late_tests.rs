@@ -28,6 +28,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::behind::{self, Behind};
 use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::admission::{Admission, Bounds};
@@ -162,6 +163,7 @@ impl House {
             admission: Admission::new(Bounds::default()),
             seats: Arc::default(),
             sessions: Sessions::new(),
+            behind: Behind::default(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
             passwords: Passwords::new(),
@@ -170,6 +172,7 @@ impl House {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
+        tokio::spawn(behind::watch(doors.clone()));
         let served = router(doors.clone());
         tokio::spawn(async move { axum::serve(listener, served).await });
         Self { _dir: dir, address, doors, token, seen }

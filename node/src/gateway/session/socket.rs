@@ -38,8 +38,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const BYE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long after `goaway` a session is closed.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is looked whether what a session was begun with is still good: it outlives the
-/// revocation, as this node has applied it, by no more than that.
+/// How long after a change of the directory it is looked whether what a session was begun with is
+/// still good: it outlives the revocation, as this node has applied it, by no more than that.
 const LOOK_AT_CREDENTIAL: Duration = Duration::from_secs(1);
 /// Frames waiting for the writer.
 const FRAMES_MAX: usize = 64;
@@ -213,11 +213,16 @@ async fn revocation(doors: &Doors, holder: &Claims) -> End {
     if holder.by.is_none() {
         return std::future::pending().await;
     }
+    let mut changes = doors.replica.directory_changes();
     loop {
-        tokio::time::sleep(LOOK_AT_CREDENTIAL).await;
         if let Err(error) = expect_unrevoked(doors, holder) {
             return End::never(error.word(), error.to_string());
         }
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(LOOK_AT_CREDENTIAL).await;
+        changes.mark_unchanged();
     }
 }
 

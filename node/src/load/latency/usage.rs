@@ -7,16 +7,16 @@ const TICKS: u32 = 100;
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) cpu: Duration,
+pub(crate) struct Usage {
+    pub(crate) cpu: Duration,
     /// Memory in use, and the most that ever was.
-    pub(super) bytes: u64,
-    pub(super) bytes_most: u64,
+    pub(crate) bytes: u64,
+    pub(crate) bytes_most: u64,
 }
 
 impl Usage {
     /// Of a process; `None` where there is no such file.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
         let (stat, status) = (read("stat")?, read("status")?);
         Some(Self { cpu: cpu(&stat)?, bytes: kib(&status, "VmRSS:")?, ..Self::default() })
