@@ -23,6 +23,7 @@ mod script;
 mod sockets;
 mod unverified;
 mod view;
+mod wires;
 
 pub(crate) use args::DemoArgs;
 pub(crate) use ports::PortTaken;
@@ -100,6 +101,9 @@ async fn measure(script: Script, args: &DemoArgs, folder: &Folder) -> anyhow::Re
 async fn begin(args: &DemoArgs, folder: &Folder) -> anyhow::Result<(Cluster, Load)> {
     let begun = Instant::now();
     let mut cluster = Cluster::init(&folder.path, args.port_base).await?;
+    if args.script.is_none() {
+        cluster.wire().await?;
+    }
     let made = begun.elapsed();
     cluster.start_all().await?;
     cluster.wait_ready(START).await?;
@@ -122,7 +126,7 @@ fn conclude(args: &DemoArgs, finished: &Finished, kills: &[Kill]) -> bool {
     for kill in kills {
         println!("{kill}");
     }
-    if !kills.is_empty() {
+    if kills.iter().any(Kill::is_of_process) {
         println!("{}", kills::summary(kills));
     }
     println!("{}", finished.verdict);

@@ -37,6 +37,7 @@ mod verify;
 mod world;
 
 pub(crate) use args::{LoadCommand, Options, VerifyArgs};
+pub(crate) use conduct::Entrances;
 pub(crate) use crowd::{Crowd, Seen, Writing};
 #[cfg(test)]
 pub(crate) use latency::Second;

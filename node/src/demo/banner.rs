@@ -27,6 +27,11 @@ impl fmt::Display for Took {
     }
 }
 
+/// What can be pressed.
+pub(super) const KEYS: &str = "1-9 kill -9 that node | p1-p9 pause it, or let it go on | x1-x9 \
+    cut it off, or join it again | s all well again | + one more gateway | v verify and go on | q \
+    verify and quit";
+
 /// Prints where everything is, and what the keys do.
 pub(super) fn print(cluster: &Cluster, args: &DemoArgs, took: Took) {
     for line in lines(cluster, args, took) {
@@ -63,11 +68,7 @@ fn lines(cluster: &Cluster, args: &DemoArgs, took: Took) -> Vec<String> {
     ));
     if args.script.is_none() {
         lines.push(String::new());
-        lines.push(
-            "  keys     1 2 3 kill -9 that node | s restart the dead | v verify and go on | q \
-            verify and quit"
-                .to_owned(),
-        );
+        lines.push(format!("  keys     {KEYS}"));
     }
     lines
 }

@@ -1,4 +1,4 @@
-//! Three processes of this binary, and nobody else's.
+//! Processes of this binary, three and more gateways, and nobody else's.
 //!
 //! A node's standard input is a pipe from here and it runs with `--exit-with-stdin`, so that it
 //! dies with this process, however this process dies. Nothing is ever ended by name.
@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rotary_client::{Api, Gateway, Patience};
 use rotary_proto::NodeId;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+
+use super::wires::Wires;
 
 /// How many nodes a demo has.
 pub(super) const NODES: u16 = 3;
@@ -25,6 +28,7 @@ struct Node {
     config: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    paused: bool,
 }
 
 /// The cluster of a demo.
@@ -33,6 +37,8 @@ pub(super) struct Cluster {
     port_base: u16,
     token: String,
     nodes: Vec<Node>,
+    /// Between the nodes, where they can be cut.
+    wires: Option<Wires>,
 }
 
 impl Cluster {
@@ -56,7 +62,32 @@ impl Cluster {
         let token = std::fs::read_to_string(cluster.join("admin.token")).context("admin.token")?;
         let node = |number| Node::of(folder, port_base, number, true);
         let nodes = (1..=NODES).map(node).collect::<Result<_, _>>()?;
-        Ok(Self { folder: folder.to_owned(), port_base, token: token.trim().to_owned(), nodes })
+        let (folder, token) = (folder.to_owned(), token.trim().to_owned());
+        Ok(Self { folder, port_base, token, nodes, wires: None })
+    }
+
+    /// Lets nodes reach each other over wires that can be cut; before they start.
+    ///
+    /// # Errors
+    /// A port that is taken.
+    pub(super) async fn wire(&mut self) -> anyhow::Result<()> {
+        self.wires = Some(Wires::default());
+        for number in 1..=self.nodes.len() {
+            self.wire_node(number).await?;
+        }
+        Ok(())
+    }
+
+    /// The wires from a node to every core node.
+    async fn wire_node(&mut self, number: usize) -> anyhow::Result<()> {
+        let Some(wires) = &mut self.wires else { return Ok(()) };
+        let from = &self.nodes[number - 1];
+        for to in self.nodes.iter().filter(|to| to.core && to.id != from.id) {
+            let peer = port_of(self.port_base, to.id.0 as u16) + 2;
+            let port = port_of(self.port_base, number as u16) + 2 + to.id.0 as u16;
+            wires.lay((from.id, &from.config), (to.id, peer), port).await?;
+        }
+        Ok(())
     }
 
     /// Makes the configuration of one more node, a gateway only, as an operator would.
@@ -81,6 +112,7 @@ impl Cluster {
         let node = Node::of(&self.folder, self.port_base, number, false)?;
         let id = node.id;
         self.nodes.push(node);
+        self.wire_node(usize::from(number)).await?;
         Ok(id)
     }
 
@@ -95,6 +127,16 @@ impl Cluster {
             started.push(node.id);
         }
         Ok(started)
+    }
+
+    /// Starts a node that does not run; where its clients go.
+    ///
+    /// # Errors
+    /// A process that cannot be started.
+    pub(super) fn start(&mut self, id: NodeId) -> anyhow::Result<Gateway> {
+        let node = self.node(id)?;
+        node.start()?;
+        Ok(node.gateway.clone())
     }
 
     /// Where everything is.
@@ -132,12 +174,12 @@ impl Cluster {
         self.nodes.iter().filter(|node| node.child.is_some()).map(|node| node.id).collect()
     }
 
-    /// The API over the nodes that are running.
+    /// The API over the nodes that are running and not paused.
     ///
     /// # Errors
     /// None of them is.
     pub(super) fn api(&self) -> anyhow::Result<Api> {
-        let running = self.nodes.iter().filter(|node| node.child.is_some());
+        let running = self.nodes.iter().filter(|node| node.child.is_some() && !node.paused);
         let gateways = running.map(|node| node.gateway.clone()).collect();
         let patience =
             Patience { attempt: Duration::from_millis(800), total: Duration::from_secs(3) };
@@ -156,7 +198,64 @@ impl Cluster {
     pub(super) async fn kill(&mut self, id: NodeId) -> anyhow::Result<()> {
         let node = self.node(id)?;
         let mut child = node.child.take().with_context(|| format!("{id} is not running"))?;
+        node.paused = false;
         child.kill().await.with_context(|| format!("killing {id}"))
+    }
+
+    /// Stands a node still with SIGSTOP, or lets it go on; which of both.
+    ///
+    /// # Errors
+    /// A node that is not running.
+    pub(super) fn toggle_pause(&mut self, id: NodeId) -> anyhow::Result<bool> {
+        let node = self.node(id)?;
+        node.pause(!node.paused)?;
+        Ok(node.paused)
+    }
+
+    /// Whether a node stands still.
+    pub(super) fn is_paused(&self, id: NodeId) -> bool {
+        self.nodes.iter().any(|node| node.id == id && node.paused)
+    }
+
+    /// Whether no other node reaches a node.
+    pub(super) fn is_cut_off(&self, id: NodeId) -> bool {
+        self.wires.as_ref().is_some_and(|wires| wires.cut_off().contains(&id))
+    }
+
+    /// Cuts a node off from the others, or joins it to them again; which of both.
+    ///
+    /// # Errors
+    /// A cluster without wires.
+    pub(super) fn toggle_cut(&self, id: NodeId) -> anyhow::Result<bool> {
+        Ok(self.wires.as_ref().context("these nodes have no wires")?.toggle(id))
+    }
+
+    /// Starts the dead, lets the paused go on and joins who was cut off; who they were.
+    ///
+    /// # Errors
+    /// A process that cannot be started.
+    pub(super) async fn restore(&mut self) -> anyhow::Result<Vec<NodeId>> {
+        let mut restored = self.start_all().await?;
+        for node in self.nodes.iter_mut().filter(|node| node.paused) {
+            node.pause(false)?;
+            restored.push(node.id);
+        }
+        if let Some(wires) = &self.wires {
+            restored.extend(wires.cut_off());
+            wires.join_all();
+        }
+        restored.sort_unstable();
+        restored.dedup();
+        Ok(restored)
+    }
+
+    /// Core nodes that run and are neither paused nor cut off; and all there are.
+    pub(super) fn cores_at_work(&self) -> (usize, usize) {
+        let cut_off = self.wires.as_ref().map(Wires::cut_off).unwrap_or_default();
+        let works =
+            |node: &&Node| node.child.is_some() && !node.paused && !cut_off.contains(&node.id);
+        let cores = || self.nodes.iter().filter(|node| node.core);
+        (cores().filter(works).count(), cores().count())
     }
 
     /// Nodes that ended by themselves since the last look, and how.
@@ -166,7 +265,7 @@ impl Cluster {
             let Some(child) = &mut node.child else { continue };
             if let Ok(Some(status)) = child.try_wait() {
                 fallen.push(format!("{} ended: {status}; {}", node.id, node.last_words()));
-                node.child = None;
+                (node.child, node.paused) = (None, false);
             }
         }
         fallen
@@ -217,7 +316,15 @@ impl Node {
         let gateway = format!("http://127.0.0.1:{}", port_of(port_base, number)).parse()?;
         let config = folder.join("cluster").join(format!("node-{number}")).join("rotary.toml");
         let log = folder.join(format!("node-{number}.log"));
-        Ok(Self { id: NodeId(u64::from(number)), core, gateway, config, log, child: None })
+        Ok(Self {
+            id: NodeId(u64::from(number)),
+            core,
+            gateway,
+            config,
+            log,
+            child: None,
+            paused: false,
+        })
     }
 
     /// Where its log is, and how it ends.
@@ -225,6 +332,16 @@ impl Node {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let last = log.lines().last().unwrap_or_default();
         format!("{} ends with: {last}", self.log.display())
+    }
+
+    fn pause(&mut self, paused: bool) -> anyhow::Result<()> {
+        let pid = self.child.as_ref().and_then(Child::id);
+        let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.with_context(|| format!("{} is not running", self.id))?;
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
+        kill_process(pid, signal).with_context(|| format!("pausing {}", self.id))?;
+        self.paused = paused;
+        Ok(())
     }
 
     fn start(&mut self) -> anyhow::Result<()> {

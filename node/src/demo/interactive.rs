@@ -9,12 +9,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::args::DemoArgs;
+use super::banner::KEYS;
 use super::cluster::Cluster;
-use super::kills::{Blow, Kill};
+use super::kills::{Blow, Kill, Means};
 use super::unverified::Unverified;
-use crate::load::{Finished, Load, Tally, Verdict, Verifier};
+use crate::load::{Entrances, Finished, Load, Tally, Verdict, Verifier};
 use crate::terminal::{Keys, interrupted};
 
+/// Nodes that have a key.
+const ALL_MAX: u8 = 9;
 /// How often what is under way is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the dead may take to serve again once somebody quits.
@@ -38,7 +41,7 @@ pub(super) async fn run(
     desk.look(true).await;
     println!("stopping: everybody finishes what they began; q again leaves without a verdict");
     let conclusion = async {
-        cluster.start_all().await?;
+        cluster.restore().await?;
         cluster.wait_ready(READY).await?;
         let (load, played) = traffic.await?;
         played?;
@@ -58,6 +61,9 @@ fn every(period: Duration) -> Interval {
 }
 
 struct Desk {
+    /// What the next digit is for.
+    means: Means,
+    entrances: Arc<Entrances>,
     sites: Vec<SiteId>,
     verifier: Arc<Verifier>,
     tally: Arc<Tally>,
@@ -73,6 +79,8 @@ struct Desk {
 impl Desk {
     fn new(load: &Load) -> Self {
         Self {
+            means: Means::Kill,
+            entrances: load.entrances(),
             sites: load.sites(),
             verifier: Arc::new(load.verifier()),
             tally: load.tally(),
@@ -101,7 +109,9 @@ impl Desk {
                     if key == 'q' {
                         return Ok(());
                     }
-                    self.press(key, cluster).await?;
+                    if let Err(error) = self.press(key, cluster).await {
+                        println!("{} that cannot be done: {error:#}", self.time());
+                    }
                 }
                 _ = look.tick() => self.look(false).await,
                 _ = second.tick() => {
@@ -165,27 +175,19 @@ impl Desk {
     }
 
     async fn press(&mut self, key: char, cluster: &mut Cluster) -> anyhow::Result<()> {
+        let means = std::mem::replace(&mut self.means, Means::Kill);
         match key {
-            '1' | '2' | '3' => {
+            'p' => self.means = Means::Pause,
+            'x' => self.means = Means::Cut,
+            '1'..='9' => {
                 let node = NodeId(u64::from(key as u32 - '0' as u32));
-                if !cluster.running().contains(&node) {
-                    println!("{} {node} is dead already; s restarts it", self.time());
-                    return Ok(());
-                }
-                let blow = Blow::strike(cluster, &self.tally, &self.sites, node).await?;
-                self.blows.push(blow);
-                let left = cluster.running().len();
-                let more = if left < 2 { ": no majority, so all waits until s" } else { "" };
-                println!("{} kill -9 {node}; {left} of 3 are left{more}", self.time());
+                self.strike(means, node, cluster).await?;
             }
-            's' => {
-                let started: Vec<String> =
-                    cluster.start_all().await?.iter().map(NodeId::to_string).collect();
-                match started.as_slice() {
-                    [] => println!("{} nobody is dead", self.time()),
-                    started => println!("{} restarted {}", self.time(), started.join(", ")),
-                }
-            }
+            's' => match cluster.restore().await?.as_slice() {
+                [] => println!("{} nothing is wrong with anybody", self.time()),
+                restored => println!("{} {} again at work", self.time(), words(restored)),
+            },
+            '+' => self.add_gateway(cluster).await?,
             'v' if self.verifying.is_some() => println!("{} being verified already", self.time()),
             'v' => {
                 let (verifier, api) = (Arc::clone(&self.verifier), cluster.api()?);
@@ -193,8 +195,61 @@ impl Desk {
                 self.verifying =
                     Some(tokio::spawn(async move { verifier.verify(api.gateways()).await }));
             }
-            _ => println!("keys: 1 2 3 kill -9 | s restart the dead | v verify | q quit"),
+            _ => println!("keys: {KEYS}"),
         }
         Ok(())
     }
+
+    /// Does that to a node, or takes it back where it was done already.
+    async fn strike(
+        &mut self,
+        means: Means,
+        node: NodeId,
+        cluster: &mut Cluster,
+    ) -> anyhow::Result<()> {
+        let time = self.time();
+        if !cluster.nodes().iter().any(|(id, ..)| *id == node) {
+            println!("{time} there is no {node}");
+            return Ok(());
+        }
+        if !cluster.running().contains(&node) {
+            println!("{time} {node} is dead already; s restarts it");
+            return Ok(());
+        }
+        match means {
+            Means::Pause if cluster.is_paused(node) => {
+                cluster.toggle_pause(node)?;
+                println!("{time} {node} goes on");
+                return Ok(());
+            }
+            Means::Cut if cluster.is_cut_off(node) => {
+                cluster.toggle_cut(node)?;
+                println!("{time} {node} is joined to the others again");
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.blows.push(Blow::strike(cluster, &self.tally, &self.sites, node, means).await?);
+        let (left, all) = cluster.cores_at_work();
+        let more = if left * 2 > all { "" } else { ": no majority, so all waits until s" };
+        println!("{time} {means} {node}; {left} of {all} core nodes are left{more}");
+        Ok(())
+    }
+
+    async fn add_gateway(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        if cluster.nodes().len() >= usize::from(ALL_MAX) {
+            println!("{} {ALL_MAX} nodes are as many as there are keys", self.time());
+            return Ok(());
+        }
+        let node = cluster.add_gateway().await?;
+        let gateway = cluster.start(node)?;
+        let time = self.time();
+        println!("{time} {node}, a gateway without data: {gateway}; people come in there, too");
+        self.entrances.open(gateway);
+        Ok(())
+    }
+}
+
+fn words(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Killing a node, and what it cost.
+//! Killing a node, or pausing it, or cutting it off, and what it cost.
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,10 +14,33 @@ const OFFER_WAIT: Duration = Duration::from_secs(20);
 /// How long sessions have to move before they are counted.
 const MOVE_WAIT: Duration = Duration::from_secs(2);
 
-/// One `kill -9`.
+/// What is done to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Means {
+    /// `kill -9`
+    Kill,
+    /// `kill -STOP`
+    Pause,
+    /// No other node reaches it.
+    Cut,
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "killed",
+            Self::Pause => "paused",
+            Self::Cut => "cut off",
+        })
+    }
+}
+
+/// One blow, a `kill -9` as a rule.
 #[derive(Debug, Clone)]
 pub(super) struct Kill {
-    /// Which node died.
+    /// What was done.
+    pub means: Means,
+    /// To which node.
     pub node: NodeId,
     /// Shards it led.
     pub led: usize,
@@ -37,6 +60,11 @@ impl Kill {
         self.led > 0 && self.live > 0
     }
 
+    /// Whether the process died.
+    pub(super) fn is_of_process(&self) -> bool {
+        self.means == Means::Kill
+    }
+
     /// Whether it hurt: somebody was there.
     pub(super) const fn counts(&self) -> bool {
         self.led() || self.moved > 0
@@ -51,8 +79,8 @@ impl fmt::Display for Kill {
             .map_or("no offer came".to_owned(), |time| format!("first offer after {}", ms(time)));
         write!(
             f,
-            "killed {}: led {} shards with {} live conversations, {} sessions moved, {offer}",
-            self.node, self.led, self.live, self.moved,
+            "{} {}: led {} shards with {} live conversations, {} sessions moved, {offer}",
+            self.means, self.node, self.led, self.live, self.moved,
         )?;
         self.ready.map_or(Ok(()), |time| write!(f, ", ready {} after its restart", ms(time)))
     }
@@ -60,6 +88,7 @@ impl fmt::Display for Kill {
 
 /// All kills in a line.
 pub(super) fn summary(kills: &[Kill]) -> String {
+    let kills: Vec<&Kill> = kills.iter().filter(|kill| kill.is_of_process()).collect();
     let counted = kills.iter().filter(|kill| kill.counts()).count();
     let leaders = kills.iter().filter(|kill| kill.led()).count();
     let mut times: Vec<u128> = kills
@@ -93,7 +122,7 @@ pub(super) struct Blow {
 }
 
 impl Blow {
-    /// Kills `node`, and watches for offers in the sites that it led, or in any if it led none.
+    /// Does that to `node`, and watches for offers in the sites that it led, or in any if it led none.
     ///
     /// # Errors
     /// A node that is not running.
@@ -102,6 +131,7 @@ impl Blow {
         tally: &Tally,
         sites: &[SiteId],
         node: NodeId,
+        means: Means,
     ) -> anyhow::Result<Self> {
         let view = View::of(&cluster.api()?, sites).await.unwrap_or_default();
         let concerned = match view.led_sites(node) {
@@ -110,8 +140,12 @@ impl Blow {
         };
         let (led, live, resumed) = (view.led(node), view.led_live(node), tally.resumed.value());
         let watch = tally.watch_offers(concerned, wall_ms());
-        cluster.kill(node).await?;
-        let kill = Kill { node, led, live, moved: 0, first_offer: None, ready: None };
+        match means {
+            Means::Kill => cluster.kill(node).await?,
+            Means::Pause => drop(cluster.toggle_pause(node)?),
+            Means::Cut => drop(cluster.toggle_cut(node)?),
+        }
+        let kill = Kill { means, node, led, live, moved: 0, first_offer: None, ready: None };
         Ok(Self { kill, begun: Instant::now(), resumed, watch })
     }
 
@@ -137,7 +171,7 @@ pub(super) async fn kill(
     sites: &[SiteId],
     node: NodeId,
 ) -> anyhow::Result<Kill> {
-    let blow = Blow::strike(cluster, tally, sites, node).await?;
+    let blow = Blow::strike(cluster, tally, sites, node, Means::Kill).await?;
     while !blow.is_over(tally) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -167,6 +201,7 @@ mod tests {
     #[test]
     fn a_kill_counts_if_somebody_was_there() {
         let idle = Kill {
+            means: Means::Kill,
             node: NodeId(1),
             led: 3,
             live: 0,
@@ -176,7 +211,9 @@ mod tests {
         };
         let (led, moved) = (Kill { live: 4, ..idle.clone() }, Kill { moved: 2, ..idle.clone() });
         assert_eq!([&idle, &led, &moved].map(Kill::counts), [false, true, true]);
-        let summary = summary(&[idle, led, moved]);
+        let paused = Kill { means: Means::Pause, ..led.clone() };
+        assert!(paused.to_string().starts_with("paused nd_1: led 3 shards with 4 live"));
+        let summary = summary(&[idle, led, moved, paused]);
         assert!(summary.starts_with("2 of 3 kills counted, 1 of them leaders"), "{summary}");
         assert!(summary.ends_with("median 900 ms, worst 900 ms"), "{summary}");
     }

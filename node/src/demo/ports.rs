@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
+use super::cluster::NODES;
+
 /// How far apart proposed bases are.
 const STEP: u16 = 100;
 
@@ -56,10 +58,12 @@ fn taken(base: u16, nodes: u16) -> Option<(&'static str, u16)> {
     let local = Ipv4Addr::LOCALHOST;
     (0..nodes).filter_map(|number| ports(base, number)).find_map(|(public, peer)| {
         if TcpListener::bind((local, public)).is_err() {
-            Some(("TCP", public))
-        } else {
-            UdpSocket::bind((local, peer)).is_err().then_some(("UDP", peer))
+            return Some(("TCP", public));
         }
+        // Above the peer's come those of its wires to the others.
+        let mut wired = peer..=peer.saturating_add(NODES);
+        let taken = wired.find(|port| UdpSocket::bind((local, *port)).is_err());
+        taken.map(|port| ("UDP", port))
     })
 }
 

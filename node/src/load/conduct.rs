@@ -1,6 +1,6 @@
 //! What everybody in a run shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rotary_client::{Gateway, SessionConfig};
 use rotary_proto::values::Item;
@@ -12,13 +12,35 @@ use super::floor::Floor;
 use super::pace::Pace;
 use super::tally::Tally;
 
+/// Where people come in; more may be opened while they do.
+pub(crate) struct Entrances(RwLock<Vec<Gateway>>);
+
+impl Entrances {
+    pub(super) fn of(gateways: Vec<Gateway>) -> Self {
+        Self(RwLock::new(gateways))
+    }
+
+    /// Opens another one, for whoever comes from here on.
+    pub(crate) fn open(&self, gateway: Gateway) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(gateway);
+    }
+
+    /// All of them, the `number`-th first, so that people are spread.
+    fn from(&self, number: usize) -> Vec<Gateway> {
+        let mut gateways = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let turn = number % gateways.len().max(1);
+        gateways.rotate_left(turn);
+        gateways
+    }
+}
+
 /// How people behave, and what they act through.
 pub(super) struct Conduct {
     pub desk: Arc<Desk>,
     pub floor: Floor,
     pub tally: Arc<Tally>,
     pub pace: Pace,
-    pub gateways: Vec<Gateway>,
+    pub entrances: Arc<Entrances>,
     /// Of offers.
     pub decline_share: f64,
     /// Of offers.
@@ -30,10 +52,7 @@ pub(super) struct Conduct {
 impl Conduct {
     /// A session whose first gateway is the `number`-th, so that sessions are spread.
     pub(super) fn session(&self, number: usize, token: &str) -> SessionConfig {
-        let mut gateways = self.gateways.clone();
-        let turn = number % gateways.len();
-        gateways.rotate_left(turn);
-        SessionConfig::new(gateways, token.to_owned())
+        SessionConfig::new(self.entrances.from(number), token.to_owned())
     }
 }
 

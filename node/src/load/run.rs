@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::agent::Agent;
 use super::args::{Options, TraceArgs};
-use super::conduct::Conduct;
+use super::conduct::{Conduct, Entrances};
 use super::customer::Customer;
 use super::day::Day;
 use super::desk::Desk;
@@ -93,7 +93,7 @@ impl Load {
             floor: Floor::default(),
             tally,
             pace,
-            gateways,
+            entrances: Arc::new(Entrances::of(gateways)),
             decline_share: options.decline,
             lapse_share: options.lapse,
             closing: closes,
@@ -108,6 +108,11 @@ impl Load {
     /// What is counted while it runs.
     pub(crate) fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.conduct.tally)
+    }
+
+    /// Where people come in.
+    pub(crate) fn entrances(&self) -> Arc<Entrances> {
+        Arc::clone(&self.conduct.entrances)
     }
 
     /// The sites under load.
