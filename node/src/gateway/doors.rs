@@ -64,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) seats: Arc<Seats>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
