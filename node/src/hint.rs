@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use rotary_log::{Log, Role};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::frame::Signal;
 use rotary_proto::limits::{FEED_HEARTBEAT_MS, FEED_SILENCE_MS};
 use rotary_proto::wire::Lane;
-use rotary_proto::{AgentId, ConversationId, NodeId, ShardId, Stamp};
+use rotary_proto::{AgentId, ConversationId, NodeId, SessionId, ShardId, Stamp};
 use rotary_transport::Transport;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const SERVICE_BEAT: u8 = 3;
 /// The transport service that carries signals.
 pub(crate) const SERVICE_SIGNAL: u8 = 4;
+/// The transport service that hears of a session's client whose connection is here.
+pub(crate) const SERVICE_HEAR: u8 = 10;
 
 /// A shard that the answering node leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +223,35 @@ impl Hints {
     /// Whether that node can be reached at this moment.
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
         self.transport.peer_connected(node)
+    }
+
+    /// Tells the node that has a session's connection that its client lives: the one that it is
+    /// believed to be, or else whichever it is. Gives the number of the last event that was sent
+    /// there; `None` if no node has it.
+    pub(crate) async fn hear(&self, session: SessionId, first: Option<NodeId>) -> Option<u64> {
+        let first = first.filter(|node| self.peers.contains(node));
+        if let Some(node) = first
+            && let Some(seq) = self.hear_at(node, session).await
+        {
+            return Some(seq);
+        }
+        let others = self.peers.iter().filter(|peer| Some(**peer) != first);
+        let mut asked: FuturesUnordered<_> =
+            others.map(|peer| self.hear_at(*peer, session)).collect();
+        while let Some(heard) = asked.next().await {
+            if heard.is_some() {
+                return heard;
+            }
+        }
+        None
+    }
+
+    async fn hear_at(&self, node: NodeId, session: SessionId) -> Option<u64> {
+        let payload = codec::encode(&session, Limit::Entry).ok()?;
+        let ttl = Duration::from_millis(FEED_SILENCE_MS);
+        let answer =
+            self.transport.call(node, Lane::Live, SERVICE_HEAR, payload, ttl).await.ok()?;
+        codec::decode(&answer, Limit::Entry).ok()?
     }
 
     /// Tells every other node of a signal, once.

@@ -11,10 +11,12 @@
 //! client's address as the gateway tells it.
 
 mod cores;
+mod events;
 mod forward;
 pub(crate) mod greeting;
 mod line;
 mod session;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -24,11 +26,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::extract::ws::Utf8Bytes;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_proto::NodeId;
 use rotary_proto::limits::SESSIONS_PER_GATEWAY_MAX;
@@ -38,7 +39,8 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Config;
 use crate::gateway::health::{METRICS_MEDIA, liveness};
 use crate::gateway::problem::Problem;
-use crate::gateway::session::{End, socket};
+use crate::gateway::session::End;
+use crate::gateway::session::serving::{self, Written};
 use crate::relay::cores::Cores;
 
 /// How long a core node may take to open a tunnel.
@@ -105,6 +107,7 @@ impl Relay {
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
             .route("/v1/session", get(session::upgrade))
+            .route("/v1/session/stream", post(session::stream))
             .fallback(forward::forward)
             .with_state(self.clone())
     }
@@ -142,9 +145,9 @@ impl Relay {
     }
 
     /// Asks the client to leave when the node stops, and closes a moment later.
-    async fn stopping(&self, to_client: &mpsc::Sender<Utf8Bytes>) -> End {
-        let say = async |frame| drop(to_client.send(socket::text_of(&frame)).await);
-        socket::stopping(self.stopping.subscribe(), say).await
+    async fn stopping(&self, to_client: &mpsc::Sender<Written>) -> End {
+        let say = async |frame| drop(to_client.send(Written::from(&frame)).await);
+        serving::stopping(self.stopping.subscribe(), say).await
     }
 }
 

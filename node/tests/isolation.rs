@@ -16,16 +16,20 @@ mod house;
 #[path = "support/nodes.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
 mod nodes;
+#[path = "support/stream.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod stream;
 #[path = "support/wire.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
 mod wire;
 
-use cases::{Expected, case, is_public};
+use cases::{Expected, case, is_of_sessions, is_public};
 use futures::SinkExt;
 use house::{House, Ids, MARK, Stranger, TENANT};
 use hyper::Method;
 use nodes::{done, eventually};
 use serde_json::{Value, json};
+use stream::{Stream, post};
 use tokio_tungstenite::tungstenite::Message;
 use wire::{Answer, Socket, ask, connect, forged, frame};
 
@@ -50,7 +54,7 @@ fn verdict(answer: &Answer) -> (u16, String) {
 #[tokio::test]
 async fn nobody_gets_in_who_must_not() {
     let house = House::build().await;
-    let bad = bad_credentials(&house).await;
+    let (bad, session) = bad_credentials(&house).await;
     let before = house.everything().await;
     public_routes(&house).await;
     no_credentials(&house, &bad).await;
@@ -58,6 +62,9 @@ async fn nobody_gets_in_who_must_not() {
     frames_of_nobody(&house).await;
     frames_of_strangers(&house).await;
     frames_of_a_customer(&house).await;
+    posts_of_nobody(&house, &bad, &session).await;
+    posts_of_strangers(&house).await;
+    posts_of_a_customer(&house).await;
     assert_eq!(house.everything().await, before, "something changed");
 }
 
@@ -68,8 +75,9 @@ async fn public_routes(house: &House) {
     }
 }
 
-/// Credentials that are none, and what is said to them.
-async fn bad_credentials(house: &House) -> [(String, &'static str); 6] {
+/// Credentials that are none, and what is said to them; and the token of a session that was begun
+/// with one that is revoked.
+async fn bad_credentials(house: &House) -> ([(String, &'static str); 6], String) {
     let admin = house.nodes.admin(1);
     let expired = house.sign(json!({"role": "administrator", "ttl_s": 1})).await;
     let key = json!({"name": "revoked", "role": "administrator"});
@@ -80,6 +88,8 @@ async fn bad_credentials(house: &House) -> [(String, &'static str); 6] {
     let child = ask(&house.nodes.gateways[0], "POST", "/v1/tokens", &key, "", &child).await;
     let child: Value = serde_json::from_str(&child.body).expect("JSON");
     let child = child["token"].as_str().expect("a text").to_owned();
+    let (_stream, session) = streamed(house, &key).await;
+    assert_eq!(posted(house, &session, &json!({"type": "ping", "t": 1})).await.status, 200);
     done(&admin, Method::DELETE, &path, json!({})).await;
     eventually("the token expires", async || {
         let none = json!({});
@@ -88,19 +98,25 @@ async fn bad_credentials(house: &House) -> [(String, &'static str); 6] {
     })
     .await;
     let forged = forged(&house.nodes.token);
-    [
+    let bad = [
         (String::new(), "token-malformed"),
         ("rk_1_x".to_owned(), "token-malformed"),
         (forged, "token-forged"),
         (expired, "token-expired"),
         (key, "token-revoked"),
         (child, "token-revoked"),
-    ]
+    ];
+    (bad, session)
+}
+
+/// Routes that somebody with a token or key may use.
+fn routes_by_bearer() -> impl Iterator<Item = &'static str> {
+    ROUTES.lines().filter(|route| !is_public(route) && !is_of_sessions(route))
 }
 
 /// They are refused before anything else is looked at.
 async fn no_credentials(house: &House, bad: &[(String, &'static str)]) {
-    for route in ROUTES.lines().filter(|route| !is_public(route)) {
+    for route in routes_by_bearer() {
         let body = case(house, route).body;
         for (token, code) in bad {
             for ids in [Ids::There, Ids::Nowhere] {
@@ -117,7 +133,7 @@ async fn strangers(house: &House) {
         [Stranger::OtherTenant, Stranger::OtherSite, Stranger::Customer, Stranger::Supervisor]
     {
         let token = house.token(stranger).await;
-        for route in ROUTES.lines().filter(|route| !is_public(route)) {
+        for route in routes_by_bearer() {
             let case = case(house, route);
             let expected = match stranger {
                 Stranger::OtherTenant => Some(case.other_tenant),
@@ -243,5 +259,95 @@ async fn frames_of_a_customer(house: &House) {
         assert_eq!(answer["type"], "result", "{name}: {answer}");
         let refused = &answer["result"]["outcome"]["refused"];
         assert!(!refused.is_null(), "{name}: {answer}");
+    }
+}
+
+/// Posts a frame to a session, and holds the answer against what is said of it.
+async fn posted(house: &House, token: &str, frame: &Value) -> Answer {
+    let answer = post(&house.nodes.gateways[0], token, std::slice::from_ref(frame)).await;
+    assert!(!answer.body.contains(MARK), "{frame} tells: {}", answer.body);
+    house.described.check_answer("POST /v1/session/frames", &answer);
+    answer
+}
+
+/// A stream with a session, and the token of that.
+async fn streamed(house: &House, token: &str) -> (Stream, String) {
+    let start = json!({"type": "start", "token": token, "cursors": []});
+    let mut stream = Stream::open(&house.nodes.gateways[0], &start).await;
+    let welcome = stream.frame().await;
+    let resume_token = welcome["resume_token"].as_str().expect("a welcome").to_owned();
+    (stream, resume_token)
+}
+
+/// Nothing but a session's own token is taken where its client posts, and that only while what
+/// the session was begun with is good; a stream begins with credentials alone.
+async fn posts_of_nobody(house: &House, bad: &[(String, &'static str)], revoked: &str) {
+    let ping = json!({"type": "ping", "t": 1});
+    for (token, code) in bad {
+        // Of what is no session's token it is not told whether it would be good elsewhere.
+        let expected = if *code == "token-forged" { code } else { "token-malformed" };
+        let refused = posted(house, token, &ping).await;
+        assert_eq!(verdict(&refused), (401, expected.to_owned()));
+        let start = json!({"type": "start", "token": token, "cursors": []});
+        let said = Stream::open(&house.nodes.gateways[0], &start).await.rest().await;
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!((&said[0]["type"], &said[0]["code"]), (&json!("bye"), &json!(code)));
+    }
+    let bearer = posted(house, &house.nodes.token, &ping).await;
+    assert_eq!(verdict(&bearer), (401, "token-malformed".to_owned()));
+    let ended = posted(house, revoked, &ping).await;
+    assert_eq!(verdict(&ended), (401, "token-revoked".to_owned()));
+    let forged = posted(house, &forged(revoked), &ping).await;
+    assert_eq!(verdict(&forged), (401, "token-forged".to_owned()));
+}
+
+/// Before a session, a stream hears only `start` and `resume`; a session of another tenant or site
+/// does not reach this one with any frame that is posted.
+async fn posts_of_strangers(house: &House) {
+    for (name, frame) in frames(house) {
+        let said = Stream::open(&house.nodes.gateways[0], &frame).await.rest().await;
+        let expected = match frame["type"].as_str() {
+            Some("start" | "resume") => "token-malformed",
+            _ => "protocol",
+        };
+        assert_eq!(said.last().expect("a bye")["code"], expected, "{name}: {said:?}");
+    }
+    for stranger in [Stranger::OtherTenant, Stranger::OtherSite] {
+        let bearer = house.token(stranger).await;
+        for (name, frame) in frames(house) {
+            let (_stream, token) = streamed(house, &bearer).await;
+            let answer = posted(house, &token, &frame).await;
+            let expected = match frame["type"].as_str() {
+                Some("cmd" | "start" | "resume") => {
+                    assert_eq!(verdict(&answer), (400, "protocol".to_owned()), "{name}");
+                    continue;
+                }
+                Some("bye") => json!("bye"),
+                Some("ping") => json!("pong"),
+                // A signal about somebody else's conversation is heard by nobody.
+                Some("ack" | "signal") => Value::Null,
+                other => panic!("{other:?}: say here what a stranger is answered"),
+            };
+            let said: Value = serde_json::from_str(&answer.body).expect("JSON");
+            assert_eq!(said["frames"][0]["type"], expected, "{name}: {said}");
+        }
+    }
+}
+
+/// A customer posts everything, and gets nothing of what is not theirs.
+async fn posts_of_a_customer(house: &House) {
+    let bearer = house.token(Stranger::Customer).await;
+    for (name, frame) in frames(house).into_iter().filter(|(_, frame)| frame["type"] == "cmd") {
+        let (_stream, token) = streamed(house, &bearer).await;
+        let mut frame = frame.clone();
+        (frame["number"], frame["acknowledged"]) = (json!(1), json!(0));
+        let answer = posted(house, &token, &frame).await;
+        if answer.status != 200 {
+            assert_eq!(verdict(&answer), (400, "protocol".to_owned()), "{name}");
+            continue;
+        }
+        let said: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let refused = &said["frames"][0]["result"]["outcome"]["refused"];
+        assert!(!refused.is_null(), "{name}: {said}");
     }
 }

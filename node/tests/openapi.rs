@@ -95,6 +95,25 @@ impl Caller {
         self.know("offer", &offer);
     }
 
+    /// Says everything that a session's client says.
+    async fn post_frames(&mut self) {
+        let site = self.ids.iter().find(|(name, _)| *name == "site").expect("made").1.clone();
+        let declare = |number, agent| {
+            let command = json!({"declare": {"agent": agent, "declared": "ready"}});
+            json!({"type": "cmd", "site": site, "number": number, "command": command})
+        };
+        let frames = json!([declare(1, "ag_1"), declare(2, "ag_2"), {"type": "ping", "t": 1},
+            {"type": "ack", "seq": 1}]);
+        let said = self.done("POST /v1/session/frames", json!({"frames": frames})).await;
+        let said: Vec<&str> = said["frames"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|frame| frame["type"].as_str())
+            .collect();
+        assert_eq!(said, ["result", "result", "pong"]);
+    }
+
     async fn open(&mut self, unique: u128) {
         let site = self.ids.iter().find(|(name, _)| *name == "site").expect("made").1.clone();
         let id = format!("cv_{}.{unique:032x}", &site["st_".len()..]);
@@ -165,7 +184,14 @@ async fn serve(caller: &mut Caller) {
     let mut socket = connect(&caller.nodes).await;
     let start = json!({"type": "start", "token": caller.token});
     socket.send(Message::text(start.to_string())).await.expect("it takes frames");
-    assert_eq!(frame(&mut socket).await["type"], "welcome");
+    let welcome = frame(&mut socket).await;
+    assert_eq!(welcome["type"], "welcome");
+    let agent = std::mem::take(&mut caller.token);
+    caller.token = welcome["resume_token"].as_str().expect("a text").to_owned();
+    caller.post_frames().await;
+    caller.token = agent;
+    // Who is nobody is told so on the stream, which ends.
+    caller.done("POST /v1/session/stream", json!({"type": "start", "token": "nobody"})).await;
     let ready = json!({"declared": "ready"});
     caller.done("PUT /v1/sites/{site}/agents/{agent}/state", ready).await;
     let agent = std::mem::replace(&mut caller.token, administrator.clone());

@@ -1,7 +1,8 @@
-//! `docs/api/quickstart.md` is what an integrator meets: its commands are run against a real node
-//! with the real curl, and what they print is compared, ids and times aside.
+//! `docs/api/quickstart.md` and `docs/api/stream.md` are what an integrator meets: their commands
+//! are run against real nodes with the real curl, and what they print is compared, ids and times
+//! aside.
 //!
-//! `ROTARY_BLESS=1` writes what was printed into the page.
+//! `ROTARY_BLESS=1` writes what was printed into the pages.
 
 #[path = "support/nodes.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
@@ -15,8 +16,8 @@ use nodes::{LIMIT, free_base};
 
 /// Between what two blocks of commands print.
 const MARK: &str = "=== block";
-/// The port that the page speaks of.
-const PORT: &str = "7080";
+/// The ports that the pages speak of: those of their first and second node.
+const PORTS: [&str; 2] = ["7080", "7090"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -58,9 +59,22 @@ fn pieces(page: &str) -> Vec<Piece> {
 /// Runs every command of the page in one shell, and gives what each block printed.
 fn run(pieces: &[Piece]) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a directory");
-    let port = free_base(1).to_string();
+    let base = free_base(2);
+    let ports = [base, base + 10].map(|port| port.to_string());
+    let free = |text: &str| {
+        PORTS
+            .iter()
+            .zip(&ports)
+            .fold(text.to_owned(), |text, (shown, free)| text.replace(shown, free))
+    };
+    let shown = |text: &str| {
+        PORTS
+            .iter()
+            .zip(&ports)
+            .fold(text.to_owned(), |text, (shown, free)| text.replace(free, shown))
+    };
     let blocks = pieces.iter().filter_map(|piece| match piece {
-        Piece::Commands(text) => Some(text.replace(PORT, &port)),
+        Piece::Commands(text) => Some(free(text)),
         _ => None,
     });
     // Whatever goes wrong, nothing stays behind.
@@ -89,11 +103,12 @@ fn run(pieces: &[Piece]) -> Vec<String> {
     let printed = String::from_utf8(output.stdout).expect("texts");
     assert!(output.status.success(), "the page's commands fail:\n{printed}\n{said}");
     let mark = format!("{MARK}\n");
-    printed.split(&mark).map(|block| block.replace(&port, PORT)).collect()
+    printed.split(&mark).map(shown).collect()
 }
 
 /// What differs from run to run, by the name of the JSON field that it is in.
-const VARIES: [&str; 22] = [
+const VARIES: [&str; 23] = [
+    "id: ",
     "\"stamp\":",
     "\"wall\":",
     "\"index\":",
@@ -136,8 +151,18 @@ fn settled(line: &str) -> String {
 }
 
 #[test]
-fn the_page_is_what_happens() {
-    let place = root().join("docs/api/quickstart.md");
+fn a_conversation_with_curl_and_a_websocket_is_what_happens() {
+    expect_true("quickstart.md");
+}
+
+#[test]
+fn a_session_with_curl_alone_is_what_happens() {
+    expect_true("stream.md");
+}
+
+/// Runs a page, and compares what it shows with what was printed.
+fn expect_true(page: &str) {
+    let place = root().join("docs/api").join(page);
     let page = nodes::text(&place);
     let pieces = pieces(&page);
     let mut printed = run(&pieces).into_iter();

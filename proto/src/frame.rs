@@ -22,6 +22,7 @@ pub const PROTOCOL: &str = "rotary.v1";
 
 /// What a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientFrame {
     /// Begins a session. The first frame, or [`ClientFrame::Resume`] is.
@@ -82,6 +83,7 @@ pub enum ClientFrame {
 
 /// A command's number within (session, site), dense from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CommandNumber {
     /// Which site it is for.
@@ -92,6 +94,7 @@ pub struct CommandNumber {
 
 /// What a gateway sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
     /// The first frame on every socket.
@@ -171,6 +174,7 @@ pub enum ServerFrame {
 
 /// How a session gets from where its client is to the present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It begins here, with a snapshot unless the client said where to begin.
@@ -183,6 +187,7 @@ pub enum Mode {
 
 /// What a client does after a `bye`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// Resume, here or elsewhere.
@@ -195,6 +200,7 @@ pub enum Retry {
 
 /// An event as its viewer gets it: without the audience, which would tell who else sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub struct EventFrame {
     /// Dense within the session, from 1.
     pub seq: u64,
@@ -212,6 +218,7 @@ pub struct EventFrame {
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub struct CommandResult {
     /// Which site it was for.
     pub site: SiteId,
@@ -227,6 +234,7 @@ pub struct CommandResult {
 
 /// Done, refused, or an error of the world.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CommandReply {
     /// It was applied; done or refused for good.
@@ -249,6 +257,7 @@ pub enum CommandReply {
 
 /// What may be missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Somebody is writing.
@@ -260,6 +269,7 @@ pub enum Signal {
 /// State as far as a subject may see it: at most `SNAPSHOT_ROWS_MAX` rows of each kind, in order of
 /// ids. What is beyond can be read over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotState {
     /// The agent themselves, for an agent.
     pub agent: Option<AgentView>,

@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 /// Where in a shard's log something is. Acknowledgements carry it, for reading one's own writes
 /// and for diagnosis; it is not a feed's cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// Which log.
@@ -40,6 +41,7 @@ impl FromStr for Position {
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was done.
@@ -66,6 +68,7 @@ impl Outcome {
 
 /// What was done, where there is more to say than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
     /// Nothing more to say.

@@ -10,6 +10,7 @@ use crate::event::OfferEnd;
 
 /// Why a command was refused. The order of the variants is their precedence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// The bytes of the entry are not a command of this build.

@@ -65,7 +65,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) seats: Arc<Seats>,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) behind: Behind,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,

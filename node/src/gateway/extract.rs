@@ -29,7 +29,8 @@ impl FromRequestParts<Doors> for Caller {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+/// The credential that a request shows.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let header = headers.get(AUTHORIZATION).ok_or(TokenError::Missing)?;
     let text = header.to_str().map_err(|_| TokenError::Malformed)?;
     text.strip_prefix("Bearer ").map(str::trim).ok_or(TokenError::Malformed)

@@ -19,7 +19,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 pub(crate) use draft::Draft;
-pub(crate) use parts::Described;
+pub(crate) use parts::{Answers, Described};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};

@@ -95,6 +95,18 @@ fn cluster_routes() -> Routes {
             text("session", session, 101, "", session::upgrade)
                 .or(|draft| draft.refused(400, ["malformed"])),
         )
+        .route(
+            "/session/stream",
+            post("stream_session", "The same as a stream of server-sent events.", session::open)
+                .or(|draft| {
+                    draft.refused(429, ["busy"]);
+                    draft.refused(503, ["unavailable"]);
+                }),
+        )
+        .route(
+            "/session/frames",
+            post("post_frames", "What a session's client says, on any node.", session::post),
+        )
 }
 
 fn people_routes() -> Routes {

@@ -1,10 +1,11 @@
-//! Sessions: `rotary.v1` on a WebSocket (`docs/api/session.md`).
+//! Sessions: `rotary.v1` on a WebSocket, or as a stream and requests (`docs/api/session.md`).
 //!
 //! A session is the client's, a socket is the gateway's. While a socket lives, four things run for
 //! it side by side, and whichever ends first ends it: a *reader* takes frames from the client
 //! ([`reader`]), *commands* puts what is asked into the log, one at a time ([`commands`]), a *feed*
 //! brings events from journal and actor ([`feed`]), and a *writer* owns the sending half. They
-//! meet in one queue of frames. How a socket becomes a session's is in [`handshake`].
+//! meet in one queue of frames. How a socket becomes a session's is in [`handshake`]. All that is
+//! the same for a [`stream`], whose client has no reader: what it says is [`posted`] to any node.
 //!
 //! What the log is told: `Attach` when the session begins or returns, `Detach` when the socket is
 //! gone. Both are put in order under the session's own lock, so that a socket that returns at once
@@ -17,13 +18,19 @@ mod feed;
 mod handshake;
 #[cfg(test)]
 pub(crate) mod late_tests;
+mod posted;
+mod pulse;
 pub(crate) mod reader;
+pub(crate) mod serving;
 pub(crate) mod socket;
 pub(crate) mod strays;
+pub(crate) mod stream;
 mod table;
 mod telling;
 
+pub(crate) use posted::{Holder, post};
 pub(crate) use socket::upgrade;
+pub(crate) use stream::open;
 pub(crate) use table::{Sessions, start_leases};
 
 use rotary_proto::frame::{Retry, ServerFrame};

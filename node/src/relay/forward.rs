@@ -49,11 +49,7 @@ pub(super) async fn forward(
     request: Request,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, HTTP_BODY_BYTES_MAX).await else {
-        let detail = format!("a body has at most {HTTP_BODY_BYTES_MAX} bytes, and comes whole");
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Problem::new(status, "too-large", detail).into_response();
-    };
+    let Ok(body) = to_bytes(body, HTTP_BODY_BYTES_MAX).await else { return too_large() };
     clean(&mut parts.headers);
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("rotary"));
     let answer = pass_on(&relay, client, &parts, &body).await;
@@ -64,6 +60,12 @@ pub(super) async fn forward(
     };
     counter!(names::RELAY_REQUESTS, "result" => result).increment(1);
     answer.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Says that a body is too long, or broke off.
+pub(super) fn too_large() -> Response {
+    let detail = format!("a body has at most {HTTP_BODY_BYTES_MAX} bytes, and comes whole");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).into_response()
 }
 
 async fn pass_on(
@@ -106,7 +108,9 @@ fn key_of(client: SocketAddr, parts: &Parts) -> u64 {
 
 /// Whether a request does nothing more when it comes twice.
 fn is_repeatable(parts: &Parts) -> bool {
-    parts.method != Method::POST || parts.headers.contains_key("idempotency-key")
+    // What a session says is done once by its numbers, and who begins twice is served once.
+    let of_session = parts.uri.path().starts_with("/v1/session/");
+    of_session || parts.method != Method::POST || parts.headers.contains_key("idempotency-key")
 }
 
 async fn attempt(

@@ -1,36 +1,37 @@
-//! A client's socket on a gateway-only node, and the core node behind it.
+//! A client's socket or stream on a gateway-only node, and the core node behind it.
 //!
 //! Three things run side by side, and whichever ends first ends the socket: a *pump* takes the
 //! client's frames and answers its pings, a *writer* owns the sending half, and the *line* carries
 //! frames between the client and one core node after the other. When a core node is lost, asks to
 //! be left or is behind, the session is resumed through another; the client notices nothing but
-//! the time that takes.
+//! the time that takes. A stream has no pump: what its client says comes as requests, which are
+//! passed on like all others.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::extract::{ConnectInfo, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use metrics::{counter, gauge};
 use rotary_proto::NodeId;
-use rotary_proto::frame::{ClientFrame, PROTOCOL, ServerFrame};
-use rotary_transport::Tunnel;
+use rotary_proto::frame::{ClientFrame, ServerFrame};
+use rotary_proto::limits::HTTP_BODY_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::gateway::session::End;
 use crate::gateway::session::reader::{self, Incoming};
+use crate::gateway::session::serving::{self, Speaker, Written};
 use crate::gateway::session::socket::{self, FIRST_FRAME};
+use crate::gateway::session::stream::{EventStream, ToStream};
 use crate::relay::Relay;
+use crate::relay::forward::{forward, too_large};
 use crate::relay::line::{Line, Step};
+use crate::relay::upstream::{Kind, Upstream};
 use crate::server::Address;
 use crate::telemetry::names;
 
@@ -43,16 +44,10 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a core node may take for a handshake, and for its first word after that.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 const WELCOME_PATIENCE: Duration = Duration::from_millis(2_200);
+/// How a frame begins that has a number.
+const EVENT: &str = "{\"type\":\"event\"";
 /// Pause between two attempts.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
-/// A core node that takes no bytes for this long is left.
-const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes read at once, as at a core node.
-const READ_BYTES: usize = 4 * 1024;
-/// The largest frame that is read of a core node: a supervisor's snapshot of a whole site.
-const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-type Upstream = WebSocketStream<Tunnel>;
 
 /// `GET /v1/session` at a gateway-only node.
 pub(super) async fn upgrade(
@@ -74,30 +69,22 @@ async fn serve(relay: Relay, client: SocketAddr, socket: WebSocket) {
     let (mut sink, stream) = socket.split();
     let mut stream = stream.peekable();
     let hello = socket::hello(relay.node, relay.heartbeat_ms);
-    if socket::write(&mut sink, socket::text_of(&hello)).await.is_err() {
+    if socket::write(&mut sink, serving::text_of(&hello)).await.is_err() {
         return;
     }
     let first = match reader::next(&mut stream, FIRST_FRAME).await {
         Ok(first @ (ClientFrame::Start { .. } | ClientFrame::Resume { .. })) => first,
         Ok(_) => {
             let end = End::never("protocol", "the first frame is `start` or `resume`");
-            return socket::say_bye(&mut sink, &end).await;
+            return serving::say_bye(&mut sink, &end).await;
         }
-        Err(end) => return socket::say_bye(&mut sink, &end).await,
+        Err(end) => return serving::say_bye(&mut sink, &end).await,
     };
     gauge!(names::RELAY_SESSIONS).increment(1);
-    let (to_client, mut outgoing) = mpsc::channel(FRAMES_MAX);
+    let (way, outgoing) = Way::new(&relay, client, Kind::Socket);
     let (asked, mut asks) = mpsc::channel(FRAMES_MAX);
-    let way = Way { relay: &relay, client, to_client, seq: AtomicU64::new(0) };
     let line = Line::new(first, relay.gateways.clone());
-    let writer = async {
-        while let Some(frame) = outgoing.recv().await {
-            if socket::write(&mut sink, frame).await.is_err() {
-                break;
-            }
-        }
-        End::gone()
-    };
+    let writer = written(&mut sink, outgoing);
     let end = tokio::select! {
         biased;
         end = relay.stopping(&way.to_client) => end,
@@ -106,14 +93,74 @@ async fn serve(relay: Relay, client: SocketAddr, socket: WebSocket) {
         end = writer => end,
     };
     gauge!(names::RELAY_SESSIONS).decrement(1);
-    socket::say_bye(&mut sink, &end).await;
+    serving::say_bye(&mut sink, &end).await;
 }
 
-/// What the parts of a socket share.
+/// `POST /v1/session/stream` at a gateway-only node.
+pub(super) async fn stream(
+    State(relay): State<Relay>,
+    address: ConnectInfo<Address>,
+    request: Request,
+) -> Response {
+    if let Some(problem) = relay.full() {
+        return problem.into_response();
+    }
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, HTTP_BODY_BYTES_MAX).await else { return too_large() };
+    match serde_json::from_slice(&body) {
+        Ok(first @ (ClientFrame::Start { .. } | ClientFrame::Resume { .. })) => {
+            let pause = Duration::from_millis(relay.heartbeat_ms);
+            let (events, answer) = EventStream::new(pause);
+            tokio::spawn(serve_stream(relay, address.0.0, first, events));
+            answer.into_response()
+        }
+        // A core node says what is wrong with it.
+        _ => {
+            let request = Request::from_parts(parts, Body::from(body));
+            forward(State(relay), address, request).await
+        }
+    }
+}
+
+async fn serve_stream(relay: Relay, client: SocketAddr, first: ClientFrame, events: ToStream) {
+    let _counted = relay.count_in();
+    let mut speaker = events.clone();
+    let hello = socket::hello(relay.node, relay.heartbeat_ms);
+    if speaker.write(Written::from(&hello)).await.is_err() {
+        return;
+    }
+    gauge!(names::RELAY_SESSIONS).increment(1);
+    let (way, outgoing) = Way::new(&relay, client, Kind::Stream);
+    let (_asked, mut asks) = mpsc::channel(1);
+    let line = Line::new(first, relay.gateways.clone());
+    let writer = written(&mut speaker, outgoing);
+    let end = tokio::select! {
+        biased;
+        end = relay.stopping(&way.to_client) => end,
+        () = events.closed() => End::gone(),
+        end = way.carry(line, &mut asks) => end,
+        end = writer => end,
+    };
+    gauge!(names::RELAY_SESSIONS).decrement(1);
+    serving::say_bye(&mut speaker, &end).await;
+}
+
+/// Writes what there is to be written, until nobody takes it.
+async fn written(speaker: &mut impl Speaker, mut outgoing: mpsc::Receiver<Written>) -> End {
+    while let Some(frame) = outgoing.recv().await {
+        if speaker.write(frame).await.is_err() {
+            break;
+        }
+    }
+    End::gone()
+}
+
+/// What the parts of a socket or stream share.
 struct Way<'a> {
     relay: &'a Relay,
     client: SocketAddr,
-    to_client: mpsc::Sender<Utf8Bytes>,
+    kind: Kind,
+    to_client: mpsc::Sender<Written>,
     /// The last event's number, for the answers to pings.
     seq: AtomicU64,
 }
@@ -132,7 +179,12 @@ impl From<End> for Left {
     }
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
+    fn new(relay: &'a Relay, client: SocketAddr, kind: Kind) -> (Self, mpsc::Receiver<Written>) {
+        let (to_client, outgoing) = mpsc::channel(FRAMES_MAX);
+        (Self { relay, client, kind, to_client, seq: AtomicU64::new(0) }, outgoing)
+    }
+
     /// Takes the client's frames until there are no more.
     async fn pump(&self, stream: &mut Incoming, asked: mpsc::Sender<ClientFrame>) -> End {
         let silence = Duration::from_millis(self.relay.heartbeat_ms * 3);
@@ -140,7 +192,7 @@ impl Way<'_> {
             let sent = match reader::next(stream, silence).await {
                 Ok(ClientFrame::Ping { t }) => {
                     let pong = ServerFrame::Pong { t, seq: self.seq.load(Ordering::Acquire) };
-                    self.to_client.send(socket::text_of(&pong)).await.is_ok()
+                    self.to_client.send(Written::from(&pong)).await.is_ok()
                 }
                 Ok(frame) => asked.send(frame).await.is_ok(),
                 Err(end) => return end,
@@ -201,20 +253,7 @@ impl Way<'_> {
     async fn begin(&self, line: &mut Line, core: NodeId) -> Result<Upstream, Left> {
         let shaking = async {
             let tunnel = self.relay.tunnel(core, self.client).await?;
-            let mut request =
-                "ws://rotary/v1/session".into_client_request().expect("a fixed address is one");
-            let protocol = HeaderValue::from_static(PROTOCOL);
-            request.headers_mut().insert("sec-websocket-protocol", protocol);
-            let config = WebSocketConfig::default()
-                .read_buffer_size(READ_BYTES)
-                .max_message_size(Some(FRAME_BYTES_MAX))
-                .max_frame_size(Some(FRAME_BYTES_MAX));
-            let shaken =
-                tokio_tungstenite::client_async_with_config(request, tunnel, Some(config)).await;
-            let (mut upstream, _) = shaken.map_err(|error| error.to_string())?;
-            let first = Message::text(text_of(&line.first_frame()));
-            upstream.send(first).await.map_err(|error| error.to_string())?;
-            Ok::<Upstream, String>(upstream)
+            Upstream::open(self.kind, tunnel, text_of(&line.first_frame())).await
         };
         let shaken = tokio::time::timeout(HANDSHAKE_PATIENCE, shaking).await;
         let shaken = shaken.map_err(|_| Left::Core("no handshake in time".to_owned()))?;
@@ -222,7 +261,7 @@ impl Way<'_> {
         let was_on = line.is_on();
         let welcoming = async {
             loop {
-                let text = next(&mut upstream).await.map_err(Left::Core)?;
+                let Some(text) = upstream.next().await.map_err(Left::Core)? else { continue };
                 let hello = text.starts_with("{\"type\":\"hello\"");
                 self.step(line, text).await?;
                 if !hello {
@@ -234,7 +273,7 @@ impl Way<'_> {
         welcomed.map_err(|_| Left::Core("no welcome in time".to_owned()))??;
         if was_on {
             for text in line.again() {
-                write(&mut upstream, text.clone()).await?;
+                upstream.write(text.clone()).await.map_err(Left::Core)?;
             }
         }
         Ok(upstream)
@@ -252,16 +291,17 @@ impl Way<'_> {
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
-                text = next(upstream) => {
+                text = upstream.next() => {
                     heard = Instant::now();
                     match text {
-                        Ok(text) => self.step(line, text).await,
+                        Ok(Some(text)) => self.step(line, text).await,
+                        Ok(None) => Ok(()),
                         Err(why) => Err(Left::Core(why)),
                     }
                 }
                 ask = asks.recv() => match ask {
                     Some(frame) => match line.asked(&frame) {
-                        Ok(text) => write(upstream, text).await,
+                        Ok(text) => upstream.write(text).await.map_err(Left::Core),
                         Err(end) => Err(end.into()),
                     },
                     None => Err(End::gone().into()),
@@ -270,7 +310,7 @@ impl Way<'_> {
                     let frame = ClientFrame::Ping { t: line.seq() };
                     match heard.elapsed() > 3 * heartbeat {
                         true => Err(Left::Core("the core node is silent".to_owned())),
-                        false => write(upstream, text_of(&frame)).await,
+                        false => upstream.ping(text_of(&frame)).await.map_err(Left::Core),
                     }
                 }
             };
@@ -288,7 +328,9 @@ impl Way<'_> {
             Step::Leave(why) => Err(Left::Core(why)),
             Step::Say(texts) => {
                 for text in texts {
-                    let sent = self.to_client.send(text.into()).await;
+                    let numbered = text.starts_with(EVENT).then(|| line.seq());
+                    let frame = Written { seq: numbered, text: text.into() };
+                    let sent = self.to_client.send(frame).await;
                     sent.map_err(|_| Left::End(End::gone()))?;
                 }
                 Ok(())
@@ -304,22 +346,4 @@ impl Way<'_> {
 
 fn text_of(frame: &ClientFrame) -> String {
     serde_json::to_string(frame).expect("frames are plain data")
-}
-
-async fn write(upstream: &mut Upstream, text: String) -> Result<(), Left> {
-    let sent = tokio::time::timeout(WRITE_PATIENCE, upstream.send(Message::text(text))).await;
-    let sent = sent.map_err(|_| Left::Core("the core node takes no bytes".to_owned()))?;
-    sent.map_err(|error| Left::Core(error.to_string()))
-}
-
-/// The next text of a core node.
-async fn next(upstream: &mut Upstream) -> Result<String, String> {
-    loop {
-        match upstream.next().await {
-            None | Some(Ok(Message::Close(_))) => return Err("the tunnel ended".to_owned()),
-            Some(Err(error)) => return Err(error.to_string()),
-            Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-            Some(Ok(_)) => {}
-        }
-    }
 }

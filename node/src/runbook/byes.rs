@@ -6,7 +6,8 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "protocol",
         "The client does not keep to `rotary.v1`.",
-        "It began with another frame than `start` or `resume`, or has too many commands open.",
+        "It began with another frame than `start` or `resume`, has too many commands open, or \
+         asks for what a session may not.",
         "Mend the client; docs/api/session.md is the contract.",
     ),
     page(
@@ -20,7 +21,8 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "silent",
         "Nothing was heard of the client for three heartbeats.",
-        "The network is gone, the machine sleeps, or the client sends no pings.",
+        "The network is gone, the machine sleeps, or the client sends no pings. A client with a \
+         stream sends them to /v1/session/frames.",
         "The client resumes by itself; it sends a `ping` every `heartbeat_ms`.",
     ),
     page(

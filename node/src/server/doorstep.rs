@@ -30,6 +30,10 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = SESSIONS_PER_GATEWAY_MAX + 16_384;
 /// Connections that wait to be served.
 const READY_MAX: usize = 64;
+/// A client that takes no bytes for this long is gone.
+const UNTAKEN: Duration = Duration::from_secs(20);
+/// A client that says nothing for this long is asked whether it is there.
+const QUIET: Duration = Duration::from_secs(60);
 /// Pause after a failure to accept: it is most likely that there are too many open files.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -128,9 +132,8 @@ async fn accept(
             tracing::debug!(%address, "one connection too many");
             continue;
         };
-        // Small frames must not wait for each other.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%error, "a socket is as the system has it");
         }
         let (tls, done) = (tls.clone(), done.clone());
         tokio::spawn(async move {
@@ -141,6 +144,21 @@ async fn accept(
             }
         });
     }
+}
+
+/// Lets small frames not wait for each other, and finds out about clients that are gone without a
+/// word: those that are told something within [`UNTAKEN`], the others once they are asked.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::sockopt;
+        sockopt::set_tcp_user_timeout(stream, UNTAKEN.as_millis() as u32)?;
+        sockopt::set_tcp_keepidle(stream, QUIET)?;
+        sockopt::set_tcp_keepintvl(stream, UNTAKEN)?;
+        sockopt::set_socket_keepalive(stream, true)?;
+    }
+    Ok(())
 }
 
 /// Shakes hands, where that is the way here.
@@ -310,6 +328,22 @@ mod tests {
         let here = IpAddr::from([127, 0, 0, 1]);
         let all: Vec<Guest> = (0..5).filter_map(|_| guests.admit(here)).collect();
         assert_eq!((all.len(), guests.open().all), (5, 5));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_client_that_is_gone_without_a_word_is_found_out() {
+        use rustix::net::sockopt;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut doorstep = Doorstep::open(listener, None, 1).expect("it listens");
+        let _client = TcpStream::connect(address).await.expect("it listens");
+        let (wire, _) = doorstep.accept().await;
+        let Stream::Plain(stream) = &wire.stream else { panic!("no TLS is configured") };
+        let untaken = sockopt::tcp_user_timeout(stream).expect("a socket");
+        assert_eq!(Duration::from_millis(untaken.into()), UNTAKEN);
+        assert!(sockopt::socket_keepalive(stream).expect("a socket"));
+        assert_eq!(sockopt::tcp_keepidle(stream).expect("a socket"), QUIET);
     }
 
     #[tokio::test]

@@ -12,7 +12,8 @@ use rotary_storage::Journal;
 use rotary_transport::{Handler, Tunnel};
 
 use crate::actor::Registry;
-use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::gateway::session::Sessions;
+use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_HEAR, SERVICE_SIGNAL, SignalHint, answer_beat};
 use crate::relay::greeting;
 use crate::server::doorstep::BackDoor;
 
@@ -26,6 +27,7 @@ pub(crate) struct NodeHandler {
     registry: OnceLock<Arc<Registry>>,
     journal: OnceLock<Arc<Journal>>,
     back_door: OnceLock<BackDoor>,
+    sessions: OnceLock<Arc<Sessions>>,
 }
 
 impl NodeHandler {
@@ -52,6 +54,17 @@ impl NodeHandler {
     /// The actors have started.
     pub(crate) fn set_registry(&self, registry: Arc<Registry>) {
         assert!(self.registry.set(registry).is_ok(), "a node starts its actors once");
+    }
+
+    /// Sessions may begin.
+    pub(crate) fn set_sessions(&self, sessions: Arc<Sessions>) {
+        assert!(self.sessions.set(sessions).is_ok(), "a node begins to serve sessions once");
+    }
+
+    fn hear(&self, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let session = codec::decode(payload, Limit::Entry).map_err(|error| error.to_string())?;
+        let heard = self.sessions.get().and_then(|sessions| sessions.hear(session));
+        codec::encode(&heard, Limit::Entry).map_err(|error| error.to_string())
     }
 
     fn signal(&self, payload: &[u8]) -> Result<Vec<u8>, String> {
@@ -99,6 +112,10 @@ impl Handler for NodeHandler {
             SERVICE_SIGNAL => {
                 let signalled = self.signal(&payload);
                 async move { signalled }.boxed()
+            }
+            SERVICE_HEAR => {
+                let heard = self.hear(&payload);
+                async move { heard }.boxed()
             }
             other => async move { Err(format!("service {other} is not known here")) }.boxed(),
         }

@@ -88,6 +88,8 @@ pub(crate) async fn start(
     ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
     let history = history(&replica, &ground.transport, members.clone());
+    let sessions = Arc::new(Sessions::new());
+    ground.handler.set_sessions(sessions.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
         gateway,
@@ -98,7 +100,7 @@ pub(crate) async fn start(
         admission: Admission::new(config.admission.bounds()),
         seats: Arc::default(),
         registry: registry.clone(),
-        sessions: Sessions::new(),
+        sessions,
         behind: Behind::default(),
         hints: Hints::new(ground.transport.clone(), members.clone()),
         tokens: ground.tokens,

@@ -52,7 +52,9 @@ fn own_rows(supervisor: Option<Expected>) -> Case {
 
 /// Routes that nobody needs a credential for, and that tell nothing of any tenant.
 pub(crate) fn is_public(route: &str) -> bool {
-    let open = ["GET /livez", "GET /metrics", "GET /readyz", "POST /v1/login", "GET /v1/session"];
+    let open = ["GET /livez", "GET /metrics", "GET /readyz", "POST /v1/login"];
+    // Their first frame has the credential.
+    let sessions = ["GET /v1/session", "POST /v1/session/stream"];
     let page = ["GET /", "GET /favicon.ico", "GET /status.css", "GET /status.js", "GET /words.js"];
     let document = [
         "GET /docs",
@@ -62,7 +64,12 @@ pub(crate) fn is_public(route: &str) -> bool {
         "GET /v1/openapi.json",
     ];
     let documents = route.starts_with("GET /runbook/") || document.contains(&route);
-    documents || open.contains(&route) || page.contains(&route)
+    documents || open.contains(&route) || sessions.contains(&route) || page.contains(&route)
+}
+
+/// The route that takes the token of a session and no other credential. It is tried by itself.
+pub(crate) fn is_of_sessions(route: &str) -> bool {
+    route == "POST /v1/session/frames"
 }
 
 /// What a route is tried with.

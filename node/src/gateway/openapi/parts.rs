@@ -16,6 +16,7 @@ use crate::gateway::list::Changed;
 use crate::gateway::login::CameFrom;
 use crate::gateway::openapi::draft::Draft;
 use crate::gateway::problem::Problem;
+use crate::gateway::session::Holder;
 
 /// Something that a handler takes from a request.
 pub(crate) trait Part {
@@ -72,6 +73,16 @@ impl Part for Caller {
         draft.refused(401, ["token-missing", "token-malformed", "token-forged"]);
         draft.refused(401, ["token-expired", "token-revoked"]);
         draft.refused(403, ["not-allowed", "not-yours", "other-tenant"]);
+    }
+}
+
+impl Part for Holder {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.secure();
+        draft.refused(400, ["protocol"]);
+        draft.refused(401, ["token-missing", "token-malformed", "token-forged"]);
+        draft.refused(401, ["token-expired", "token-revoked"]);
+        draft.refused(503, ["no-leader", "overloaded", "unavailable", "outcome-unknown"]);
     }
 }
 

@@ -5,16 +5,16 @@
 //! distributor, which refuses what the session's subject may not do: a number that never reached
 //! the log would leave a hole that no later one can pass.
 
-use rotary_proto::frame::{CommandReply, CommandResult, Retry, ServerFrame};
+use rotary_proto::frame::{CommandReply, CommandResult, ServerFrame};
 use rotary_proto::outcome::Position;
-use rotary_proto::{Command, Envelope, Origin, SiteId};
+use rotary_proto::{Actor, Command, Envelope, Origin, SessionId, ShardId, SiteId};
 use tokio::sync::mpsc;
 
 use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::Attached;
-use crate::gateway::session::socket::Outbox;
+use crate::gateway::session::serving::Outbox;
 use crate::spine::SpineError;
 use crate::telemetry::trace;
 
@@ -57,35 +57,52 @@ async fn execute(
     attached: &Attached,
     numbered: Numbered,
 ) -> Result<CommandResult, End> {
-    let Numbered { site, number, acknowledged, command, .. } = numbered;
-    let place = attached.places.iter().find(|place| place.site == site).ok_or_else(|| {
-        End::new(
-            "protocol",
-            Retry::Never,
-            format!("this session does not read {site}; start one with a cursor of that site"),
-        )
-    })?;
-    if matches!(command, Command::Attach { .. } | Command::Detach { .. }) {
-        let detail = "sessions are attached and detached by gateways alone";
-        return Err(End::never("protocol", detail));
+    let site = numbered.site;
+    let place = attached.places.iter().find(|place| place.site == site);
+    let place = place.ok_or_else(|| End::never("protocol", not_read(site)))?;
+    if is_gateways_own(&numbered.command) {
+        return Err(End::never("protocol", GATEWAYS_OWN));
     }
     let session = attached.served.session;
+    Ok(submit(doors, session, attached.actor, place.shard, numbered).await)
+}
+
+/// Why a session's client may not ask for that.
+pub(super) const GATEWAYS_OWN: &str = "sessions are attached and detached by gateways alone";
+
+/// Whether gateways alone ask for that.
+pub(super) const fn is_gateways_own(command: &Command) -> bool {
+    matches!(command, Command::Attach { .. } | Command::Detach { .. })
+}
+
+/// Why a session's client may not ask anything of a site.
+pub(super) fn not_read(site: SiteId) -> String {
+    format!("this session does not read {site}; start one with a cursor of that site")
+}
+
+/// Puts a command of a session into a shard's log, under its number.
+pub(super) async fn submit(
+    doors: &Doors,
+    session: SessionId,
+    actor: Actor,
+    shard: ShardId,
+    numbered: Numbered,
+) -> CommandResult {
+    let Numbered { site, number, acknowledged, command, .. } = numbered;
     let origin = Origin::Session { session, sequence: number, acknowledged };
-    let envelope = Envelope { site, origin, actor: attached.actor, command };
-    let answer = doors.submit(place.shard, envelope).await;
-    Ok(match answer {
+    match doors.submit(shard, Envelope { site, origin, actor, command }).await {
         Ok(answer) => CommandResult {
             site,
             number,
             repeated: answer.repeated,
-            position: Some(Position { shard: place.shard, index: answer.index }),
+            position: Some(Position { shard, index: answer.index }),
             result: CommandReply::Outcome(answer.outcome),
         },
         Err(error) => {
             let (repeated, position) = (false, None);
             CommandResult { site, number, repeated, position, result: reply(error) }
         }
-    })
+    }
 }
 
 fn reply(error: SpineError) -> CommandReply {

@@ -1,15 +1,19 @@
-//! Telling the log that a socket is gone.
+//! Telling the log that a socket is gone, or a session over.
 
 use std::time::Duration;
 
-use rotary_proto::{Actor, Command};
+use rotary_proto::{Actor, Command, SessionId, ShardId, SiteId};
 
 use crate::gateway::doors::Doors;
-use crate::gateway::session::handshake::Place;
+use crate::gateway::problem::Problem;
+use crate::gateway::session::handshake::{Place, known_session};
 use crate::gateway::session::table::Served;
+use crate::gateway::session::telling::APPLY_PATIENCE;
 
 /// Pause between attempts to tell the log of a lost socket.
 const TELL_AGAIN: Duration = Duration::from_millis(300);
+/// How often a session that moves while it is being ended is gone after.
+const MOVES_MAX: u32 = 3;
 
 /// Tells every site that the socket is gone, and with `over` that the session is too, for as long
 /// as no other socket of this node serves the session. Until the log knows, an agent would be
@@ -43,4 +47,27 @@ async fn detach(doors: &Doors, served: &Served, place: &Place, actor: Actor, end
         tracing::warn!(site = %place.site, %error, "a lost socket could not be told yet");
     }
     told.is_ok()
+}
+
+/// Ends a session for good, wherever its connection is.
+///
+/// # Errors
+/// That it could not be told, or that this node does not know where the session is.
+pub(super) async fn end(
+    doors: &Doors,
+    shard: ShardId,
+    site: SiteId,
+    session: SessionId,
+    actor: Actor,
+) -> Result<(), Problem> {
+    for _ in 0..MOVES_MAX {
+        if doors.is_behind(shard) {
+            break;
+        }
+        let Ok(view) = known_session(doors, shard, site, session).await else { return Ok(()) };
+        let command = Command::Detach { session, gateway: view.gateway, ended: true };
+        let answer = doors.submit_internal(shard, site, actor, command).await?;
+        doors.replica.reach(shard, answer.index, APPLY_PATIENCE).await;
+    }
+    Err(Problem::unavailable("this node does not know where the session is; ask another"))
 }

@@ -15,7 +15,7 @@ use crate::feed::{Position, viewer_of};
 use crate::gateway::doors::Doors;
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::{Attached, Place};
-use crate::gateway::session::socket::Outbox;
+use crate::gateway::session::serving::Outbox;
 use crate::telemetry::{names, trace};
 
 /// Events read from the journal at once.

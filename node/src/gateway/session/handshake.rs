@@ -10,7 +10,7 @@ use rotary_proto::frame::{
 };
 use rotary_proto::limits::ATTACH_MS;
 use rotary_proto::outcome::Position;
-use rotary_proto::query::Link as SessionLink;
+use rotary_proto::query::{Link as SessionLink, SessionView};
 use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
 
 use crate::actor::link::Standing;
@@ -112,6 +112,7 @@ pub(crate) async fn attach(
     };
     let shards = places.iter().map(|place| place.shard).collect();
     let served = Arc::new(doors.sessions.take(wish.session, shards));
+    served.pulse.start(wish.seq);
     let at_once = wish.resumes && places.iter().all(|place| is_known(doors, place));
     let telling = Telling::start(doors, &served, &places, (subject, actor), at_once);
     let told = tokio::select! {
@@ -237,7 +238,7 @@ async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
     }
     if wish.resumes {
         for place in &places {
-            expect_alive(doors, place, wish.session).await?;
+            known_session(doors, place.shard, place.site, wish.session).await?;
         }
     }
     Ok(places)
@@ -245,14 +246,18 @@ async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
 
 /// A session that returns must still be known; one that began elsewhere a moment ago may need a
 /// moment to be known here.
-async fn expect_alive(doors: &Doors, place: &Place, session: SessionId) -> Result<(), End> {
+pub(super) async fn known_session(
+    doors: &Doors,
+    shard: ShardId,
+    site: SiteId,
+    session: SessionId,
+) -> Result<SessionView, End> {
     let deadline = tokio::time::Instant::now() + KNOWN_PATIENCE;
     loop {
-        let shard = doors.replica.shard(place.shard);
-        let view = shard.and_then(|shard| shard.read().session_view(place.site, session));
-        match view.map(|view| view.link) {
-            Some(SessionLink::Up | SessionLink::Lost) => return Ok(()),
-            Some(SessionLink::None) => return Err(ended()),
+        let shard = doors.replica.shard(shard);
+        match shard.and_then(|shard| shard.read().session_view(site, session)) {
+            Some(view) if view.link == SessionLink::None => return Err(ended()),
+            Some(view) => return Ok(view),
             None if tokio::time::Instant::now() >= deadline => return Err(ended()),
             None => tokio::time::sleep(Duration::from_millis(20)).await,
         }

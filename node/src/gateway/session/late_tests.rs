@@ -162,7 +162,7 @@ impl House {
             spine: Arc::new(Leaderless { seen: asked }),
             admission: Admission::new(Bounds::default()),
             seats: Arc::default(),
-            sessions: Sessions::new(),
+            sessions: Arc::new(Sessions::new()),
             behind: Behind::default(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,

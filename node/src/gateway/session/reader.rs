@@ -17,7 +17,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::session::End;
 use crate::gateway::session::commands::Numbered;
 use crate::gateway::session::handshake::Attached;
-use crate::gateway::session::socket::Outbox;
+use crate::gateway::session::serving::Outbox;
 use crate::hint::SignalHint;
 
 /// The receiving half of a socket.
@@ -101,7 +101,9 @@ pub(crate) async fn run(
             }
             ClientFrame::Ping { t } => out.send(&ServerFrame::Pong { t, seq: out.seq() }).await,
             ClientFrame::Signal { conversation, signal } => {
-                tell(doors, attached, conversation, signal);
+                if attached.places.iter().any(|place| place.site == conversation.site) {
+                    tell(doors, attached.subject, conversation, signal);
+                }
                 Ok(())
             }
             // What has been seen is said again in a resume; nothing is kept for it here.
@@ -118,13 +120,10 @@ pub(crate) async fn run(
 }
 
 /// Passes a signal on, here and to the other nodes, if the conversation is the sender's.
-fn tell(doors: &Doors, attached: &Attached, conversation: ConversationId, signal: Signal) {
-    let Some(place) = attached.places.iter().find(|place| place.site == conversation.site) else {
-        return;
-    };
-    let Some(shard) = doors.replica.shard(place.shard) else { return };
+pub(super) fn tell(doors: &Doors, subject: Subject, conversation: ConversationId, signal: Signal) {
+    let Some(shard) = doors.replica.shard_of(conversation.site) else { return };
     let Some(view) = shard.read().conversation_view(conversation) else { return };
-    let agent = match (attached.subject, view.stage) {
+    let agent = match (subject, view.stage) {
         (Subject::Agent(agent), Stage::Assigned { agent: serves, .. }) if agent == serves => {
             Some(agent)
         }

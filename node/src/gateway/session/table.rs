@@ -11,6 +11,7 @@ use rotary_proto::{SessionId, ShardCommand, ShardId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::gateway::doors::Doors;
+use crate::gateway::session::pulse::Pulse;
 
 /// The sockets of this node, by session.
 pub(crate) struct Sessions {
@@ -31,12 +32,14 @@ struct Entry {
     /// Held while the log is told about the session.
     order: Arc<AsyncMutex<()>>,
     shards: Vec<ShardId>,
+    pulse: Arc<Pulse>,
 }
 
 /// A socket that serves a session, until another one takes the session over.
 pub(crate) struct Served {
     pub(crate) session: SessionId,
     pub(crate) socket: u64,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl Sessions {
@@ -73,8 +76,9 @@ impl Sessions {
         for shard in &shards {
             *open.per_shard.entry(*shard).or_default() += 1;
         }
-        open.sessions.insert(session, Entry { socket, order, shards });
-        Served { session, socket }
+        let pulse = Arc::<Pulse>::default();
+        open.sessions.insert(session, Entry { socket, order, shards, pulse: pulse.clone() });
+        Served { session, socket, pulse }
     }
 
     /// The right to tell the log about a session, for as long as the guard is held; `None` if
@@ -121,6 +125,12 @@ impl Sessions {
     /// Whether a session has its socket here, or had it until the log knows otherwise.
     pub(crate) fn has(&self, session: SessionId) -> bool {
         self.open().sessions.contains_key(&session)
+    }
+
+    /// A session's client was heard, on whatever node. Gives the number of the last event that it
+    /// was sent from here; `None` if the session has no connection here.
+    pub(crate) fn hear(&self, session: SessionId) -> Option<u64> {
+        Some(self.open().sessions.get(&session)?.pulse.beat())
     }
 
     fn shards(&self) -> Vec<ShardId> {
