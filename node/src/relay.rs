@@ -41,6 +41,7 @@ use crate::gateway::health::{METRICS_MEDIA, liveness};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
 use crate::gateway::session::serving::{self, Written};
+use crate::gateway::session::turnstile::Turnstile;
 use crate::relay::cores::Cores;
 
 /// How long a core node may take to open a tunnel.
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     transport: Arc<Transport>,
     cores: Arc<Cores>,
     sockets: AtomicUsize,
+    turnstile: Turnstile,
     stopping: watch::Sender<bool>,
     metrics: PrometheusHandle,
 }
@@ -95,6 +97,7 @@ impl Relay {
             cores: Cores::watch(&transport, members),
             transport,
             sockets: AtomicUsize::new(0),
+            turnstile: Turnstile::default(),
             stopping: watch::Sender::new(false),
             metrics,
         }))

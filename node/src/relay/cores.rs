@@ -4,9 +4,12 @@
 //! its tunnels are broken at once, so that what they carried goes on through another. Among those
 //! that live, the ones that hear the leaders of the most shards are used: in turn for sessions, and
 //! the same one for all requests of a client.
+//!
+//! Where this node itself is late, with thousands of sessions to bring back at once, answers wait
+//! here to be read. So its own lateness is taken off the silence of others.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,8 @@ use crate::telemetry::names;
 pub(super) struct Cores {
     known: Mutex<BTreeMap<NodeId, Life>>,
     turn: AtomicUsize,
+    /// How much later than asked for this node woke last, in milliseconds.
+    late_ms: AtomicU64,
 }
 
 /// What is known of one.
@@ -36,7 +41,11 @@ struct Life {
 impl Cores {
     /// Asks them from here on.
     pub(super) fn watch(transport: &Arc<Transport>, members: Vec<NodeId>) -> Arc<Self> {
-        let cores = Arc::new(Self { known: Mutex::default(), turn: AtomicUsize::new(0) });
+        let cores = Arc::new(Self {
+            known: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            late_ms: AtomicU64::new(0),
+        });
         for member in members {
             let (cores, transport) = (cores.clone(), transport.clone());
             tokio::spawn(async move { cores.keep_asking(&transport, member).await });
@@ -59,12 +68,26 @@ impl Cores {
                 None => {}
             }
             gauge!(names::RELAY_CORES).set(self.live().len() as f64);
-            tokio::time::sleep(Duration::from_millis(FEED_HEARTBEAT_MS)).await;
+            let (pause, begun) = (Duration::from_millis(FEED_HEARTBEAT_MS), Instant::now());
+            tokio::time::sleep(pause).await;
+            self.woke(begun.elapsed().saturating_sub(pause));
         }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<NodeId, Life>> {
         self.known.lock().expect("nothing panics under this lock")
+    }
+
+    fn woke(&self, late: Duration) {
+        let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+        self.late_ms.store(late_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it answered lately, as far as this node could hear it.
+    fn is_recent(&self, life: &Life, now: Instant) -> bool {
+        let late = Duration::from_millis(self.late_ms.load(Ordering::Relaxed));
+        let silence = now.saturating_duration_since(life.at);
+        silence.saturating_sub(late) <= Duration::from_millis(FEED_SILENCE_MS)
     }
 
     fn answered(&self, node: NodeId, shards: usize, at: Instant) {
@@ -74,7 +97,7 @@ impl Cores {
     /// Whether a node that lived has just been silent for too long.
     fn is_lost(&self, node: NodeId, now: Instant) -> bool {
         let mut known = self.known();
-        let silent = known.get(&node).is_some_and(|life| !life.is_recent(now));
+        let silent = known.get(&node).is_some_and(|life| !self.is_recent(life, now));
         silent && known.remove(&node).is_some()
     }
 
@@ -98,7 +121,7 @@ impl Cores {
 
     fn pick_at(&self, avoid: Option<NodeId>, turn: usize, now: Instant) -> Option<NodeId> {
         let known = self.known();
-        let live = || known.iter().filter(|(_, life)| life.is_recent(now));
+        let live = || known.iter().filter(|(_, life)| self.is_recent(life, now));
         let nodes = |shards: usize| {
             let others = live().filter(move |(node, _)| Some(**node) != avoid);
             others.filter(move |(_, life)| life.shards >= shards).map(|(node, _)| *node)
@@ -113,19 +136,17 @@ impl Cores {
     }
 }
 
-impl Life {
-    fn is_recent(&self, now: Instant) -> bool {
-        now.duration_since(self.at) <= Duration::from_millis(FEED_SILENCE_MS)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn those_that_hear_most_are_used_in_turn_and_the_avoided_one_last() {
-        let cores = Cores { known: Mutex::default(), turn: AtomicUsize::new(0) };
+        let cores = Cores {
+            known: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            late_ms: AtomicU64::new(0),
+        };
         let (begin, node) = (Instant::now(), NodeId);
         let pick =
             |avoid: Option<u64>, turn, at| cores.pick_at(avoid.map(node), turn, at).map(|n| n.0);
@@ -142,6 +163,9 @@ mod tests {
         cores.answered(node(3), 4, later);
         assert_eq!(pick(None, 1, later), Some(3), "the others are silent");
         assert_eq!(pick(Some(3), 1, later), Some(3), "there is no other");
+        cores.woke(Duration::from_millis(1));
+        assert!(!cores.is_lost(node(1), later), "this node was late itself");
+        cores.woke(Duration::ZERO);
         assert!(cores.is_lost(node(1), later) && !cores.is_lost(node(1), later), "it is told once");
         assert!(!cores.is_lost(node(3), later));
         assert_eq!(cores.live(), [node(2), node(3)]);

@@ -76,6 +76,11 @@ impl Line {
         self.identity.is_some()
     }
 
+    /// Whether it was on somewhere before.
+    pub(super) fn returns(&self) -> bool {
+        self.is_on() || matches!(self.first, ClientFrame::Resume { .. })
+    }
+
     /// The number of the last event that went to the client.
     pub(super) fn seq(&self) -> u64 {
         self.seq

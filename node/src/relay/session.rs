@@ -233,7 +233,7 @@ impl<'a> Way<'a> {
         loop {
             let why = match self.relay.cores.pick(avoid) {
                 None => "no core node answers this gateway".to_owned(),
-                Some(core) => match self.begin(line, core).await {
+                Some(core) => match self.pass(line, core).await {
                     Ok(upstream) => return Ok((core, upstream)),
                     Err(Left::End(end)) => return Err(end),
                     Err(Left::Core(why)) => {
@@ -247,6 +247,16 @@ impl<'a> Way<'a> {
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
+    }
+
+    /// The same as [`Way::begin`], when it is this session's turn, if it comes back with many.
+    async fn pass(&self, line: &mut Line, core: NodeId) -> Result<Upstream, Left> {
+        let _place = match (line.is_on(), line.returns()) {
+            (false, false) => None,
+            (false, true) => Some(self.relay.turnstile.enter().await?),
+            (true, _) => Some(self.relay.turnstile.stay().await),
+        };
+        self.begin(line, core).await
     }
 
     /// Begins or resumes the session at a core node.

@@ -102,6 +102,12 @@ pub(crate) async fn attach(
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
+    let passes =
+        async { if wish.resumes { doors.turnstile.enter().await.map(Some) } else { Ok(None) } };
+    let place = tokio::select! {
+        end = &mut given_up => return Err(end),
+        place = passes => place?,
+    };
     let seat = doors.seats.take(wish.holder.tenant, wish.holder.principal).map_err(no_seat)?;
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
@@ -115,6 +121,10 @@ pub(crate) async fn attach(
     served.pulse.start(wish.seq);
     let at_once = wish.resumes && places.iter().all(|place| is_known(doors, place));
     let telling = Telling::start(doors, &served, &places, (subject, actor), at_once);
+    if !at_once {
+        // It waits for the log, which others need not.
+        drop(place);
+    }
     let told = tokio::select! {
         biased;
         () = std::future::ready(()), if at_once => Ok(()),
