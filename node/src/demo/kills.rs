@@ -122,7 +122,8 @@ pub(super) struct Blow {
 }
 
 impl Blow {
-    /// Does that to `node`, and watches for offers in the sites that it led, or in any if it led none.
+    /// Does that to `node`, and watches for offers in the sites that it led, or in any if it led
+    /// none.
     ///
     /// # Errors
     /// A node that is not running.

@@ -17,6 +17,8 @@ use crate::actor::link::Standing;
 use crate::admission::{Budget, Seat};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
+use tokio::sync::SemaphorePermit;
+
 use crate::gateway::session::table::Served;
 use crate::gateway::session::telling::{Telling, ended};
 use crate::gateway::session::{End, farewell};
@@ -102,11 +104,9 @@ pub(crate) async fn attach(
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
-    let passes =
-        async { if wish.resumes { doors.turnstile.enter().await.map(Some) } else { Ok(None) } };
     let place = tokio::select! {
         end = &mut given_up => return Err(end),
-        place = passes => place?,
+        place = passes(doors, wish.resumes) => place?,
     };
     let seat = doors.seats.take(wish.holder.tenant, wish.holder.principal).map_err(no_seat)?;
     let nobody = || End::never("token-malformed", "the token says nobody's name");
@@ -143,6 +143,11 @@ pub(crate) async fn attach(
             Err(end)
         }
     }
+}
+
+/// Waits until it is the turn of a session that returns; one that begins has to wait for the log.
+async fn passes(doors: &Doors, returns: bool) -> Result<Option<SemaphorePermit<'_>>, End> {
+    if returns { doors.turnstile.enter().await.map(Some) } else { Ok(None) }
 }
 
 /// How the session goes on from what the client has, as far as this node knows.
