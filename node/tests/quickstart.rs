@@ -1,7 +1,8 @@
-//! `docs/api/quickstart.md` is what an integrator meets: its commands are run against a real node
-//! with the real curl, and what they print is compared, ids and times aside.
+//! `docs/api/quickstart.md` and `docs/api/attachments.md` are what an integrator meets: their
+//! commands are run against a real node with the real curl, and what they print is compared, ids
+//! and times aside.
 //!
-//! `ROTARY_BLESS=1` writes what was printed into the page.
+//! `ROTARY_BLESS=1` writes what was printed into the pages.
 
 #[path = "support/nodes.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
@@ -136,8 +137,17 @@ fn settled(line: &str) -> String {
 }
 
 #[test]
-fn the_page_is_what_happens() {
-    let place = root().join("docs/api/quickstart.md");
+fn the_first_page_is_what_happens() {
+    the_page_is_what_happens("docs/api/quickstart.md");
+}
+
+#[test]
+fn the_page_of_attachments_is_what_happens() {
+    the_page_is_what_happens("docs/api/attachments.md");
+}
+
+fn the_page_is_what_happens(page: &str) {
+    let place = root().join(page);
     let page = nodes::text(&place);
     let pieces = pieces(&page);
     let mut printed = run(&pieces).into_iter();

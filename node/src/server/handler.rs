@@ -12,6 +12,7 @@ use rotary_storage::Journal;
 use rotary_transport::{Handler, Tunnel};
 
 use crate::actor::Registry;
+use crate::blobs::{Blobs, SERVICE_BLOB};
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_SIGNAL, SignalHint, answer_beat};
 use crate::relay::greeting;
 use crate::server::doorstep::BackDoor;
@@ -25,6 +26,7 @@ pub(crate) struct NodeHandler {
     freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
     journal: OnceLock<Arc<Journal>>,
+    blobs: OnceLock<Arc<Blobs>>,
     back_door: OnceLock<BackDoor>,
 }
 
@@ -42,6 +44,11 @@ impl NodeHandler {
     /// The journal is open.
     pub(crate) fn set_journal(&self, journal: Arc<Journal>) {
         assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
+    }
+
+    /// The blobs can be shared.
+    pub(crate) fn set_blobs(&self, blobs: Arc<Blobs>) {
+        assert!(self.blobs.set(blobs).is_ok(), "a node opens its blobs once");
     }
 
     /// The doors are open.
@@ -67,7 +74,7 @@ impl NodeHandler {
 impl Handler for NodeHandler {
     fn handle(
         &self,
-        _from: NodeId,
+        from: NodeId,
         _lane: Lane,
         service: u8,
         payload: bytes::Bytes,
@@ -95,6 +102,11 @@ impl Handler for NodeHandler {
                     read.unwrap_or_else(|error| Err(error.to_string()))
                 }
                 .boxed()
+            }
+            SERVICE_BLOB => {
+                let blobs = self.blobs.get().cloned();
+                async move { blobs.ok_or("this node is starting")?.answer(from, payload).await }
+                    .boxed()
             }
             SERVICE_SIGNAL => {
                 let signalled = self.signal(&payload);
