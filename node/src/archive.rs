@@ -7,7 +7,7 @@
 
 mod closed;
 mod indexer;
-mod keys;
+pub(crate) mod keys;
 
 pub(crate) use closed::{ClosedCursor, ClosedFilter, ClosedRow, over};
 pub(crate) use indexer::Indexer;
@@ -17,6 +17,7 @@ use rotary_proto::event::Viewer;
 use rotary_proto::{ConversationId, EventRecord, ShardId, SiteId};
 use rotary_storage::{Found, LookupPosition, read_records};
 
+use crate::blobs::NotingKeys;
 use crate::replica::{ReadError, Replica, decode};
 
 /// Records that a reader indexes itself before it gives up.
@@ -36,8 +37,8 @@ pub(crate) struct EventPage {
 impl Replica {
     /// Indexes what is new in a shard, and says whether that was everything.
     fn indexed(&self, shard: ShardId) -> Result<(), ReadError> {
-        let journal = self.journal();
-        let progress = self.lookup().catch_up(journal, shard.0, &EventKeys, PATIENCE_RECORDS)?;
+        let (journal, keys) = (self.journal(), NotingKeys(self.named()));
+        let progress = self.lookup().catch_up(journal, shard.0, &keys, PATIENCE_RECORDS)?;
         if progress.is_done() {
             return Ok(());
         }
@@ -55,10 +56,23 @@ impl Replica {
         conversation: ConversationId,
         limit: usize,
     ) -> Result<Vec<EventRecord>, ReadError> {
+        self.records_under(shard, conversation.site, &keys::story(conversation), limit)
+    }
+
+    /// The events of a site under a key, in order, at most `limit` of them. May read the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) fn records_under(
+        &self,
+        shard: ShardId,
+        site: SiteId,
+        key: &[u8],
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, ReadError> {
         self.indexed(shard)?;
-        let key = keys::story(conversation);
-        let found = self.lookup().find(shard.0, &key, &key, None, limit)?;
-        self.found(shard, conversation.site, &found)
+        let found = self.lookup().find(shard.0, key, key, None, limit)?;
+        self.found(shard, site, &found)
     }
 
     fn found(

@@ -5,12 +5,14 @@
 //! with the nearest one that somebody does: a misspelt key must not pass for a default.
 
 mod admission;
+mod blobs;
 mod keep;
 mod keys;
 mod mail;
 mod sources;
 
 pub(crate) use admission::Admission;
+pub(crate) use blobs::Blobs;
 pub(crate) use keep::Keep;
 pub(crate) use mail::{Mail, MailTls};
 pub(crate) use sources::Sources;
@@ -44,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) admission: Admission,
     pub(crate) log: LogTimes,
     pub(crate) journal: JournalKept,
+    pub(crate) blobs: Blobs,
     pub(crate) session: Session,
     pub(crate) webhooks: Webhooks,
     pub(crate) mail: Mail,
@@ -399,6 +402,7 @@ impl Config {
             return wrong("gateway.connections_per_address_max is 0; at least 1".to_owned());
         }
         self.admission.check().or_else(wrong)?;
+        self.blobs.check().or_else(wrong)?;
         if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
             let ms = self.session.heartbeat_ms;
             return wrong(format!("session.heartbeat_ms is {ms}; 100 to 3600000"));

@@ -8,8 +8,10 @@
 
 pub(crate) mod agents;
 pub(crate) mod api_keys;
+pub(crate) mod attachments;
 pub(crate) mod authority;
-pub(crate) mod bots;
+pub(crate) mod blobs;
+mod bots;
 pub(crate) mod closed;
 pub(crate) mod cluster;
 pub(crate) mod conversations;

@@ -27,7 +27,7 @@ pub(crate) const SERVICE_BEAT: u8 = 3;
 /// The transport service that carries signals.
 pub(crate) const SERVICE_SIGNAL: u8 = 4;
 /// The transport service that hears of a session's client whose connection is here.
-pub(crate) const SERVICE_HEAR: u8 = 10;
+pub(crate) const SERVICE_HEAR: u8 = 11;
 
 /// A shard that the answering node leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

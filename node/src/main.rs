@@ -22,6 +22,7 @@ mod admission;
 mod archive;
 mod balance;
 mod bank;
+mod blobs;
 mod cli;
 mod cluster;
 mod config;

@@ -16,6 +16,7 @@ mod forward;
 pub(crate) mod greeting;
 mod line;
 mod session;
+mod upload;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -51,6 +52,8 @@ const TUNNEL_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Inner {
     node: NodeId,
     heartbeat_ms: u64,
+    /// The most bytes that an upload may have.
+    upload_bytes_max: u64,
     /// Where clients are told that they may resume, beside where they are.
     gateways: Vec<String>,
     transport: Arc<Transport>,
@@ -93,6 +96,7 @@ impl Relay {
         Self(Arc::new(Inner {
             node: NodeId(config.node.id),
             heartbeat_ms: config.session.heartbeat_ms,
+            upload_bytes_max: config.blobs.upload_bytes_max,
             gateways: config.gateway.others.clone(),
             cores: Cores::watch(&transport, members),
             transport,

@@ -14,6 +14,8 @@ use rotary_proto::{EventRecord, ShardId, SiteId};
 use rotary_storage::{Journal, JournalError, JournalRecord, Lookup, LookupError};
 use tokio::sync::watch;
 
+use crate::blobs::Named;
+
 /// The shard of the directory.
 pub(crate) const DIRECTORY: ShardId = ShardId(0);
 /// Bytes that one read of a journal may return.
@@ -26,6 +28,7 @@ pub(crate) struct Replica {
     shards: BTreeMap<ShardId, Arc<ShardReplica>>,
     journal: Arc<Journal>,
     lookup: Lookup,
+    named: Named,
 }
 
 /// This node's replica of one data shard.
@@ -78,6 +81,7 @@ impl Replica {
             shards: shards.map(|id| (id, Arc::new(ShardReplica::new(id)))).collect(),
             journal,
             lookup,
+            named: Named::default(),
         }
     }
 
@@ -94,6 +98,11 @@ impl Replica {
     /// Sees the directory change.
     pub(crate) fn directory_changes(&self) -> watch::Receiver<u64> {
         self.directory_applied.subscribe()
+    }
+
+    /// Which blobs records name that have just been indexed.
+    pub(crate) fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The directory, for as long as the guard is held.

@@ -27,8 +27,8 @@ use std::time::Duration;
 use rotary_log::LogStores;
 use rotary_proto::{GatewayId, NodeId};
 use rotary_storage::{
-    DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal, JournalOptions, LogStore,
-    Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
+    BlobRoom, Blobs, DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal,
+    JournalOptions, LogStore, Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
@@ -66,6 +66,7 @@ struct Ground {
     threads: SpineThreads,
     journal: Arc<Journal>,
     lookup: Lookup,
+    blobs: Blobs,
     tokens: Tokens,
     founder: Option<Founder>,
     /// How clients are spoken to, if not in plain HTTP.
@@ -126,6 +127,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
     let lookup = Lookup::open(&data.lookup_path(), &journal)?;
+    let blobs = blobs(config, &data)?;
     Ok(Ground {
         node,
         listener,
@@ -135,6 +137,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
         threads,
         journal: Arc::new(journal),
         lookup,
+        blobs,
         tokens: Tokens::new(secret.trim_ascii()),
         founder,
         tls,
@@ -202,6 +205,16 @@ fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, St
         .map_err(|source| StartError::Store { path: data.notes_path(), source })?;
     let snapshots = Snapshots::open(disk, &data.snapshots_path(), fatal)?;
     Ok(LogStores { log, snapshots, notes })
+}
+
+/// Opens what messages name. The log has its room before blobs do: they leave twice as much free as
+/// the log wants to be free.
+fn blobs(config: &Config, data: &DataDir) -> Result<Blobs, StartError> {
+    let free_bytes_min = config.log.free_bytes_min.saturating_mul(2);
+    let room = BlobRoom { bytes_max: config.blobs.disk_bytes_max, free_bytes_min };
+    let path = data.blobs_path();
+    let opened = Blobs::open(Arc::new(FileDisk), &path, room, Fatal::exit());
+    opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })
 }
 
 fn certificates(config: &Config) -> Result<Certificates, StartError> {

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use rotary_proto::{NodeId, ShardId};
 
 use crate::admission::{Budget, Spent};
+use crate::blobs::Lack;
 
 /// Puts payloads in order, and knows how each shard is doing.
 pub(crate) trait Spine: Send + Sync + 'static {
@@ -105,6 +106,9 @@ pub(crate) enum SpineError {
     /// Certainly not applied: the disk has no room for new work.
     #[error("{0}")]
     StorageFull(String),
+    /// Certainly not applied: an attached file cannot be named.
+    #[error("{0}")]
+    Attachment(Lack),
     /// It may have been applied.
     #[error("no answer came: {0}")]
     Unknown(String),

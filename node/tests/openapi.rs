@@ -115,9 +115,13 @@ impl Caller {
     }
 
     async fn open(&mut self, unique: u128) {
+        let mut file = self.done("POST /v1/sites/{site}/blobs", json!({"file": unique})).await;
+        self.know("blob", file["blob"].as_str().expect("a text"));
+        file["name"] = json!({"text": "receipt.json"});
         let site = self.ids.iter().find(|(name, _)| *name == "site").expect("made").1.clone();
         let id = format!("cv_{}.{unique:032x}", &site["st_".len()..]);
-        let item = json!({"id": format!("it_{unique:032x}"), "body": {"text": {"text": "Hello"}}});
+        let item = json!({"id": format!("it_{unique:032x}"), 
+            "body": {"text": {"text": "Hello"}, "attachments": [file]}});
         let open = json!({"conversation": id, "queue": "qu_1", "channel": "chat", "priority": 7,
             "skills": [{"skill": "sk_1", "level": 2}], "customer": CUSTOMER,
             "attributes": {"plan": "gold"}, "item": item});

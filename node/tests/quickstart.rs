@@ -1,6 +1,6 @@
-//! `docs/api/quickstart.md` and `docs/api/stream.md` are what an integrator meets: their commands
-//! are run against real nodes with the real curl, and what they print is compared, ids and times
-//! aside.
+//! `docs/api/quickstart.md`, `docs/api/stream.md` and `docs/api/attachments.md` are what an
+//! integrator meets: their commands are run against real nodes with the real curl, and what they
+//! print is compared, ids and times aside.
 //!
 //! `ROTARY_BLESS=1` writes what was printed into the pages.
 
@@ -158,6 +158,11 @@ fn a_conversation_with_curl_and_a_websocket_is_what_happens() {
 #[test]
 fn a_session_with_curl_alone_is_what_happens() {
     expect_true("stream.md");
+}
+
+#[test]
+fn files_with_messages_are_what_happens() {
+    expect_true("attachments.md");
 }
 
 /// Runs a page, and compares what it shows with what was printed.

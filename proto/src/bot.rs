@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::Attachment;
 use crate::ids::QueueId;
 use crate::limits;
-use crate::values::{BadValue, Item};
+use crate::values::{BadValue, Item, check_attachments};
 use crate::web::WebUrl;
 
 /// The bot of a queue.
@@ -77,11 +78,18 @@ impl BotAnswer {
     pub fn check(&self) -> Result<(), BadValue> {
         let sizes = self.messages.iter().map(|item| item.body.text.bytes.len());
         check_sizes(self.messages.len(), sizes.sum())?;
-        if self.messages.iter().any(|item| !item.body.blobs.is_empty()) {
-            return Err(BadValue::new("messages", "bots name no blobs"));
-        }
+        check_count(self.messages.iter().map(|item| item.body.attachments.len()).sum())?;
         self.messages.iter().try_for_each(|item| item.body.check())
     }
+}
+
+/// What a whole answer names is bounded as what one message names is: it is one entry.
+fn check_count(attachments: usize) -> Result<(), BadValue> {
+    let most = limits::ATTACHMENTS_PER_ITEM_MAX;
+    if attachments > most {
+        return Err(BadValue::new("attachments", format!("at most {most} in one answer")));
+    }
+    Ok(())
 }
 
 fn check_sizes(count: usize, bytes: usize) -> Result<(), BadValue> {
@@ -111,6 +119,9 @@ pub struct BotReply {
 pub struct BotMessage {
     /// Its words: 1 to [`limits::BODY_BYTES_MAX`] bytes.
     pub text: String,
+    /// Files that go with them; at most [`limits::ATTACHMENTS_PER_ITEM_MAX`] in one answer.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
 }
 
 impl BotReply {
@@ -121,6 +132,8 @@ impl BotReply {
     pub fn check(&self) -> Result<(), BadValue> {
         let sizes = self.messages.iter().map(|message| message.text.len());
         check_sizes(self.messages.len(), sizes.sum())?;
+        check_count(self.messages.iter().map(|message| message.attachments.len()).sum())?;
+        self.messages.iter().try_for_each(|message| check_attachments(&message.attachments))?;
         let sized =
             |message: &BotMessage| (1..=limits::BODY_BYTES_MAX).contains(&message.text.len());
         if self.messages.iter().all(sized) {
@@ -144,7 +157,7 @@ mod tests {
         assert_eq!(parse("{}"), Ok(BotReply::default()));
         let reply =
             r#"{"messages": [{"text": "Hello"}], "then": {"hand_over": {"queue": "qu_2"}}}"#;
-        let message = BotMessage { text: "Hello".to_owned() };
+        let message = BotMessage { text: "Hello".to_owned(), attachments: Vec::new() };
         let then = BotThen::HandOver { queue: Some(QueueId(2)) };
         assert_eq!(parse(reply), Ok(BotReply { messages: vec![message], then }));
         let then = BotThen::HandOver { queue: None };
@@ -166,6 +179,20 @@ mod tests {
         assert_eq!(many(1, ""), Err("messages"));
         assert_eq!(many(1, &"x".repeat(limits::BODY_BYTES_MAX + 1)), Err("messages"));
         assert_eq!(many(3, &"x".repeat(limits::BODY_BYTES_MAX)), Err("messages"));
+    }
+
+    #[test]
+    fn an_answer_names_so_many_files_and_no_more() {
+        let with = |files: usize, bytes: u64| {
+            let blob = crate::BlobId([7; 32]).to_string();
+            let file = serde_json::json!({"blob": blob, "media_type": "a/b", "bytes": bytes});
+            let message = serde_json::json!({"text": "x", "attachments": vec![file; files]});
+            parse(&serde_json::json!({"messages": [message, {"text": "y"}]}).to_string())
+        };
+        let reply = with(limits::ATTACHMENTS_PER_ITEM_MAX, 1).expect("valid");
+        assert_eq!(reply.messages[0].attachments.len(), limits::ATTACHMENTS_PER_ITEM_MAX);
+        assert_eq!(with(limits::ATTACHMENTS_PER_ITEM_MAX + 1, 1), Err("attachments"));
+        assert_eq!(with(1, 0), Err("attachments"));
     }
 
     #[test]

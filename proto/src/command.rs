@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::Attachment;
 use crate::bot::{BotAnswer, BotPlan};
 use crate::effect::{EffectOutcome, EffectStart};
 use crate::ids::{
@@ -363,6 +364,17 @@ impl Command {
             | Self::WrapUp { conversation, .. } => Some(*conversation),
             _ => None,
         }
+    }
+
+    /// What it names of attached files.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        let (one, several) = match self {
+            Self::Open { item, .. } => (item.as_ref(), &[][..]),
+            Self::Post { item, .. } => (Some(item), &[][..]),
+            Self::EndTurn { answer, .. } => (None, answer.messages.as_slice()),
+            _ => (None, &[][..]),
+        };
+        one.into_iter().chain(several).flat_map(|item| &item.body.attachments)
     }
 
     /// The word that metrics and logs use.

@@ -229,6 +229,11 @@ impl SiteId {
         (self.tenant.0 as u64) << 32 | self.number as u64
     }
 
+    /// The site of that key.
+    pub const fn from_key(key: u64) -> Self {
+        Self::new((key >> 32) as u32, key as u32)
+    }
+
     fn from_dotted(text: &str) -> Option<Self> {
         let (tenant, number) = text.split_once('.')?;
         Some(Self { tenant: TenantId(decimal(tenant)?), number: decimal(number)? })
@@ -409,6 +414,13 @@ mod tests {
         assert!(id.is_uuid_v7());
         let v4: RequestId = "rq_0190163d8694439baf5a1e1b57f02a01".parse().expect("an id");
         assert!(!v4.is_uuid_v7());
+    }
+
+    #[test]
+    fn a_sites_key_is_the_site() {
+        for site in [SiteId::default(), SiteId::new(1, 2), SiteId::new(u32::MAX, u32::MAX - 1)] {
+            assert_eq!(SiteId::from_key(site.key()), site);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //!
 //! What is deliberately absent: no clock, no socket, no file, no async, no state.
 
+pub mod attachment;
 pub mod bot;
 pub mod codec;
 pub mod command;
@@ -40,6 +41,7 @@ pub mod values;
 pub mod web;
 pub mod wire;
 
+pub use attachment::{Attachment, BlobId, MediaType};
 pub use command::{Actor, Command, Envelope, Origin, ShardCommand};
 pub use event::{Audience, Cursor, Decision, Event, EventRecord};
 pub use ids::*;
@@ -48,5 +50,5 @@ pub use outcome::{Done, Outcome, Position};
 pub use plan::{AgentProfile, Capacity, Declared, QueuePlan, Requirement, SiteSettings, Strategy};
 pub use refusal::Refusal;
 pub use stamp::{Stamp, Wall};
-pub use values::{Attributes, BlobRef, Body, Channel, Name, Priority, Sealed};
+pub use values::{Attributes, Body, Channel, Name, Priority, Sealed};
 pub use web::{Secret, WebUrl};

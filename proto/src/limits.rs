@@ -5,12 +5,12 @@
 
 // Sizes of what crosses a door.
 
-/// The body of one message or note; what is larger is a blob.
+/// The body of one message or note; what is larger is an attachment.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
-/// Content that a blob may hold.
+/// Content that a blob may hold; a node may be configured to take less.
 pub const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Blobs that one message or note may name.
-pub const BLOBS_PER_ITEM_MAX: usize = 8;
+/// Files that one message or note, or one answer of a bot, may name.
+pub const ATTACHMENTS_PER_ITEM_MAX: usize = 10;
 /// A personal name: of an agent, of an attached file.
 pub const PERSONAL_NAME_BYTES_MAX: usize = 512;
 /// An address of a mailbox, in bytes (RFC 5321, 4.5.3.1.3, without its brackets).
@@ -261,7 +261,7 @@ const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must f
 const _: () = assert!(
     ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX)
         + BODY_BYTES_MAX
-        + BLOBS_PER_ITEM_MAX * (PERSONAL_NAME_BYTES_MAX + NAME_BYTES_MAX + 64)
+        + ATTACHMENTS_PER_ITEM_MAX * (PERSONAL_NAME_BYTES_MAX + NAME_BYTES_MAX + 64)
         < ENTRY_BYTES_MAX / 2,
     "a conversation with every attribute and a full first message must fit an entry"
 );
@@ -291,7 +291,11 @@ const _: () = assert!(
     "a snapshot must carry a full site of long conversations and sessions"
 );
 const _: () = assert!(
-    BOT_WORDS_BYTES_MAX + BOT_MESSAGES_MAX * 64 + 1_024 < ENTRY_BYTES_MAX,
+    BOT_WORDS_BYTES_MAX
+        + BOT_MESSAGES_MAX * 64
+        + ATTACHMENTS_PER_ITEM_MAX * (PERSONAL_NAME_BYTES_MAX + NAME_BYTES_MAX + 64)
+        + 1_024
+        < ENTRY_BYTES_MAX,
     "what a bot answers must fit an entry"
 );
 const _: () = assert!(

@@ -6,6 +6,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::attachment::{BlobId, MediaType};
 use crate::ids::{ConversationId, EffectId, GatewayId, SiteId};
 use crate::limits;
 use crate::mail::MailAddress;
@@ -42,6 +43,18 @@ text!(
     r"^cv_(0|[1-9]\d*)\.(0|[1-9]\d*)\.[0-9a-f]{32}$",
     "a conversation id",
     "cv_1.2.0190163d8694739baf5a1e1b57f02a01"
+);
+text!(
+    BlobId,
+    "^bl_[0-9a-f]{64}$",
+    "a blob id",
+    "bl_5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"
+);
+text!(
+    MediaType,
+    r"^[0-9A-Za-z!#$%&'*+.^_`|~-]+/[0-9A-Za-z!#$%&'*+.^_`|~-]+$",
+    "what kind of content it is",
+    "image/png"
 );
 text!(GatewayId, r"^gw_(0|[1-9]\d*)\.(0|[1-9]\d*)$", "a gateway id", "gw_1.7");
 text!(EffectId, r"^ef_(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$", "an effect id", "ef_1.600.0");

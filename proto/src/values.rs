@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::attachment::Attachment;
 use crate::ids::ItemId;
 use crate::limits;
 
@@ -203,7 +204,7 @@ impl Sealed {
     pub fn check(&self) -> Result<(), BadValue> {
         if self.bytes.len() > limits::BODY_BYTES_MAX {
             let rule = format!(
-                "{} bytes exceed the limit of {}; put the rest in a blob",
+                "{} bytes exceed the limit of {}; put the rest in an attachment",
                 self.bytes.len(),
                 limits::BODY_BYTES_MAX
             );
@@ -223,42 +224,6 @@ impl Sealed {
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed(key {}, {} bytes)", self.key, self.bytes.len())
-    }
-}
-
-/// A digest as hexadecimal digits in JSON, as itself in bytes.
-mod hex_digest {
-    use std::fmt::Write as _;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-    pub(super) fn serialize<S: Serializer>(digest: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
-        if !to.is_human_readable() {
-            return digest.serialize(to);
-        }
-        let text = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let written = write!(text, "{byte:02x}");
-            debug_assert!(written.is_ok(), "a String takes every write");
-            text
-        });
-        to.serialize_str(&text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
-        if !from.is_human_readable() {
-            return <[u8; 32]>::deserialize(from);
-        }
-        let text = String::deserialize(from)?;
-        let wrong = || de::Error::custom("sha256 is 64 hexadecimal digits");
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(wrong());
-        }
-        let mut digest = [0; 32];
-        for (place, byte) in digest.iter_mut().enumerate() {
-            let pair = &text[place * 2..place * 2 + 2];
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
-        Ok(digest)
     }
 }
 
@@ -314,43 +279,6 @@ impl<'de> Deserialize<'de> for Sealed {
     }
 }
 
-/// Content too large for an entry, named by what it is.
-///
-/// A quorum has the bytes on disk before a command may name them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct BlobRef {
-    /// SHA-256 of the bytes; 64 hexadecimal digits in JSON.
-    #[serde(with = "hex_digest")]
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "String", regex(pattern = "^[0-9A-Fa-f]{64}$"))
-    )]
-    pub sha256: [u8; 32],
-    /// How many bytes.
-    pub bytes: u64,
-    /// Its media type, e.g. `image/png`.
-    pub media_type: Name,
-    /// The file name the author gave, which may be personal.
-    pub file_name: Option<Sealed>,
-}
-
-impl BlobRef {
-    /// Whether it is within its bounds.
-    ///
-    /// # Errors
-    /// [`BadValue`] naming the bound.
-    pub fn check(&self) -> Result<(), BadValue> {
-        if self.bytes > limits::BLOB_BYTES_MAX {
-            let rule =
-                format!("{} bytes exceed the limit of {}", self.bytes, limits::BLOB_BYTES_MAX);
-            return Err(BadValue::new("blobs", rule));
-        }
-        self.file_name.as_ref().map_or(Ok(()), |name| name.check_name("file_name"))
-    }
-}
-
 /// What a message or note says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -358,9 +286,9 @@ impl BlobRef {
 pub struct Body {
     /// The words.
     pub text: Sealed,
-    /// Attached content.
+    /// Files that go with them.
     #[serde(default)]
-    pub blobs: Vec<BlobRef>,
+    pub attachments: Vec<Attachment>,
 }
 
 impl Body {
@@ -369,7 +297,7 @@ impl Body {
     /// # Errors
     /// [`BadValue`] for a text too long.
     pub fn plain(text: &str) -> Result<Self, BadValue> {
-        Ok(Self { text: Sealed::plain(text)?, blobs: Vec::new() })
+        Ok(Self { text: Sealed::plain(text)?, attachments: Vec::new() })
     }
 
     /// Whether it is within its bounds.
@@ -378,12 +306,17 @@ impl Body {
     /// [`BadValue`] naming the bound.
     pub fn check(&self) -> Result<(), BadValue> {
         self.text.check()?;
-        if self.blobs.len() > limits::BLOBS_PER_ITEM_MAX {
-            let rule = format!("at most {} per item", limits::BLOBS_PER_ITEM_MAX);
-            return Err(BadValue::new("blobs", rule));
-        }
-        self.blobs.iter().try_for_each(BlobRef::check)
+        check_attachments(&self.attachments)
     }
+}
+
+/// Whether what one message, or one answer of a bot, names is within its bounds.
+pub(crate) fn check_attachments(attachments: &[Attachment]) -> Result<(), BadValue> {
+    if attachments.len() > limits::ATTACHMENTS_PER_ITEM_MAX {
+        let rule = format!("at most {} per item", limits::ATTACHMENTS_PER_ITEM_MAX);
+        return Err(BadValue::new("attachments", rule));
+    }
+    attachments.iter().try_for_each(Attachment::check)
 }
 
 /// A message or note with its id, as a command carries it.
@@ -469,7 +402,7 @@ mod tests {
         let error = Sealed::plain(&"x".repeat(limits::BODY_BYTES_MAX + 1)).expect_err("too long");
         assert_eq!(
             error.to_string(),
-            "body: 16385 bytes exceed the limit of 16384; put the rest in a blob"
+            "body: 16385 bytes exceed the limit of 16384; put the rest in an attachment"
         );
     }
 }

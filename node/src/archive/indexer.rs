@@ -8,7 +8,7 @@ use std::time::Duration;
 use rotary_proto::ShardId;
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalError, LookupError};
 
-use crate::archive::EventKeys;
+use crate::blobs::NotingKeys;
 use crate::replica::Replica;
 
 /// Records that are indexed at a time: readers wait for no more.
@@ -64,8 +64,8 @@ fn run(replica: &Replica, fatal: &Fatal, closing: &AtomicBool) {
     while !closing.load(Ordering::Relaxed) {
         let mut behind = false;
         for shard in &shards {
-            let step =
-                replica.lookup().catch_up(replica.journal(), shard.0, &EventKeys, STEP_RECORDS);
+            let keys = NotingKeys(replica.named());
+            let step = replica.lookup().catch_up(replica.journal(), shard.0, &keys, STEP_RECORDS);
             match step {
                 Ok(progress) if progress.is_done() => {}
                 Ok(progress) => {

@@ -9,6 +9,7 @@
 //! q site(8) queue(4) wall(8)      the same, by each queue that it was in
 //! a site(8) agent(4) wall(8)      the same, by each agent who served
 //! u site(8) customer(16) wall(8)  the same, by who was served
+//! b site(8) blob(32) conversation(16)  an item of the conversation that names the blob
 //! ```
 
 use std::collections::BTreeSet;
@@ -16,7 +17,8 @@ use std::collections::BTreeSet;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::event::Viewer;
 use rotary_proto::{
-    AgentId, ConversationId, CustomerId, Event, EventRecord, QueueId, SiteId, Wall,
+    AgentId, Attachment, BlobId, ConversationId, CustomerId, Event, EventRecord, QueueId, SiteId,
+    Wall,
 };
 use rotary_storage::{Earlier, JournalRecord, KeyList, Keys, LookupError};
 
@@ -32,6 +34,7 @@ impl Keys for EventKeys {
         let site = event.site;
         let mut keys: KeyList = event.event.conversation().map(story).into_iter().collect();
         keys.extend(Parts::told_by(&event.event).map(parts));
+        keys.extend(named_by(&event));
         let agents: BTreeSet<AgentId> = event.audience.agents.iter().copied().collect();
         keys.extend(agents.into_iter().filter_map(|agent| viewer(site, Viewer::Agent(agent))));
         let customer = event.audience.customer.map(Viewer::Customer);
@@ -129,6 +132,33 @@ pub(crate) fn viewer(site: SiteId, viewer: Viewer) -> Option<Vec<u8>> {
         Viewer::Customer(customer) => [&[1], customer.0.to_be_bytes().as_slice()].concat(),
     };
     Some(key(b'v', site, &more, None))
+}
+
+/// The keys of the blobs that an event names.
+fn named_by(record: &EventRecord) -> BTreeSet<Vec<u8>> {
+    let Event::Posted { conversation, body, .. } = &record.event else { return BTreeSet::new() };
+    let key = |attachment: &Attachment| named(record.site, attachment.blob, conversation.unique);
+    body.attachments.iter().map(key).collect()
+}
+
+/// The key of a conversation's items that name a blob of its site.
+pub(crate) fn named(site: SiteId, blob: BlobId, unique: u128) -> Vec<u8> {
+    let more = [blob.0.as_slice(), &unique.to_be_bytes()].concat();
+    key(b'b', site, &more, None)
+}
+
+/// The first and the last of all such keys.
+pub(crate) fn all_named() -> (Vec<u8>, Vec<u8>) {
+    let last = SiteId::new(u32::MAX, u32::MAX);
+    let first = named(SiteId::default(), BlobId([0; 32]), 0);
+    (first, named(last, BlobId([255; 32]), u128::MAX))
+}
+
+/// Which blob of which site such a key is about.
+pub(crate) fn read_named(key: &[u8]) -> Option<(SiteId, BlobId)> {
+    let (site, rest) = key.strip_prefix(b"b")?.split_first_chunk::<8>()?;
+    let (blob, _) = rest.split_first_chunk::<32>()?;
+    Some((SiteId::from_key(u64::from_be_bytes(*site)), BlobId(*blob)))
 }
 
 /// The key of a conversation that closed then.

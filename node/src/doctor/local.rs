@@ -68,7 +68,11 @@ fn space(config: &Config) -> Finding {
         Err(error) => return Finding::failure("data-dir-unusable", of, error.to_string()),
     };
     let mib = |bytes: u64| bytes / (1024 * 1024);
-    let said = format!("{} MiB free; log.free_bytes_min is {} MiB", mib(free), mib(least));
+    let said = format!(
+        "{} MiB free; log.free_bytes_min is {} MiB, and attached files leave twice as much",
+        mib(free),
+        mib(least)
+    );
     if free < least {
         Finding::failure("disk-low", of, said)
     } else if free < least.saturating_mul(4) {

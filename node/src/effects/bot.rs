@@ -4,11 +4,12 @@
 //! wish to hand over are there together or not at all. What is no answer hands over.
 
 use metrics::counter;
-use rotary_proto::bot::{BotAnswer, BotReply};
+use rotary_proto::bot::{BotAnswer, BotMessage, BotReply};
 use rotary_proto::effect::EffectOutcome;
 use rotary_proto::values::Item;
 use rotary_proto::{Body, Command, ItemId, Outcome as Said, QueueId};
 
+use crate::blobs::Lack;
 use crate::effects::endpoint::{Asked, Endpoint, Said as Posted};
 use crate::effects::message::Message;
 use crate::effects::performer::{Came, Job, is_still_mine};
@@ -70,11 +71,12 @@ fn parse(body: &[u8]) -> Result<BotAnswer, String> {
         body => serde_json::from_slice(body).map_err(|error| error.to_string())?,
     };
     reply.check().map_err(|bad| bad.to_string())?;
-    let item = |text: &str| {
-        let body = Body::plain(text).map_err(|bad| bad.to_string())?;
+    let item = |message: BotMessage| {
+        let body = Body::plain(&message.text).map_err(|bad| bad.to_string())?;
+        let body = Body { attachments: message.attachments, ..body };
         Ok(Item { id: ItemId(uuid::Uuid::now_v7().as_u128()), body })
     };
-    let messages = reply.messages.iter().map(|message| item(&message.text));
+    let messages = reply.messages.into_iter().map(item);
     let messages = messages.collect::<Result<_, String>>()?;
     Ok(BotAnswer { messages, then: reply.then })
 }
@@ -90,6 +92,15 @@ async fn hand_over(doors: &Doors, job: &Job, status: Option<u16>) -> Came {
 async fn answered(doors: &Doors, job: &Job, status: u16, answer: BotAnswer) -> Came {
     let (effect, attempts) = (job.waiting.effect.id, job.waiting.attempts + 1);
     let command = Command::EndTurn { effect, attempts, status, answer: Box::new(answer) };
+    match doors.blobs.require(job.site(), command.attachments()).await {
+        Ok(()) => {}
+        Err(lack @ (Lack::Unknown(_) | Lack::OtherSize { .. })) => {
+            tracing::warn!(%effect, %lack, "a bot's answer names what is not there");
+            return hand_over(doors, job, Some(status)).await;
+        }
+        // The bot is asked again, under the same id.
+        Err(_) => return Came::Postponed,
+    }
     match tell(doors, job.site(), effect, command).await.map(|answer| answer.outcome) {
         Some(Said::Done(_)) => {
             count("answered");

@@ -36,6 +36,8 @@ pub(crate) enum Action<'a> {
     SeeConversation(SiteId, Option<&'a ConversationView>),
     /// Read the site's events as that viewer.
     Read(SiteId, Viewer),
+    /// Upload a file for a message in that site.
+    Upload(SiteId),
     /// Sign somebody else's token.
     Sign(&'a Claims),
     /// Make an API key or a user that may do that.
@@ -60,7 +62,7 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
             }
         }
         Action::Ask(site, command) => ask(claims, site, command),
-        Action::SeeNames(site) => within_site(claims, site),
+        Action::SeeNames(site) | Action::Upload(site) => within_site(claims, site),
         Action::Oversee(site) => {
             within_site(claims, site)?;
             oversees(claims, "see the whole site")

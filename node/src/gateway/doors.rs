@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::actor::Registry;
 use crate::admission::{Admission, Asker, Caller, Class, Seats};
+use crate::blobs::Blobs;
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
 use crate::gateway::login::Logins;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) peers: Vec<Peer>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) blobs: Arc<Blobs>,
     pub(crate) admission: Admission,
     pub(crate) seats: Arc<Seats>,
     pub(crate) registry: Arc<Registry>,
@@ -167,6 +169,9 @@ impl Doors {
         let op = envelope.command.word();
         let begun = Instant::now();
         let step = trace::step(op, envelope.command.conversation());
+        // A majority has what a command names before anybody hears of it.
+        let named = self.blobs.require(envelope.site, envelope.command.attachments()).await;
+        named.map_err(SpineError::Attachment)?;
         let class = Class::of(&envelope.command);
         let full = if class == Class::New { self.spine.short_of_space() } else { None };
         let answer = match full {

@@ -238,7 +238,7 @@ pub(crate) async fn messages(
 }
 
 /// An agent reads the words of conversations that were proposed to them, and of no others.
-fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
+pub(crate) fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
     let Some(agent) = claims.agent else { return Ok(()) };
     if story.iter().any(|record| record.audience.agents.contains(&agent)) {
         return Ok(());

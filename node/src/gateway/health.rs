@@ -90,6 +90,7 @@ pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
         measure_effects(shard);
     }
     doors.admission.measure();
+    doors.blobs.measure();
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
     ([(CONTENT_TYPE, METRICS_MEDIA)], doors.metrics.render())
 }

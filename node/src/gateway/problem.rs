@@ -163,6 +163,7 @@ impl From<SpineError> for Problem {
             SpineError::StorageFull(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail).after(5_000)
             }
+            SpineError::Attachment(lack) => lack.into(),
             SpineError::Unknown(_) => {
                 let detail = format!("{detail}; send it again with the same Idempotency-Key");
                 let problem = Self::new(unavailable, "outcome-unknown", detail);

@@ -20,8 +20,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, bots, closed, cluster, conversations, events, health, login, offers, openapi,
-    pages, queues, runbook, session, sites, tenants, tokens, users, webhooks,
+    agents, api_keys, attachments, blobs, bots, closed, cluster, conversations, events, health,
+    login, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens, users,
+    webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -202,6 +203,7 @@ fn site_routes() -> Routes {
                 conversations::open,
             )),
         )
+        .route("/blobs", post("upload", "Stores a file for a message.", blobs::upload))
         .route(
             "/events",
             get("list_events", "What happened.", events::list)
@@ -219,6 +221,10 @@ fn conversation_routes() -> Routes {
                 "Adds a message or note.",
                 conversations::post,
             )),
+        )
+        .route(
+            "/attachments/{blob}",
+            get("show_attachment", "A file that a message names.", attachments::show),
         )
         .route("/trace", get("trace", "Every event of a conversation.", events::trace))
         .route("/offers/{offer}/accept", post("accept", "Takes an offer.", offers::accept))

@@ -59,7 +59,7 @@ impl Conduct {
 /// A new message of those words.
 pub(super) fn message(words: &str) -> Item {
     // The words are the load's own and short, so they always fit; an empty body would be refused.
-    let body =
-        Body::plain(words).unwrap_or_else(|_| Body { text: Default::default(), blobs: vec![] });
+    let body = Body::plain(words)
+        .unwrap_or_else(|_| Body { text: Default::default(), attachments: vec![] });
     Item { id: ItemId(rotary_client::unique()), body }
 }

@@ -1,6 +1,7 @@
 //! Requests on their way to a core node.
 //!
 //! A request is read whole, bounded, and sent through a tunnel of its own; its answer streams back.
+//! Uploads may be larger and are passed on as they come ([`upload`]).
 //! When a core node is lost before it has answered, the request goes to another one if that cannot
 //! do anything twice: it only reads, it replaces, or it carries its key. Otherwise nobody knows
 //! what came of it, and that is what the client is told.
@@ -23,14 +24,14 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::gateway::problem::Problem;
-use crate::relay::Relay;
+use crate::relay::{Relay, upload};
 use crate::server::Address;
 use crate::telemetry::names;
 
 /// How long core nodes are tried.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause while there is none, and between attempts.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Headers that are about one connection and not about the request.
 const OF_CONNECTION: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
 
@@ -49,10 +50,19 @@ pub(super) async fn forward(
     request: Request,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    if upload::is_upload(&parts) {
+        clean(&mut parts.headers);
+        parts.headers.entry(HOST).or_insert(HeaderValue::from_static("rotary"));
+        return told(upload::pass_on(&relay, client, parts, body).await);
+    }
     let Ok(body) = to_bytes(body, HTTP_BODY_BYTES_MAX).await else { return too_large() };
     clean(&mut parts.headers);
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("rotary"));
-    let answer = pass_on(&relay, client, &parts, &body).await;
+    told(pass_on(&relay, client, &parts, &body).await)
+}
+
+/// Counts what came of a request.
+fn told(answer: Result<Response, Problem>) -> Response {
     let result = match &answer {
         Ok(_) => "answered",
         Err(problem) if problem.unknown => "unknown",
@@ -99,7 +109,7 @@ async fn pass_on(
 }
 
 /// Whose request it is, as far as that can be told from here: a credential's, or an address's.
-fn key_of(client: SocketAddr, parts: &Parts) -> u64 {
+pub(super) fn key_of(client: SocketAddr, parts: &Parts) -> u64 {
     match parts.headers.get(AUTHORIZATION) {
         Some(credential) => xxh3_64(credential.as_bytes()),
         None => xxh3_64(client.ip().to_string().as_bytes()),
@@ -137,7 +147,7 @@ async fn attempt(
 }
 
 /// Removes what is about one connection only.
-fn clean(headers: &mut HeaderMap) {
+pub(super) fn clean(headers: &mut HeaderMap) {
     for name in OF_CONNECTION {
         headers.remove(name);
     }

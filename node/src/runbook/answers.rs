@@ -66,6 +66,15 @@ pub(super) const PAGES: &[Page] = &[
         "Ask the site that the id names: in `cv_1.2.…` that is `st_1.2`.",
     ),
     page(
+        "blob-unknown",
+        "There is no such file.",
+        "A message names a file that was not uploaded to this site, or so long before that it was \
+         removed because no message named it; or the file that is read is named by no message of \
+         the conversation that the asker may read.",
+        "Upload it to the site of the conversation and name it within blobs.unnamed_keep \
+         (docs/api/attachments.md). Nothing was done.",
+    ),
+    page(
         "queue-unknown",
         "There is no such queue in the site.",
         "The id is mistyped, or the queue was never put.",

@@ -16,6 +16,16 @@ pub(super) const PAGES: &[Page] = &[
         "`rotary explain` that number.",
     ),
     page(
+        "blob-missing",
+        "A file that a message names cannot be fetched.",
+        "No other replica that answers has its bytes, or this disk has no room for them. Whoever \
+         reads it here is told `unavailable`; nothing else is harmed.",
+        "Start the nodes that are down: a majority had it when the message was taken. Then \
+         `rotary_blobs_missing` goes back to 0 by itself. If it does not, make room on the disk \
+         (blobs leave twice log.free_bytes_min free). If every replica lost it, the message \
+         keeps its words.",
+    ),
+    page(
         "core-silent",
         "A gateway-only node hears nothing of a core node.",
         "That node stopped or is cut off, or UDP does not get through to its `peer` address. \
@@ -174,8 +184,8 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "disk-low",
         "Space on the disk is low.",
-        "The log, the journal or something else fills it. Below `log.free_bytes_min` new work \
-         is refused.",
+        "The log, the journal, attached files or something else fills it. Below twice \
+         `log.free_bytes_min` files are refused, below it new work is.",
         "Make room, give the node a larger disk, or shorten `journal.retention`.",
     ),
     page(

@@ -12,6 +12,7 @@ use rotary_storage::Journal;
 use rotary_transport::{Handler, Tunnel};
 
 use crate::actor::Registry;
+use crate::blobs::{Blobs, SERVICE_BLOB};
 use crate::gateway::session::Sessions;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_HEAR, SERVICE_SIGNAL, SignalHint, answer_beat};
 use crate::relay::greeting;
@@ -26,6 +27,7 @@ pub(crate) struct NodeHandler {
     freshness: OnceLock<Arc<Freshness>>,
     registry: OnceLock<Arc<Registry>>,
     journal: OnceLock<Arc<Journal>>,
+    blobs: OnceLock<Arc<Blobs>>,
     back_door: OnceLock<BackDoor>,
     sessions: OnceLock<Arc<Sessions>>,
 }
@@ -44,6 +46,11 @@ impl NodeHandler {
     /// The journal is open.
     pub(crate) fn set_journal(&self, journal: Arc<Journal>) {
         assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
+    }
+
+    /// The blobs can be shared.
+    pub(crate) fn set_blobs(&self, blobs: Arc<Blobs>) {
+        assert!(self.blobs.set(blobs).is_ok(), "a node opens its blobs once");
     }
 
     /// The doors are open.
@@ -80,7 +87,7 @@ impl NodeHandler {
 impl Handler for NodeHandler {
     fn handle(
         &self,
-        _from: NodeId,
+        from: NodeId,
         _lane: Lane,
         service: u8,
         payload: bytes::Bytes,
@@ -108,6 +115,11 @@ impl Handler for NodeHandler {
                     read.unwrap_or_else(|error| Err(error.to_string()))
                 }
                 .boxed()
+            }
+            SERVICE_BLOB => {
+                let blobs = self.blobs.get().cloned();
+                async move { blobs.ok_or("this node is starting")?.answer(from, payload).await }
+                    .boxed()
             }
             SERVICE_SIGNAL => {
                 let signalled = self.signal(&payload);

@@ -16,6 +16,7 @@ use crate::actor::Registry;
 use crate::admission::Admission;
 use crate::archive::Indexer;
 use crate::balance;
+use crate::blobs::{Blobs, keeper};
 use crate::config::Config;
 use crate::doctor;
 use crate::effects::{self, Endpoint, Tools};
@@ -91,6 +92,9 @@ pub(crate) async fn start(
     let history = history(&replica, &ground.transport, members.clone());
     let sessions = Arc::new(Sessions::new());
     ground.handler.set_sessions(sessions.clone());
+    let blobs =
+        Blobs::new(ground.blobs, ground.transport.clone(), members.clone(), config.blobs.clone());
+    ground.handler.set_blobs(blobs.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
         gateway,
@@ -98,6 +102,7 @@ pub(crate) async fn start(
         peers: peers(config),
         replica,
         spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
+        blobs,
         admission: Admission::new(config.admission.bounds()),
         seats: Arc::default(),
         registry: registry.clone(),
@@ -113,6 +118,7 @@ pub(crate) async fn start(
     keep_up(config, &doors, &log, members);
     tokio::spawn(history.keep_whole());
     effects::start(&doors, tools);
+    keeper::start(&doors);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }

@@ -139,6 +139,19 @@ registry! {
     RETENTION_FAILURES: Counter "rotary_retention_failures_total" [];
     /// Events appended to this node's journal.
     JOURNAL_APPENDED: Counter "rotary_journal_appended_total" ["shard"];
+    /// Uploads of files. `result` is `stored`, `refused` or `failed`.
+    BLOB_UPLOADS: Counter "rotary_blob_uploads_total" ["result"];
+    /// Bytes that attached files take on this node's disk.
+    BLOBS_BYTES: Gauge "rotary_blobs_bytes" [];
+    /// Files that messages name and this node lacks. It fetches them from the others; where it
+    /// stays above 0 it wants somebody.
+    BLOBS_MISSING: Gauge "rotary_blobs_missing" [];
+    /// Files asked of other nodes. `result` is `fetched`, `lacking` or `failed`.
+    BLOBS_FETCHED: Counter "rotary_blobs_fetched_total" ["result"];
+    /// Files removed because no message names them.
+    BLOBS_REMOVED: Counter "rotary_blobs_removed_total" [];
+    /// Files that this node had no room for.
+    BLOBS_FULL: Counter "rotary_blobs_full_total" [];
     /// Attempts to tell a webhook. `result` is `taken`, `gone`, `refused` or `unanswered`.
     WEBHOOK_ATTEMPTS: Counter "rotary_webhook_attempts_total" ["result"];
     /// Turns that a bot was asked for. `result` is `answered`, `handed_over` or `failed`.

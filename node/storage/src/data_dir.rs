@@ -5,6 +5,7 @@
 //! lock       held, and its process id written, by the process that uses it
 //! log/       the log of all shards
 //! journal/   the journals of all shards
+//! blobs/     attached files, by site
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -200,6 +201,11 @@ impl DataDir {
     /// Where the journals of all shards are.
     pub fn journal_path(&self) -> PathBuf {
         self.path.join("journal")
+    }
+
+    /// Where the blobs of all sites are.
+    pub fn blobs_path(&self) -> PathBuf {
+        self.path.join("blobs")
     }
 
     /// Where the lookup index of the journals is; it is made again if it is removed.

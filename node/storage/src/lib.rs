@@ -1,6 +1,6 @@
 //! Bytes on disk survive.
 //!
-//! Seven things live here, and none of them knows what its bytes mean:
+//! Eight things live here, and none of them knows what its bytes mean:
 //!
 //! * [`Disk`]: the one door to files, [`FileDisk`] on the operating system's, [`SimulatedDisk`] in
 //!   memory, where a power cut can be had at any write.
@@ -13,6 +13,7 @@
 //! * [`Snapshots`]: the state of a group at one index, whole or not at all.
 //! * [`Notes`]: small facts for the next start.
 //! * [`Lookup`]: where in the journal what is about what is, derived and made again at will.
+//! * [`Blobs`]: content too large for the log, one file each, named by what it is.
 //! * [`DataDir`]: the directory they live in, which one process of one node of one cluster owns.
 //!
 //! The rules:
@@ -28,6 +29,9 @@
 //!
 //! What is deliberately absent: Raft, conversations, async. Writers are plain threads.
 
+mod blob_error;
+mod blob_file;
+mod blobs;
 pub mod contract;
 mod data_dir;
 mod dice;
@@ -69,6 +73,9 @@ mod simulated_disk;
 mod snapshots;
 mod tail;
 
+pub use blob_error::BlobError;
+pub use blob_file::{BlobName, blob_digest};
+pub use blobs::{BlobReader, BlobRoom, BlobUse, BlobWriter, Blobs};
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
 pub use drive::Drive;

@@ -26,6 +26,8 @@ pub(crate) struct House {
     pub(crate) conversation: String,
     key: String,
     user: String,
+    /// A file that the conversation names.
+    pub(crate) blob: String,
     other_site: String,
     other_tenant: String,
 }
@@ -73,6 +75,8 @@ impl House {
         let user = done(&api, Method::POST, "/v1/users", user).await;
         let (key, user) = (text(&key["api_key"]), text(&user["user"]));
         let described = Described::by(&nodes.gateways[0]).await;
+        let file = json!(MARK);
+        let file = done(&api, Method::POST, &format!("/v1/sites/{site}/blobs"), file).await;
         let house = Self {
             nodes,
             described,
@@ -81,11 +85,17 @@ impl House {
             conversation,
             key,
             user,
+            blob: text(&file["blob"]),
             other_site,
             other_tenant,
         };
         house.furnish().await;
         house
+    }
+
+    /// How many bytes that file has.
+    pub(crate) fn file_bytes(&self) -> usize {
+        json!(MARK).to_string().len()
     }
 
     /// Puts something of everything into the site.
@@ -100,7 +110,10 @@ impl House {
         put("/dispositions/di_1", json!({"name": "Sold"})).await;
         put("/queues/qu_1", json!({"name": format!("{MARK} sales")})).await;
         put("/agents/ag_1", json!({"name": {"text": format!("{MARK} Ana")}})).await;
-        let word = json!({"id": format!("it_{:032x}", 1), "body": {"text": {"text": MARK}}});
+        let file = json!({"blob": self.blob, "media_type": "application/json",
+            "bytes": self.file_bytes()});
+        let body = json!({"text": {"text": MARK}, "attachments": [file]});
+        let word = json!({"id": format!("it_{:032x}", 1), "body": body});
         let open = json!({"conversation": self.conversation, "queue": "qu_1", "channel": "chat",
             "customer": CUSTOMER, "item": word});
         done(&api, Method::POST, &format!("{site}/conversations"), open).await;
@@ -142,6 +155,9 @@ impl House {
         };
         let number = if ids == Ids::There { 1 } else { 777 };
         let mut path = template.replace("{site}", &site).replace("{id}", &conversation);
+        let blob =
+            if ids == Ids::There { self.blob.clone() } else { "bl_".to_owned() + &"7".repeat(64) };
+        path = path.replace("{blob}", &blob);
         path = path.replace("{key}", &key).replace("{user}", &user).replace("{code}", "not-found");
         for (name, prefix) in [
             ("{skill}", "sk"),

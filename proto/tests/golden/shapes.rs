@@ -83,17 +83,17 @@ pub(crate) fn profile() -> AgentProfile {
     }
 }
 
-pub(crate) fn blob() -> BlobRef {
-    BlobRef {
-        sha256: std::array::from_fn(|at| at as u8),
+pub(crate) fn attachment() -> Attachment {
+    Attachment {
+        blob: BlobId(std::array::from_fn(|at| at as u8)),
+        name: Some(sealed("receipt.png")),
+        media_type: MediaType::new("image/png").expect("valid"),
         bytes: 123_456,
-        media_type: name("image/png"),
-        file_name: Some(sealed("receipt.png")),
     }
 }
 
 pub(crate) fn body() -> Body {
-    Body { text: sealed("Hello, 你好"), blobs: vec![blob()] }
+    Body { text: sealed("Hello, 你好"), attachments: vec![attachment()] }
 }
 
 pub(crate) fn item() -> Item {
@@ -239,7 +239,7 @@ fn values() {
     page.add("Name", &name("Sales, north"));
     page.add("Sealed plain", &sealed("Hello, 你好"));
     page.add("Sealed under a key", &Sealed { format: 0, key: 7, bytes: vec![0xff, 1] });
-    page.add("BlobRef", &blob());
+    page.add("Attachment", &attachment());
     page.add("Body", &body());
     page.add("Item", &item());
     page.add("Attributes", &attributes());

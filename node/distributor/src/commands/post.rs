@@ -1,7 +1,7 @@
 //! A message or note is added.
 
 use rotary_proto::event::{Author, Event};
-use rotary_proto::values::Item;
+use rotary_proto::values::{BadValue, Item};
 use rotary_proto::{Actor, AgentId, ConversationId, Done, Refusal, limits};
 
 use crate::authority;
@@ -68,7 +68,13 @@ fn check(
         return Err(authority::not_allowed(actor));
     }
     item.body.check()?;
-    let found = authority::open(turn.site, conversation)?;
+    let found = authority::open(turn.site, conversation);
+    let mailed = found.as_ref().is_ok_and(|found| found.mail.is_some());
+    if mailed && matches!(actor, Actor::Agent(_)) && !note && !item.body.attachments.is_empty() {
+        let rule = "mails carry words only: put the file in a note, or write where it is";
+        return Err(BadValue::new("attachments", rule).into());
+    }
+    let found = found?;
     match actor {
         Actor::Customer(customer) => authority::is_served(found, customer)?,
         Actor::Agent(agent) => authority::serves(found, agent)?,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use rotary_proto::ids::*;
 use rotary_proto::values::Item;
-use rotary_proto::{Actor, Attributes, Body, Channel, Command, MailParty, Sealed};
+use rotary_proto::{
+    Actor, Attachment, Attributes, BlobId, Body, Channel, Command, MailParty, MediaType, Sealed,
+};
 
 use crate::floor::Floor;
 use crate::staff::priority;
@@ -119,7 +121,14 @@ impl Floor {
             "<too long>" => Sealed { format: 0, key: 0, bytes },
             text => Sealed::plain(text).expect("short"),
         };
-        Item { id, body: Body { text, blobs: Vec::new() } }
+        let file = || Attachment {
+            blob: BlobId([7; 32]),
+            name: None,
+            media_type: MediaType::new("image/png").expect("valid"),
+            bytes: 7,
+        };
+        let attachments = if name.ends_with("+file") { vec![file()] } else { Vec::new() };
+        Item { id, body: Body { text, attachments } }
     }
 
     fn post(&mut self, words: &Words) {

@@ -139,6 +139,26 @@ impl<'a> Draft<'a> {
         self.answers.insert(status, said);
     }
 
+    /// It takes bytes of any kind.
+    pub(crate) fn octets_body(&mut self) {
+        self.body = Some(json!({ "required": true, "content": { "*/*": {} } }));
+    }
+
+    /// It answers with that status and bytes of any kind.
+    pub(crate) fn octets(&mut self, status: u16, says: &str) {
+        let said = json!({ "description": says, "content": { "*/*": {} } });
+        self.answers.insert(status, said);
+    }
+
+    /// A client may say that in those headers.
+    pub(crate) fn header_parameters(&mut self, headers: &[(&str, &str)]) {
+        let parameter = |(name, says): &(&str, &str)| {
+            json!({ "name": name, "in": "header", "description": says,
+                "schema": { "type": "string" } })
+        };
+        self.parameters.extend(headers.iter().map(parameter));
+    }
+
     /// The operation as the document has it.
     pub(crate) fn finish(mut self) -> Value {
         if self.secured {

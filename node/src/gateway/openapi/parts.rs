@@ -6,9 +6,12 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
+use axum::http::StatusCode;
 use rotary_proto::Refusal;
 use schemars::JsonSchema;
 
+use crate::gateway::attachments::{File, Wanted};
+use crate::gateway::blobs::Upload;
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
 use crate::gateway::health::NODE_HEADER;
@@ -109,6 +112,45 @@ impl<T: JsonSchema> Part for Json<T> {
     }
 }
 
+impl Part for Upload {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.refused(400, ["malformed", "bad-value"]);
+        draft.refused(413, ["too-large"]);
+        draft.refused(429, ["busy", "caller-over-budget"]);
+        draft.refused(503, ["unavailable"]);
+        draft.refused(507, ["storage-full"]);
+        draft.octets_body();
+    }
+}
+
+impl Part for Wanted {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.header_parameters(&[
+            ("Range", "One range of bytes, like `bytes=0-1023`."),
+            ("If-Range", "The ETag that the range is of."),
+            ("If-None-Match", "ETags that the client has."),
+        ]);
+    }
+}
+
+impl Answers for File {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.octets(200, "The file.");
+        draft.octets(206, "The part that was asked for.");
+        draft.text(304, "", "The client has it.");
+        draft.text(416, "", "The file has no such part.");
+        draft.refused(404, ["blob-unknown"]);
+        draft.refused(503, ["unavailable"]);
+        draft.refused(507, ["storage-full"]);
+    }
+}
+
+impl<T: JsonSchema> Answers for (StatusCode, AxumJson<T>) {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.answer::<T>(201, &[]);
+    }
+}
+
 impl Part for Key {
     fn describe(draft: &mut Draft<'_>) {
         draft.key_header();
@@ -117,6 +159,7 @@ impl Part for Key {
         draft.refused(503, ["no-leader", "unavailable", "outcome-unknown"]);
         if draft.is_of_site() {
             draft.refused(507, ["storage-full"]);
+            draft.refused(404, ["blob-unknown"]);
             for refusal in Refusal::every() {
                 let problem = Problem::from(refusal);
                 draft.refused(problem.status.as_u16(), [problem.code]);

@@ -12,13 +12,12 @@ use rotary_proto::limits::ATTACH_MS;
 use rotary_proto::outcome::Position;
 use rotary_proto::query::{Link as SessionLink, SessionView};
 use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
+use tokio::sync::SemaphorePermit;
 
 use crate::actor::link::Standing;
 use crate::admission::{Budget, Seat};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
-use tokio::sync::SemaphorePermit;
-
 use crate::gateway::session::table::Served;
 use crate::gateway::session::telling::{Telling, ended};
 use crate::gateway::session::{End, farewell};

@@ -33,6 +33,7 @@ use super::turnstile::Turnstile;
 use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::admission::{Admission, Bounds};
+use crate::blobs::Blobs;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -131,6 +132,15 @@ impl Spine for Leaderless {
     }
 }
 
+/// Blobs that nobody else has.
+fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
+    let room = rotary_storage::BlobRoom { bytes_max: 1 << 20, free_bytes_min: 0 };
+    let disk = Arc::new(rotary_storage::FileDisk);
+    let fatal = Fatal::with(|_, _| {});
+    let store = rotary_storage::Blobs::open(disk, &dir.join("blobs"), room, fatal);
+    Blobs::new(store.expect("an empty one"), Arc::new(transport()), Vec::new(), Default::default())
+}
+
 /// A node's doors before that log, and what it is asked.
 pub(crate) struct House {
     _dir: tempfile::TempDir,
@@ -161,6 +171,7 @@ impl House {
             registry: Registry::start(replica.clone()).await.expect("it starts"),
             replica,
             spine: Arc::new(Leaderless { seen: asked }),
+            blobs: blobs(dir.path()),
             admission: Admission::new(Bounds::default()),
             seats: Arc::default(),
             sessions: Arc::new(Sessions::new()),

@@ -1,0 +1,56 @@
+//! Why a blob cannot be written or read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a blob cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no room for it; nothing else is harmed.
+    #[error("no room for the blob: {0}")]
+    Full(String),
+    /// The disk failed.
+    #[error("blob {path}: {source}")]
+    Io {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Bytes that were durable are damaged. Another replica has them.
+    #[error("blob {path} is damaged at byte {offset}: {what}; it is fetched from another replica")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damage starts.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl BlobError {
+    pub(crate) fn damaged(offset: u64, what: impl Into<String>) -> Self {
+        Self::Damaged { path: PathBuf::new(), offset, what: what.into() }
+    }
+
+    /// The same, of the file that it is about.
+    pub(crate) fn at(self, file: &Path) -> Self {
+        match self {
+            Self::Damaged { offset, what, .. } => {
+                Self::Damaged { path: file.to_owned(), offset, what }
+            }
+            other => other,
+        }
+    }
+
+    /// What the disk said about a file: that it is full, or anything else.
+    pub(crate) fn of(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full(format!("{}: {source}", path.display()))
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
