@@ -20,6 +20,7 @@ pub(crate) use exchange::SERVICE_BLOB;
 pub(crate) use named::{Named, NotingKeys};
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,8 @@ pub(crate) struct Blobs {
     /// Blobs that a majority had at that time, with their sizes.
     known: Mutex<BTreeMap<BlobName, (u64, Instant)>>,
     missing: Mutex<keeper::Missing>,
+    /// Something is missing that is not noted: everything is to be looked at.
+    look_again: AtomicBool,
 }
 
 /// How a blob is called where it is stored.
@@ -112,6 +115,7 @@ impl Blobs {
             fetches: Semaphore::new(FETCHES_MAX),
             known: Mutex::default(),
             missing: Mutex::default(),
+            look_again: AtomicBool::new(false),
         })
     }
 

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -41,6 +42,8 @@ const SWEEP_MIN: Duration = Duration::from_secs(5);
 const SWEEP_MAX: Duration = Duration::from_secs(3_600);
 /// How soon a shard is looked at again that was not ready to be swept.
 const SWEEP_SOON: Duration = Duration::from_secs(1);
+/// How often it is looked whose uploads nobody has named for too long.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Names that are read at a time.
 const PAGE: usize = 1_024;
 
@@ -103,8 +106,9 @@ async fn note_names(doors: Doors) {
             doors.blobs.allowances().release(site, blob);
         }
         let blobs: Vec<(SiteId, BlobId)> = noted.blobs.into_iter().collect();
-        if let Err(lack) = doors.blobs.look_for(blobs).await {
-            tracing::debug!(%lack, "the next sweep finds what is missing");
+        let looked = doors.blobs.look_for(blobs).await;
+        if noted.overflowed || looked.is_err() {
+            doors.blobs.look_again.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -153,10 +157,16 @@ async fn is_wanted(doors: &Doors, site: SiteId, blob: BlobId) -> bool {
 /// Holds what is named against what is there, shard by shard, as long as the node runs.
 async fn sweep(doors: Doors) {
     let pause = (doors.blobs.rules.unnamed_keep() / SWEEPS).clamp(SWEEP_MIN, SWEEP_MAX);
-    let mut next: BTreeMap<ShardId, Instant> = BTreeMap::new();
+    let (mut next, mut forgotten) = (BTreeMap::<ShardId, Instant>::new(), Instant::now());
     loop {
         tokio::time::sleep(SWEEP_SOON).await;
-        doors.blobs.allowances().forget_old(Instant::now());
+        if forgotten.elapsed() >= FORGET_EVERY {
+            doors.blobs.allowances().forget_old(Instant::now());
+            forgotten = Instant::now();
+        }
+        if doors.blobs.look_again.swap(false, Ordering::Relaxed) {
+            next.clear();
+        }
         let shards: Vec<ShardId> = doors.replica.shards().map(|shard| shard.id).collect();
         for shard in shards {
             let due = next.get(&shard).is_none_or(|due| *due <= Instant::now());

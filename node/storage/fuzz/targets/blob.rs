@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crc32c::crc32c;
 use libfuzzer_sys::fuzz_target;
-use rotary_storage::{BlobName, BlobRoom, BlobUse, Blobs, Disk, Fatal, SimulatedDisk, blob_digest};
+use rotary_storage::{BlobName, BlobRoom, BlobUse, Blobs, Fatal, SimulatedDisk, blob_digest};
 
 const SCOPE: u64 = 7;
 const CONTENT: &[u8] = b"what the name says";
