@@ -19,6 +19,7 @@
 //!
 //! What is deliberately absent: no clock, no socket, no file, no async, no state.
 
+pub mod board;
 pub mod bot;
 pub mod codec;
 pub mod command;

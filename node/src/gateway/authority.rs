@@ -60,7 +60,10 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
             }
         }
         Action::Ask(site, command) => ask(claims, site, command),
-        Action::SeeNames(site) => within_site(claims, site),
+        Action::SeeNames(site) => {
+            within_site(claims, site)?;
+            no_board(claims)
+        }
         Action::Oversee(site) => {
             within_site(claims, site)?;
             oversees(claims, "see the whole site")
@@ -111,6 +114,14 @@ fn oversees(claims: &Claims, what: &str) -> Result<(), Problem> {
     match claims.role {
         Role::Administrator | Role::Supervisor => Ok(()),
         _ => Err(Problem::not_allowed(format!("only supervisors and administrators {what}"))),
+    }
+}
+
+/// A board has its session and nothing else.
+fn no_board(claims: &Claims) -> Result<(), Problem> {
+    match claims.role {
+        Role::Board => Err(Problem::not_allowed("boards see figures, in sessions alone")),
+        _ => Ok(()),
     }
 }
 
@@ -184,6 +195,7 @@ fn ask(claims: &Claims, site: SiteId, command: &Command) -> Result<(), Problem> 
             | Command::HandOver { queue: None, .. }
             | Command::Abandon { .. },
         ) => Ok(()),
+        (Role::Board, _) => no_board(claims),
         (Role::Customer, _) => {
             none("customers open, write to, hand over and abandon conversations")
         }
@@ -196,6 +208,7 @@ fn see_conversation(
     view: Option<&ConversationView>,
 ) -> Result<(), Problem> {
     within_site(claims, site)?;
+    no_board(claims)?;
     match (claims.role, view) {
         (Role::Customer, Some(view)) if view.customer != claims.customer => {
             Err(Problem::not_yours("the conversation is not yours"))

@@ -11,6 +11,7 @@
 //! gone. Both are put in order under the session's own lock, so that a socket that returns at once
 //! is not detached by its predecessor.
 
+mod board;
 mod commands;
 mod farewell;
 mod feed;
@@ -18,7 +19,7 @@ mod handshake;
 #[cfg(test)]
 pub(crate) mod late_tests;
 mod posted;
-mod pulse;
+pub(crate) mod pulse;
 pub(crate) mod reader;
 pub(crate) mod serving;
 pub(crate) mod socket;
