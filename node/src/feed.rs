@@ -14,8 +14,10 @@
 //! after then comes live; what is both is recognised by its sequence ([`Position`]). So there is
 //! neither a hole nor a repeat.
 
+mod board;
 mod dispatcher;
 mod position;
 
+pub(crate) use board::{Boards, Figures, Latest};
 pub(crate) use dispatcher::{FeedEntry, entry, start, viewer_of};
 pub(crate) use position::Position;

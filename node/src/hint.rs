@@ -22,6 +22,8 @@ use rotary_proto::{AgentId, ConversationId, NodeId, SessionId, ShardId, Stamp};
 use rotary_transport::Transport;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::session::pulse::Beat as SessionBeat;
+
 /// The transport service that answers which shards this node leads.
 pub(crate) const SERVICE_BEAT: u8 = 3;
 /// The transport service that carries signals.
@@ -226,14 +228,17 @@ impl Hints {
     }
 
     /// Tells the node that has a session's connection that its client lives: the one that it is
-    /// believed to be, or else whichever it is. Gives the number of the last event that was sent
-    /// there; `None` if no node has it.
-    pub(crate) async fn hear(&self, session: SessionId, first: Option<NodeId>) -> Option<u64> {
+    /// believed to be, or else whichever it is. `None` if no node has it.
+    pub(crate) async fn hear(
+        &self,
+        session: SessionId,
+        first: Option<NodeId>,
+    ) -> Option<SessionBeat> {
         let first = first.filter(|node| self.peers.contains(node));
         if let Some(node) = first
-            && let Some(seq) = self.hear_at(node, session).await
+            && let Some(heard) = self.hear_at(node, session).await
         {
-            return Some(seq);
+            return Some(heard);
         }
         let others = self.peers.iter().filter(|peer| Some(**peer) != first);
         let mut asked: FuturesUnordered<_> =
@@ -246,7 +251,7 @@ impl Hints {
         None
     }
 
-    async fn hear_at(&self, node: NodeId, session: SessionId) -> Option<u64> {
+    async fn hear_at(&self, node: NodeId, session: SessionId) -> Option<SessionBeat> {
         let payload = codec::encode(&session, Limit::Entry).ok()?;
         let ttl = Duration::from_millis(FEED_SILENCE_MS);
         let answer =

@@ -68,6 +68,7 @@ async fn nobody_gets_in_who_must_not() {
     posts_of_nobody(&house, &bad, &session).await;
     posts_of_strangers(&house).await;
     posts_of_a_customer(&house).await;
+    frames_of_a_board(&house).await;
     assert_eq!(house.everything().await, before, "something changed");
 }
 
@@ -132,9 +133,13 @@ async fn no_credentials(house: &House, bad: &[(String, &'static str)]) {
 
 /// Those who are somebody elsewhere, or too little here.
 async fn strangers(house: &House) {
-    for stranger in
-        [Stranger::OtherTenant, Stranger::OtherSite, Stranger::Customer, Stranger::Supervisor]
-    {
+    for stranger in [
+        Stranger::OtherTenant,
+        Stranger::OtherSite,
+        Stranger::Customer,
+        Stranger::Supervisor,
+        Stranger::Board,
+    ] {
         let token = house.token(stranger).await;
         for route in routes_by_bearer() {
             let case = case(house, route);
@@ -143,6 +148,8 @@ async fn strangers(house: &House) {
                 Stranger::OtherSite => Some(case.other_site),
                 Stranger::Customer => Some(case.customer),
                 Stranger::Supervisor => case.supervisor,
+                // A board has its session and nothing else.
+                Stranger::Board => Some(Expected::No(403, "not-allowed")),
             };
             let Some(expected) = expected else { continue };
             let there = attempt(house, route, Ids::There, &token, &case.body).await;
@@ -354,5 +361,56 @@ async fn posts_of_a_customer(house: &House) {
         let said: Value = serde_json::from_str(&answer.body).expect("JSON");
         let refused = &said["frames"][0]["result"]["outcome"]["refused"];
         assert!(!refused.is_null(), "{name}: {said}");
+    }
+}
+
+/// A board gets figures whatever it says, and no word of any person or conversation.
+async fn frames_of_a_board(house: &House) {
+    let bearer = house.token(Stranger::Board).await;
+    for (name, frame) in frames(house) {
+        let mut socket = connect(&house.nodes).await;
+        send(&mut socket, &json!({"type": "start", "token": bearer, "cursors": []})).await;
+        let welcome = answer(&mut socket).await;
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        let token = welcome["resume_token"].as_str().expect("a text");
+        let said = posted(house, token, &frame).await;
+        let expected = match frame["type"].as_str() {
+            Some("cmd" | "start" | "resume") => 400,
+            _ => 200,
+        };
+        assert_eq!(said.status, expected, "{name}: {}", said.body);
+        send(&mut socket, &frame).await;
+        send(&mut socket, &json!({"type": "ping", "t": 99})).await;
+        let answer = figures_until_answer(&mut socket).await;
+        let expected = match frame["type"].as_str() {
+            Some("cmd" | "start" | "resume") => ("bye", "protocol"),
+            Some("bye") => ("bye", "session-ended"),
+            Some("ack" | "signal" | "ping") => ("pong", ""),
+            other => panic!("{other:?}: say here what a board is answered"),
+        };
+        let code = answer["code"].as_str().unwrap_or_default();
+        assert_eq!((answer["type"].as_str(), code), (Some(expected.0), expected.1), "{name}");
+    }
+    let token = house.token(Stranger::Board).await;
+    let cursors = json!([{"site": "st_2.1", "sequence": 0}]);
+    let mut socket = connect(&house.nodes).await;
+    send(&mut socket, &json!({"type": "start", "token": token, "cursors": cursors})).await;
+    let welcome = answer(&mut socket).await;
+    assert_eq!(welcome["sites"], json!([house.site]), "its own site, whatever it names");
+}
+
+/// The next frame that is no board's; those that are may name queues, and nothing else.
+async fn figures_until_answer(socket: &mut Socket) -> Value {
+    loop {
+        let mut frame = frame(socket).await;
+        if frame["type"] != "board" {
+            return frame;
+        }
+        for queue in frame["queues"].as_array_mut().expect("a list") {
+            queue.as_object_mut().expect("a queue").remove("name");
+        }
+        let text = frame.to_string();
+        let private = [MARK, "\"ag_", "\"cu_", "\"cv_", "\"of_", "\"it_"];
+        assert!(!private.iter().any(|word| text.contains(word)), "{text}");
     }
 }

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::board::BoardFrame;
 use crate::command::{Command, Subject};
 use crate::event::{Cursor, Event};
 use crate::ids::{AgentId, ConversationId, NodeId, SessionId, SiteId};
@@ -136,6 +137,8 @@ pub enum ServerFrame {
     },
     /// Something happened.
     Event(Box<EventFrame>),
+    /// Figures of a site, for a board.
+    Board(Box<BoardFrame>),
     /// What a command came to.
     Result(CommandResult),
     /// Somebody does something that need not be kept.

@@ -20,6 +20,7 @@
 //! What is deliberately absent: no clock, no socket, no file, no async, no state.
 
 pub mod attachment;
+pub mod board;
 pub mod bot;
 pub mod codec;
 pub mod command;

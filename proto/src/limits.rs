@@ -233,6 +233,8 @@ pub const ADMISSION_INTERVAL_MS: u64 = 100;
 pub const PROPOSALS_ADMITTED_MIN: usize = 4;
 /// What it takes up before it knows how long commands wait.
 pub const PROPOSALS_AT_FIRST_MAX: usize = 256;
+/// Pause between two counts of a site's figures for boards (wall milliseconds).
+pub const BOARD_PAUSE_MS: u64 = 1_000;
 /// Longest time after which a refused client is asked to come again (wall milliseconds).
 pub const RETRY_AFTER_MAX_MS: u64 = 5_000;
 /// Sockets of sessions of one tenant on one gateway; what is left is for the others.

@@ -62,7 +62,10 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
             }
         }
         Action::Ask(site, command) => ask(claims, site, command),
-        Action::SeeNames(site) | Action::Upload(site) => within_site(claims, site),
+        Action::SeeNames(site) | Action::Upload(site) => {
+            within_site(claims, site)?;
+            no_board(claims)
+        }
         Action::Oversee(site) => {
             within_site(claims, site)?;
             oversees(claims, "see the whole site")
@@ -113,6 +116,14 @@ fn oversees(claims: &Claims, what: &str) -> Result<(), Problem> {
     match claims.role {
         Role::Administrator | Role::Supervisor => Ok(()),
         _ => Err(Problem::not_allowed(format!("only supervisors and administrators {what}"))),
+    }
+}
+
+/// A board has its session and nothing else.
+fn no_board(claims: &Claims) -> Result<(), Problem> {
+    match claims.role {
+        Role::Board => Err(Problem::not_allowed("boards see figures, in sessions alone")),
+        _ => Ok(()),
     }
 }
 
@@ -186,6 +197,7 @@ fn ask(claims: &Claims, site: SiteId, command: &Command) -> Result<(), Problem> 
             | Command::HandOver { queue: None, .. }
             | Command::Abandon { .. },
         ) => Ok(()),
+        (Role::Board, _) => no_board(claims),
         (Role::Customer, _) => {
             none("customers open, write to, hand over and abandon conversations")
         }
@@ -198,6 +210,7 @@ fn see_conversation(
     view: Option<&ConversationView>,
 ) -> Result<(), Problem> {
     within_site(claims, site)?;
+    no_board(claims)?;
     match (claims.role, view) {
         (Role::Customer, Some(view)) if view.customer != claims.customer => {
             Err(Problem::not_yours("the conversation is not yours"))

@@ -19,13 +19,14 @@ fn claims(role: Role, tenant: Option<u32>, site: Option<SiteId>) -> Claims {
     }
 }
 
-fn everybody() -> [Claims; 5] {
+fn everybody() -> [Claims; 6] {
     [
         claims(Role::Administrator, None, None),
         claims(Role::Administrator, Some(1), None),
         claims(Role::Supervisor, Some(1), Some(SITE)),
         claims(Role::Agent, Some(1), Some(SITE)),
         claims(Role::Customer, Some(1), Some(SITE)),
+        claims(Role::Board, Some(1), Some(SITE)),
     ]
 }
 
@@ -64,26 +65,26 @@ fn every_action_has_its_roles() {
         ended: true,
     };
     let table = [
-        (Action::SeeCluster, "yyynn"),
-        (Action::CreateTenant, "ynnnn"),
-        (Action::ListPlaces, "yyynn"),
-        (Action::CreateSite(TenantId(1)), "yynnn"),
-        (Action::CreateSite(TenantId(2)), "ynnnn"),
-        (Action::SeeNames(SITE), "yyyyy"),
-        (Action::Oversee(SITE), "yyynn"),
-        (Action::SeeAgent(SITE, AgentId(1)), "yyyyn"),
-        (Action::SeeAgent(SITE, AgentId(2)), "yyynn"),
-        (Action::Read(SITE, Viewer::Supervisor), "yyynn"),
-        (Action::Read(SITE, Viewer::Agent(AgentId(1))), "yyyyn"),
-        (Action::Read(SITE, Viewer::Customer(CustomerId(1))), "yyyny"),
-        (Action::Ask(SITE, &skill), "yynnn"),
-        (Action::Ask(SITE, &detach), "nnnnn"),
-        (Action::Ask(SITE, &declare(1)), "yyyyn"),
-        (Action::Ask(SITE, &declare(2)), "yyynn"),
-        (Action::Ask(SITE, &accept), "yyyyn"),
-        (Action::Ask(SITE, &open(Some(1))), "yyyny"),
-        (Action::Ask(SITE, &open(Some(2))), "yyynn"),
-        (Action::Ask(SITE, &open(None)), "yyynn"),
+        (Action::SeeCluster, "yyynnn"),
+        (Action::CreateTenant, "ynnnnn"),
+        (Action::ListPlaces, "yyynnn"),
+        (Action::CreateSite(TenantId(1)), "yynnnn"),
+        (Action::CreateSite(TenantId(2)), "ynnnnn"),
+        (Action::SeeNames(SITE), "yyyyyn"),
+        (Action::Oversee(SITE), "yyynnn"),
+        (Action::SeeAgent(SITE, AgentId(1)), "yyyynn"),
+        (Action::SeeAgent(SITE, AgentId(2)), "yyynnn"),
+        (Action::Read(SITE, Viewer::Supervisor), "yyynnn"),
+        (Action::Read(SITE, Viewer::Agent(AgentId(1))), "yyyynn"),
+        (Action::Read(SITE, Viewer::Customer(CustomerId(1))), "yyynyn"),
+        (Action::Ask(SITE, &skill), "yynnnn"),
+        (Action::Ask(SITE, &detach), "nnnnnn"),
+        (Action::Ask(SITE, &declare(1)), "yyyynn"),
+        (Action::Ask(SITE, &declare(2)), "yyynnn"),
+        (Action::Ask(SITE, &accept), "yyyynn"),
+        (Action::Ask(SITE, &open(Some(1))), "yyynyn"),
+        (Action::Ask(SITE, &open(Some(2))), "yyynnn"),
+        (Action::Ask(SITE, &open(None)), "yyynnn"),
     ];
     for (action, expected) in table {
         assert_eq!(may(action), expected, "{action:?}");
@@ -113,7 +114,7 @@ fn nothing_of_another_tenant_is_reached_by_anybody_of_this_one() {
 
 #[test]
 fn a_token_makes_no_wider_one() {
-    let [root, tenant, supervisor, agent, _] = everybody();
+    let [root, tenant, supervisor, agent, ..] = everybody();
     let wanted = |role, tenant, site| claims(role, tenant, site);
     let table = [
         (wanted(Role::Administrator, None, None), "ynnn"),
@@ -138,16 +139,16 @@ fn a_token_makes_no_wider_one() {
 fn administrators_alone_handle_credentials_and_their_own_alone() {
     let of = |role, tenant: Option<u32>, site| claims(role, tenant, site);
     let grant = |wanted: &Claims| may(Action::Grant(wanted));
-    assert_eq!(grant(&of(Role::Administrator, None, None)), "ynnnn");
-    assert_eq!(grant(&of(Role::Administrator, Some(1), None)), "yynnn");
-    assert_eq!(grant(&of(Role::Agent, Some(1), Some(SITE))), "yynnn");
-    assert_eq!(grant(&of(Role::Supervisor, Some(2), None)), "ynnnn");
-    assert_eq!(may(Action::ListCredentials), "yynnn");
+    assert_eq!(grant(&of(Role::Administrator, None, None)), "ynnnnn");
+    assert_eq!(grant(&of(Role::Administrator, Some(1), None)), "yynnnn");
+    assert_eq!(grant(&of(Role::Agent, Some(1), Some(SITE))), "yynnnn");
+    assert_eq!(grant(&of(Role::Supervisor, Some(2), None)), "ynnnnn");
+    assert_eq!(may(Action::ListCredentials), "yynnnn");
     let handle = |tenant: Option<u32>| {
         let grant = Grant::Administrator { tenant: tenant.map(TenantId), site: None };
         may(Action::HandleCredential(&grant))
     };
-    assert_eq!([handle(None), handle(Some(1)), handle(Some(2))], ["ynnnn", "yynnn", "ynnnn"]);
+    assert_eq!([handle(None), handle(Some(1)), handle(Some(2))], ["ynnnnn", "yynnnn", "ynnnnn"]);
     let of_site = of(Role::Administrator, Some(1), Some(SITE));
     let whole = Grant::Supervisor { tenant: TenantId(1), site: None };
     let refused = permit(&of_site, Action::HandleCredential(&whole)).expect_err("wider");

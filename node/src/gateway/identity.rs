@@ -88,7 +88,9 @@ pub(crate) fn grant_of(
         (Role::Supervisor, ..) => Err(wrong("tenant", "supervisors belong to one")),
         (Role::Agent, _, Some(site), Some(agent)) => Ok(Grant::Agent { site, agent }),
         (Role::Agent, ..) => Err(wrong("site", "agents belong to one")),
-        (Role::Customer, ..) => Err(wrong("role", "customers come with tokens: POST /v1/tokens")),
+        (Role::Customer | Role::Board, ..) => {
+            Err(wrong("role", "customers and boards come with tokens: POST /v1/tokens"))
+        }
     }
 }
 

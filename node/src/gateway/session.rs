@@ -12,6 +12,7 @@
 //! is not detached by its predecessor.
 
 pub(crate) mod behind;
+mod board;
 mod commands;
 mod farewell;
 mod feed;
@@ -19,7 +20,7 @@ mod handshake;
 #[cfg(test)]
 pub(crate) mod late_tests;
 mod posted;
-mod pulse;
+pub(crate) mod pulse;
 pub(crate) mod reader;
 pub(crate) mod serving;
 pub(crate) mod socket;

@@ -30,6 +30,8 @@ pub(crate) enum Role {
     Agent,
     /// Is served.
     Customer,
+    /// Sees figures, and no person.
+    Board,
 }
 
 impl Role {
@@ -39,6 +41,7 @@ impl Role {
             Self::Administrator | Self::Supervisor => "supervisor",
             Self::Agent => "agent",
             Self::Customer => "customer",
+            Self::Board => "board",
         }
     }
 }
@@ -70,22 +73,26 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// As whom the distributor knows them; `None` for claims that do not fit together.
+    /// As whom the distributor knows them; `None` for boards, which ask for nothing, and for claims
+    /// that do not fit together.
     pub(crate) fn actor(&self) -> Option<Actor> {
         match self.role {
             Role::Administrator => Some(Actor::Administrator(self.principal)),
             Role::Supervisor => Some(Actor::Supervisor(self.principal)),
             Role::Agent => self.agent.map(Actor::Agent),
             Role::Customer => self.customer.map(Actor::Customer),
+            Role::Board => None,
         }
     }
 
-    /// Whom a session of theirs serves; `None` for claims that do not fit together.
+    /// Whom a session of theirs serves, as far as the log knows; `None` for boards, and for claims
+    /// that do not fit together.
     pub(crate) fn subject(&self) -> Option<Subject> {
         match self.role {
             Role::Administrator | Role::Supervisor => Some(Subject::Principal(self.principal)),
             Role::Agent => self.agent.map(Subject::Agent),
             Role::Customer => self.customer.map(Subject::Customer),
+            Role::Board => None,
         }
     }
 
@@ -94,10 +101,10 @@ impl Claims {
         let within = self.site.is_none_or(|site| self.tenant == Some(site.tenant));
         let placed = match self.role {
             Role::Administrator => true,
-            Role::Supervisor => self.tenant.is_some(),
+            Role::Supervisor | Role::Board => self.tenant.is_some(),
             Role::Agent | Role::Customer => self.site.is_some(),
         };
-        within && placed && self.actor().is_some()
+        within && placed && (self.role == Role::Board || self.actor().is_some())
     }
 }
 
@@ -299,6 +306,7 @@ mod tests {
             Claims { tenant: Some(TenantId(2)), ..claims() },
             Claims { role: Role::Customer, ..claims() },
             Claims { role: Role::Supervisor, tenant: None, site: None, ..claims() },
+            Claims { role: Role::Board, tenant: None, site: None, ..claims() },
         ];
         for claims in broken {
             let token = tokens.sign(&claims);

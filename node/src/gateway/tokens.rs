@@ -45,8 +45,8 @@ impl NewToken {
         if matches!(self.role, Role::Agent | Role::Customer) && self.site.is_none() {
             return Err(wrong("site", "agents and customers belong to one"));
         }
-        if self.role == Role::Supervisor && tenant.is_none() {
-            return Err(wrong("tenant", "supervisors belong to one"));
+        if matches!(self.role, Role::Supervisor | Role::Board) && tenant.is_none() {
+            return Err(wrong("tenant", "supervisors and boards belong to one"));
         }
         let exp = unix_s() + self.ttl_s;
         // A token made with another one does not outlive it.

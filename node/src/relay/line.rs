@@ -136,7 +136,8 @@ impl Line {
     pub(super) fn said(&mut self, text: String) -> Result<Step, End> {
         let peek: Peek = serde_json::from_str(&text).map_err(|error| unfit(error.to_string()))?;
         match &*peek.kind {
-            "event" => {
+            // A board's figures are numbered as events are.
+            "event" | "board" => {
                 let (Some(seq), Some(cursor)) = (peek.seq, peek.cursor) else {
                     return Err(unfit("an event without its number"));
                 };

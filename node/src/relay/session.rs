@@ -44,8 +44,8 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a core node may take for a handshake, and for its first word after that.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(1);
 const WELCOME_PATIENCE: Duration = Duration::from_millis(2_200);
-/// How a frame begins that has a number.
-const EVENT: &str = "{\"type\":\"event\"";
+/// How frames begin that have a number.
+const NUMBERED: [&str; 2] = ["{\"type\":\"event\"", "{\"type\":\"board\""];
 /// Pause between two attempts.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
@@ -84,7 +84,7 @@ async fn serve(relay: Relay, client: SocketAddr, socket: WebSocket) {
     let (way, outgoing) = Way::new(&relay, client, Kind::Socket);
     let (asked, mut asks) = mpsc::channel(FRAMES_MAX);
     let line = Line::new(first, relay.gateways.clone());
-    let writer = written(&mut sink, outgoing);
+    let writer = serving::written(&mut sink, outgoing);
     let end = tokio::select! {
         biased;
         end = relay.stopping(&way.to_client) => end,
@@ -133,7 +133,7 @@ async fn serve_stream(relay: Relay, client: SocketAddr, first: ClientFrame, even
     let (way, outgoing) = Way::new(&relay, client, Kind::Stream);
     let (_asked, mut asks) = mpsc::channel(1);
     let line = Line::new(first, relay.gateways.clone());
-    let writer = written(&mut speaker, outgoing);
+    let writer = serving::written(&mut speaker, outgoing);
     let end = tokio::select! {
         biased;
         end = relay.stopping(&way.to_client) => end,
@@ -143,16 +143,6 @@ async fn serve_stream(relay: Relay, client: SocketAddr, first: ClientFrame, even
     };
     gauge!(names::RELAY_SESSIONS).decrement(1);
     serving::say_bye(&mut speaker, &end).await;
-}
-
-/// Writes what there is to be written, until nobody takes it.
-async fn written(speaker: &mut impl Speaker, mut outgoing: mpsc::Receiver<Written>) -> End {
-    while let Some(frame) = outgoing.recv().await {
-        if speaker.write(frame).await.is_err() {
-            break;
-        }
-    }
-    End::gone()
 }
 
 /// What the parts of a socket or stream share.
@@ -338,8 +328,9 @@ impl<'a> Way<'a> {
             Step::Leave(why) => Err(Left::Core(why)),
             Step::Say(texts) => {
                 for text in texts {
-                    let numbered = text.starts_with(EVENT).then(|| line.seq());
-                    let frame = Written { seq: numbered, text: text.into() };
+                    let numbered = NUMBERED.iter().any(|start| text.starts_with(start));
+                    let seq = numbered.then(|| line.seq());
+                    let frame = Written { seq, text: text.into() };
                     let sent = self.to_client.send(frame).await;
                     sent.map_err(|_| Left::End(End::gone()))?;
                 }

@@ -80,8 +80,7 @@ pub(crate) async fn start(
     log.runtimes = ground.threads.handles().to_vec();
     let wall = log.wall.clone();
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
-    let log = Log::start(log, ground.stores, transport, door, machines).await?;
-    let log = Arc::new(log);
+    let log = Arc::new(Log::start(log, ground.stores, transport, door, machines).await?);
     ground.handler.set_log(log.clone());
     for shard in log.shards() {
         log.initialize(shard).await?;
@@ -118,7 +117,6 @@ pub(crate) async fn start(
     keep_up(config, &doors, &log, members);
     tokio::spawn(history.keep_whole());
     effects::start(&doors, tools);
-    keeper::start(&doors);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
@@ -136,6 +134,7 @@ pub(crate) async fn start(
 /// Starts what a node does for its shards beside what it is asked.
 fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>) {
     start_leases(doors.clone());
+    keeper::start(doors);
     tokio::spawn(strays::watch(doors.clone()));
     tokio::spawn(behind::watch(doors.clone()));
     tokio::spawn(marks::keep_logged(doors.clone()));

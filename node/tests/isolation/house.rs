@@ -39,6 +39,7 @@ pub(crate) enum Stranger {
     OtherSite,
     Customer,
     Supervisor,
+    Board,
 }
 
 /// Which ids a path is filled with.
@@ -130,6 +131,7 @@ impl House {
                 json!({"role": "customer", "site": self.site, "customer": STRANGER})
             }
             Stranger::Supervisor => json!({"role": "supervisor", "site": self.site}),
+            Stranger::Board => json!({"role": "board", "site": self.site}),
         };
         self.sign(merged(&who, json!({"ttl_s": 3_600}))).await
     }

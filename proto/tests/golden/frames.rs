@@ -2,6 +2,7 @@
 //!
 //! Session frames exist as JSON only, so their pages have no file of bytes.
 
+use rotary_proto::board::{BoardAgents, BoardFrame, BoardQueue};
 use rotary_proto::command::Subject;
 use rotary_proto::frame::{
     ClientFrame, CommandNumber, CommandReply, CommandResult, EventFrame, Mode, PROTOCOL, Retry,
@@ -79,6 +80,21 @@ fn snapshot() -> SnapshotState {
     }
 }
 
+fn board_frame() -> BoardFrame {
+    let queue = BoardQueue {
+        queue: QueueId(4),
+        name: Name::new("sales").expect("valid"),
+        self_service: 1,
+        waiting: 2,
+        oldest_wait_ms: 61_000,
+        offered: 3,
+        assigned: 4,
+        wrap_up: 5,
+    };
+    let agents = BoardAgents { idle: 6, busy: 7, not_ready: 8, away: 9, signed_out: 10 };
+    BoardFrame { seq: 41, cursor: cursors()[0], whole: true, agents, queues: vec![queue] }
+}
+
 fn server_frames() -> Vec<(&'static str, ServerFrame)> {
     samples!(ServerFrame {
         Hello => ServerFrame::Hello {
@@ -99,6 +115,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
         },
         Snapshot => ServerFrame::Snapshot { cursor: cursors()[0], state: Box::new(snapshot()) },
         Event => ServerFrame::Event(Box::new(event_frame())),
+        Board => ServerFrame::Board(Box::new(board_frame())),
         Result => ServerFrame::Result(result(CommandReply::Outcome(Outcome::OK))),
         Signal => ServerFrame::Signal {
             conversation: conversation(),

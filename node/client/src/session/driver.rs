@@ -326,7 +326,10 @@ impl Driver {
                 return Err(Left::Goaway(Duration::from_millis(reconnect_within_ms)));
             }
             ServerFrame::Bye { code, detail, retry } => return Err(farewell(code, detail, retry)),
-            ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => return Ok(()),
+            // Boards are for those who show figures; this client serves people.
+            ServerFrame::Board(_) | ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => {
+                return Ok(());
+            }
             ServerFrame::Welcome { .. } => {
                 return Err(Left::Lost("a second welcome on one socket".to_owned()));
             }

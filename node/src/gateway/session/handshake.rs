@@ -1,6 +1,7 @@
 //! From a first frame to a session that the log knows, here.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ use crate::actor::link::Standing;
 use crate::admission::{Budget, Seat};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
+use crate::gateway::session::board::Board;
 use crate::gateway::session::table::Served;
 use crate::gateway::session::telling::{Telling, ended};
 use crate::gateway::session::{End, farewell};
-use crate::gateway::token::{Claims, ResumeClaims, TokenError, unix_s};
+use crate::gateway::token::{Claims, ResumeClaims, Role, TokenError, unix_s};
 
 /// Sites that one session may read.
 const SITES_MAX: usize = 64;
@@ -62,23 +64,31 @@ pub(crate) struct Place {
 }
 
 /// What the first frame asks for, checked as far as it can be without the log.
-struct Wish {
-    session: SessionId,
-    holder: Claims,
-    sites: Vec<SiteId>,
-    cursors: Vec<Cursor>,
-    seq: u64,
-    resumes: bool,
-    unacknowledged: BTreeSet<CommandNumber>,
+pub(super) struct Wish {
+    pub(super) session: SessionId,
+    pub(super) holder: Claims,
+    pub(super) sites: Vec<SiteId>,
+    pub(super) cursors: Vec<Cursor>,
+    pub(super) seq: u64,
+    pub(super) resumes: bool,
+    pub(super) unacknowledged: BTreeSet<CommandNumber>,
+}
+
+/// What a first frame comes to.
+pub(super) enum Begun {
+    /// A session that the log knows, or is told of.
+    Attached(Box<Attached>),
+    /// A board, of which the log knows nothing.
+    Board(Board),
 }
 
 /// Makes a session out of the first frame, unless the client is `gone` before, or it takes longer
 /// than clients wait: one who went elsewhere is not to be fetched back.
-pub(crate) async fn attach(
+pub(super) async fn begin(
     doors: &Doors,
     first: ClientFrame,
     gone: impl Future<Output = ()>,
-) -> Result<Attached, End> {
+) -> Result<Begun, End> {
     let given_up = async {
         match tokio::time::timeout(Duration::from_millis(ATTACH_MS), gone).await {
             Ok(()) => End::gone(),
@@ -103,6 +113,21 @@ pub(crate) async fn attach(
         }
         _ => return Err(End::never("protocol", "the first frame is `start` or `resume`")),
     };
+    if wish.holder.role == Role::Board {
+        return tokio::select! {
+            end = &mut given_up => Err(end),
+            board = Board::begin(doors, wish) => board.map(Begun::Board),
+        };
+    }
+    attach(doors, wish, given_up).await.map(|attached| Begun::Attached(Box::new(attached)))
+}
+
+/// Lets the log know of a session's connection, unless that is given up before.
+async fn attach(
+    doors: &Doors,
+    wish: Wish,
+    mut given_up: Pin<&mut impl Future<Output = End>>,
+) -> Result<Attached, End> {
     let place = tokio::select! {
         end = &mut given_up => return Err(end),
         place = passes(doors, wish.resumes) => place?,
@@ -221,7 +246,7 @@ fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<
 }
 
 /// Too many sockets of theirs are here; another node may have room.
-fn no_seat(budget: Budget) -> End {
+pub(super) fn no_seat(budget: Budget) -> End {
     let told = |whose| format!("this node has as many sockets as it serves for one {whose}");
     match budget {
         Budget::Caller => End::resume("caller-over-budget", told("credential")),
@@ -233,7 +258,7 @@ fn bad_token(error: TokenError) -> End {
     End::never(error.word(), error.to_string())
 }
 
-async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
+pub(super) async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
     let mut places = Vec::new();
     for site in wish.sites.iter().copied() {
         let shard = doors.shard_of(site).await.map_err(|problem| match problem.code {
@@ -250,7 +275,7 @@ async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End> {
         let after = cursor.map(|cursor| cursor.sequence);
         places.push(Place { site, shard: shard.id, after, standing: Standing::unknown() });
     }
-    if wish.resumes {
+    if wish.resumes && wish.holder.role != Role::Board {
         for place in &places {
             known_session(doors, place.shard, place.site, wish.session).await?;
         }
@@ -278,19 +303,29 @@ pub(super) async fn known_session(
     }
 }
 
+/// What a session is resumed with.
+pub(super) fn resume_token(
+    doors: &Doors,
+    session: SessionId,
+    sites: &[SiteId],
+    holder: &Claims,
+) -> String {
+    let exp = holder.exp.min(unix_s() + RESUME_TTL_S);
+    let (sites, holder) = (sites.to_vec(), holder.clone());
+    doors.tokens.sign_resume(&ResumeClaims { session, sites, holder, exp })
+}
+
 /// The frame that says that the session is on.
 pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
     let sites: Vec<SiteId> = attached.places.iter().map(|place| place.site).collect();
-    let exp = attached.holder.exp.min(unix_s() + RESUME_TTL_S);
-    let (session, holder) = (attached.served.session, attached.holder.clone());
-    let resume = ResumeClaims { session, sites: sites.clone(), holder, exp };
+    let session = attached.served.session;
     ServerFrame::Welcome {
         session,
         subject: attached.subject,
+        resume_token: resume_token(doors, session, &sites, &attached.holder),
         sites,
         mode: attached.mode,
         seq: attached.seq,
-        resume_token: doors.tokens.sign_resume(&resume),
         gateways: doors.peers.iter().map(|peer| peer.url.clone()).collect(),
         results: results(doors, attached),
     }

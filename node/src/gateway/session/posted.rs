@@ -25,14 +25,15 @@ use crate::gateway::identity::expect_unrevoked;
 use crate::gateway::min_index;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::commands::{self, Numbered};
+use crate::gateway::session::pulse::Beat;
 use crate::gateway::session::{End, farewell, reader};
-use crate::gateway::token::ResumeClaims;
+use crate::gateway::token::{ResumeClaims, Role};
 use crate::replica::ShardReplica;
 use crate::telemetry::trace;
 
 /// Frames of one request: as many as a session may have commands without results.
 const FRAMES_MAX: usize = SESSION_WINDOW_COMMANDS_MAX;
-/// How long a command waits for its session to come back.
+/// How long a command waits for its session to have a connection that the log knows of.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause before it is looked again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -75,7 +76,7 @@ pub(crate) async fn post(
 ) -> Result<AxumJson<Answered>, Problem> {
     check(&claims, &frames)?;
     let post = Post { doors: &doors, claims: &claims };
-    let seq = post.hear(&frames).await;
+    let heard = post.hear(&frames).await;
     let mut answers = Vec::new();
     let mut failed = None;
     for frame in frames {
@@ -83,20 +84,21 @@ pub(crate) async fn post(
             ClientFrame::Cmd { site, number, acknowledged, command, traceparent } => {
                 let command = *command;
                 let asked = Numbered { site, number, acknowledged, command, traceparent };
-                let result = post.execute(asked, failed.as_ref()).await?;
+                let result = post.execute(asked, failed.as_ref(), heard).await?;
                 if !matches!(result.result, CommandReply::Outcome(_)) {
                     failed.get_or_insert_with(|| result.result.clone());
                 }
                 answers.push(ServerFrame::Result(result));
             }
             ClientFrame::Signal { conversation, signal } => {
-                let subject = claims.holder.subject().ok_or_else(nobody)?;
-                if claims.sites.contains(&conversation.site) {
+                let subject = claims.holder.subject();
+                let reads = claims.sites.contains(&conversation.site);
+                if let Some(subject) = subject.filter(|_| reads) {
                     reader::tell(&doors, subject, conversation, signal);
                 }
             }
-            ClientFrame::Ping { t } => match seq {
-                Some(seq) => answers.push(ServerFrame::Pong { t, seq }),
+            ClientFrame::Ping { t } => match heard {
+                Some(Beat { seq, .. }) => answers.push(ServerFrame::Pong { t, seq }),
                 None => {
                     answers.push(post.unserved().frame());
                     break;
@@ -132,6 +134,9 @@ fn check(claims: &ResumeClaims, frames: &[ClientFrame]) -> Result<(), Problem> {
             }
             _ => {}
         }
+        if claims.holder.role == Role::Board && matches!(frame, ClientFrame::Cmd { .. }) {
+            return Err(protocol(reader::ONLY_LOOKS));
+        }
     }
     Ok(())
 }
@@ -151,20 +156,28 @@ struct Post<'a> {
 }
 
 impl Post<'_> {
-    /// Lets the node that has the connection know that the client lives. Only a ping waits for
-    /// what it says: the number of the last event that it sent.
-    async fn hear(&self, frames: &[ClientFrame]) -> Option<u64> {
+    /// Lets the node that has the connection know that the client lives. Who asks for something
+    /// waits for what that node says.
+    async fn hear(&self, frames: &[ClientFrame]) -> Option<Beat> {
+        let asks = |frame: &ClientFrame| {
+            matches!(frame, ClientFrame::Ping { .. } | ClientFrame::Cmd { .. })
+        };
+        if frames.iter().any(asks) {
+            return self.ask_around().await;
+        }
+        let (doors, claims) = (self.doors.clone(), self.claims.clone());
+        tokio::spawn(async move { Post { doors: &doors, claims: &claims }.ask_around().await });
+        None
+    }
+
+    /// Who has the connection.
+    async fn ask_around(&self) -> Option<Beat> {
         let (doors, session) = (self.doors, self.claims.session);
-        if let Some(seq) = doors.sessions.hear(session) {
-            return Some(seq);
+        if let Some(heard) = doors.sessions.hear(session) {
+            return Some(heard);
         }
         let attached = self.views().next().map(|(_, view)| view.gateway.node);
-        if frames.iter().any(|frame| matches!(frame, ClientFrame::Ping { .. })) {
-            return doors.hints.hear(session, attached).await;
-        }
-        let doors = doors.clone();
-        tokio::spawn(async move { doors.hints.hear(session, attached).await });
-        None
+        doors.hints.hear(session, attached).await
     }
 
     /// What this node knows of the session, site by site.
@@ -180,6 +193,7 @@ impl Post<'_> {
         &self,
         asked: Numbered,
         failed: Option<&CommandReply>,
+        heard: Option<Beat>,
     ) -> Result<CommandResult, Problem> {
         let Numbered { site, number, .. } = asked;
         if let Some(before) = failed {
@@ -193,7 +207,7 @@ impl Post<'_> {
         }
         let actor = self.claims.holder.actor().ok_or_else(nobody)?;
         let shard = self.doors.shard_of(site).await?;
-        if !self.may_execute(shard, site, number).await {
+        if !self.may_execute(shard, (site, number), heard).await {
             let detail = "the session has lost its connection; resume it first".to_owned();
             let (code, after_ms) = ("behind".to_owned(), 0);
             let result = CommandReply::NotApplied { code, detail, after_ms };
@@ -204,22 +218,31 @@ impl Post<'_> {
         Ok(trace::within(caller.as_deref(), asked).await)
     }
 
-    /// Waits, not for long, while the session has lost its connection: it may be coming back, and
-    /// what it asks for would be refused for good until the log knows of that. What was done
-    /// before is answered at any time.
-    async fn may_execute(&self, shard: &ShardReplica, site: SiteId, number: u64) -> bool {
+    /// Waits, not for long, until the node that has the connection says that the log knows of it:
+    /// until then, what is asked for might be refused for good because nobody seems to be there.
+    /// What was done before is answered at any time, and so is whose session is over.
+    async fn may_execute(
+        &self,
+        shard: &ShardReplica,
+        (site, number): (SiteId, u64),
+        mut heard: Option<Beat>,
+    ) -> bool {
         let (session, deadline) = (self.claims.session, Instant::now() + RETURN_PATIENCE);
         loop {
-            let lost = {
+            let (view, done) = {
                 let shard = shard.read();
-                let view = shard.session_view(site, session);
-                let lost = view.is_some_and(|view| view.link == Link::Lost);
-                lost && !shard.session_answers(site, session).any(|(known, _)| known == number)
+                let done = shard.session_answers(site, session).any(|(done, _)| done == number);
+                (shard.session_view(site, session), done)
             };
-            if !lost || Instant::now() >= deadline {
-                return !lost;
+            let over = view.is_some_and(|view| view.link == Link::None);
+            if done || over || heard.is_some_and(|heard| heard.told) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
+            heard = self.ask_around().await;
         }
     }
 
@@ -234,6 +257,10 @@ impl Post<'_> {
 
     /// Ends the session for good, everywhere.
     async fn end(&self) -> Result<End, Problem> {
+        if self.claims.holder.role == Role::Board {
+            // The log knows nothing of it; its client closes the stream.
+            return Ok(End::good_bye());
+        }
         let actor = self.claims.holder.actor().ok_or_else(nobody)?;
         for site in &self.claims.sites {
             let shard = self.doors.shard_of(*site).await?.id;

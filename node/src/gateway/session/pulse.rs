@@ -1,8 +1,9 @@
 //! Signs of life of a session's client, and how far its connection has come.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::gateway::session::End;
@@ -12,6 +13,8 @@ use crate::gateway::session::End;
 pub(crate) struct Pulse {
     /// The dense number of the last event that was sent.
     seq: AtomicU64,
+    /// Whether the log knows of the connection.
+    told: AtomicBool,
     heard: Notify,
 }
 
@@ -36,10 +39,20 @@ impl Pulse {
         self.seq.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The client was heard, on whatever node. Gives the number of the last event.
-    pub(super) fn beat(&self) -> u64 {
+    /// The log knows of the connection, everywhere.
+    pub(super) fn is_told(&self) {
+        self.told.store(true, Ordering::Release);
+    }
+
+    /// The connection is gone, and the log is about to know.
+    pub(super) fn is_gone(&self) {
+        self.told.store(false, Ordering::Release);
+    }
+
+    /// The client was heard, on whatever node.
+    pub(super) fn beat(&self) -> Beat {
         self.heard.notify_one();
-        self.seq()
+        Beat { seq: self.seq(), told: self.told.load(Ordering::Acquire) }
     }
 
     /// Waits until the client was not heard for that long.
@@ -47,6 +60,15 @@ impl Pulse {
         while tokio::time::timeout(patience, self.heard.notified()).await.is_ok() {}
         End::resume("silent", format!("nothing was heard for {} ms", patience.as_millis()))
     }
+}
+
+/// How a session's connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beat {
+    /// The number of the last event that was sent.
+    pub(crate) seq: u64,
+    /// Whether the log knows of the connection.
+    pub(crate) told: bool,
 }
 
 #[cfg(test)]
@@ -62,7 +84,11 @@ mod tests {
         // Whatever it finds when it looks again, it finds that the client was heard.
         tokio::time::sleep(patience).await;
         let heard = tokio::time::Instant::now();
-        assert_eq!(pulse.beat(), 7);
+        assert_eq!(pulse.beat(), Beat { seq: 7, told: false });
+        pulse.is_told();
+        assert!(pulse.beat().told);
+        pulse.is_gone();
+        assert!(!pulse.beat().told);
         assert_eq!(silent.await.code, "silent");
         assert!(heard.elapsed() >= patience);
     }

@@ -119,6 +119,26 @@ pub(crate) async fn run(
     }
 }
 
+/// Deals with a board's frames until its socket ends.
+pub(crate) async fn attend(doors: &Doors, socket: &mut Incoming, out: &Outbox) -> End {
+    let silence = Duration::from_millis(doors.heartbeat_ms * 3);
+    loop {
+        let sent = match next(socket, silence).await {
+            Ok(ClientFrame::Ping { t }) => out.send(&ServerFrame::Pong { t, seq: out.seq() }).await,
+            Ok(ClientFrame::Ack { .. } | ClientFrame::Signal { .. }) => Ok(()),
+            Ok(ClientFrame::Bye {}) => return End::good_bye(),
+            Ok(_) => return End::never("protocol", ONLY_LOOKS),
+            Err(end) => return end,
+        };
+        if sent.is_err() {
+            return End::gone();
+        }
+    }
+}
+
+/// Why a board may not say something.
+pub(super) const ONLY_LOOKS: &str = "a board looks at figures and asks for nothing";
+
 /// Passes a signal on, here and to the other nodes, if the conversation is the sender's.
 pub(super) fn tell(doors: &Doors, subject: Subject, conversation: ConversationId, signal: Signal) {
     let Some(shard) = doors.replica.shard_of(conversation.site) else { return };

@@ -19,7 +19,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::identity::expect_unrevoked;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::commands::Numbered;
-use crate::gateway::session::handshake::{self, Attached};
+use crate::gateway::session::handshake::{self, Attached, Begun};
 use crate::gateway::session::pulse::Pulse;
 use crate::gateway::session::{End, commands, farewell, feed};
 use crate::gateway::token::{Claims, unix_s};
@@ -53,6 +53,8 @@ pub(super) trait Listener {
         asked: mpsc::Sender<Numbered>,
         out: &Outbox,
     ) -> End;
+    /// The same for a board, which asks for nothing.
+    async fn attend(&mut self, doors: &Doors, out: &Outbox) -> End;
 }
 
 /// A frame as it is written.
@@ -66,6 +68,7 @@ impl From<&ServerFrame> for Written {
     fn from(frame: &ServerFrame) -> Self {
         let seq = match frame {
             ServerFrame::Event(event) => Some(event.seq),
+            ServerFrame::Board(board) => Some(board.seq),
             _ => None,
         };
         Self { seq, text: text_of(frame) }
@@ -80,7 +83,7 @@ pub(crate) fn text_of(frame: &ServerFrame) -> Utf8Bytes {
 /// The queue of frames to the client, and the dense number of the last event in it.
 pub(crate) struct Outbox {
     frames: mpsc::Sender<Written>,
-    pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// The connection's writer is gone.
@@ -88,6 +91,12 @@ pub(crate) struct Outbox {
 pub(crate) struct Closed;
 
 impl Outbox {
+    /// An empty queue, and the end that is to be written.
+    pub(super) fn new(pulse: Arc<Pulse>) -> (Self, mpsc::Receiver<Written>) {
+        let (frames, outgoing) = mpsc::channel(FRAMES_MAX);
+        (Self { frames, pulse }, outgoing)
+    }
+
     /// Sends a frame, waiting for room.
     pub(crate) async fn send(&self, frame: &ServerFrame) -> Result<(), Closed> {
         self.frames.send(Written::from(frame)).await.map_err(|_| Closed)
@@ -125,8 +134,9 @@ pub(super) async fn serve(
     speaker: &mut impl Speaker,
     listener: &mut impl Listener,
 ) {
-    let attached = match handshake::attach(&doors, first, listener.gone()).await {
-        Ok(attached) => attached,
+    let attached = match handshake::begin(&doors, first, listener.gone()).await {
+        Ok(Begun::Attached(attached)) => *attached,
+        Ok(Begun::Board(board)) => return board.serve(&doors, speaker, listener).await,
         Err(end) => {
             if end.code.starts_with("token-") {
                 doors.logins.note_stranger(address);
@@ -166,31 +176,43 @@ async fn converse(
     speaker: &mut impl Speaker,
     listener: &mut impl Listener,
 ) -> End {
-    let (frames, mut outgoing) = mpsc::channel(FRAMES_MAX);
-    let out = Outbox { frames, pulse: attached.served.pulse.clone() };
+    let (out, outgoing) = Outbox::new(attached.served.pulse.clone());
     let (asked, queue) = mpsc::channel(SESSION_WINDOW_COMMANDS_MAX);
     if out.send(&handshake::welcome(doors, attached)).await.is_err() {
         return End::gone();
     }
-    let writer = async {
-        while let Some(frame) = outgoing.recv().await {
-            if speaker.write(frame).await.is_err() {
-                return End::gone();
-            }
-        }
-        End::gone()
-    };
-    let say = async |frame| drop(out.send(&frame).await);
     tokio::select! {
         biased;
-        end = stopping(doors.sessions.watch_stop(), say) => end,
-        end = expiry(attached.holder.exp) => end,
-        end = revocation(doors, &attached.holder) => end,
+        end = leave_taken(doors, &out, &attached.holder) => end,
         end = attached.telling.failure() => end,
         end = listener.listen(doors, attached, asked, &out) => end,
         end = commands::run(doors, attached, queue, &out) => end,
         end = feed::run(doors, attached, &out) => end,
-        end = writer => end,
+        end = written(speaker, outgoing) => end,
+    }
+}
+
+/// Writes what there is to be written, until nobody takes it.
+pub(crate) async fn written(
+    speaker: &mut impl Speaker,
+    mut outgoing: mpsc::Receiver<Written>,
+) -> End {
+    while let Some(frame) = outgoing.recv().await {
+        if speaker.write(frame).await.is_err() {
+            break;
+        }
+    }
+    End::gone()
+}
+
+/// Waits until the node stops, or the holder's credential is good no more.
+pub(super) async fn leave_taken(doors: &Doors, out: &Outbox, holder: &Claims) -> End {
+    let say = async |frame| drop(out.send(&frame).await);
+    tokio::select! {
+        biased;
+        end = stopping(doors.sessions.watch_stop(), say) => end,
+        end = expiry(holder.exp) => end,
+        end = revocation(doors, holder) => end,
     }
 }
 
@@ -234,6 +256,7 @@ async fn revocation(doors: &Doors, holder: &Claims) -> End {
 
 /// Tells actors and log that the connection is gone, unless the session is served by another one.
 async fn leave(doors: &Doors, attached: Attached, end: &End) {
+    attached.served.pulse.is_gone();
     let viewer = viewer_of(attached.subject);
     for place in &attached.places {
         doors.registry.leave(place.site, viewer, &place.standing);

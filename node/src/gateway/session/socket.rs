@@ -117,6 +117,10 @@ impl Listener for Incoming {
     ) -> End {
         reader::run(doors, attached, self, asked, out).await
     }
+
+    async fn attend(&mut self, doors: &Doors, out: &Outbox) -> End {
+        reader::attend(doors, self, out).await
+    }
 }
 
 /// Sends a text, unless the client takes none.

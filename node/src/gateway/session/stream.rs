@@ -94,16 +94,20 @@ impl Listener for FarEnd {
     async fn listen(
         &mut self,
         doors: &Doors,
-        attached: &Attached,
+        _: &Attached,
         asked: mpsc::Sender<Numbered>,
-        _: &Outbox,
+        out: &Outbox,
     ) -> End {
         // Nobody asks here; that is no reason to end.
         let _asked = asked;
+        self.attend(doors, out).await
+    }
+
+    async fn attend(&mut self, doors: &Doors, out: &Outbox) -> End {
         let patience = Duration::from_millis(doors.heartbeat_ms * 3);
         tokio::select! {
             () = self.0.closed() => End::gone(),
-            end = attached.served.pulse.silence(patience) => end,
+            end = out.pulse.silence(patience) => end,
         }
     }
 }

@@ -10,14 +10,17 @@ use rotary_proto::outcome::Answer;
 use rotary_proto::{SessionId, ShardCommand, ShardId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
+use crate::feed::Boards;
 use crate::gateway::doors::Doors;
-use crate::gateway::session::pulse::Pulse;
+use crate::gateway::session::pulse::{Beat, Pulse};
 
 /// The sockets of this node, by session.
 pub(crate) struct Sessions {
     open: Mutex<Open>,
     sockets: AtomicU64,
     stopping: watch::Sender<bool>,
+    /// What boards look at.
+    pub(crate) boards: Arc<Boards>,
 }
 
 #[derive(Default)]
@@ -46,7 +49,8 @@ impl Sessions {
     /// No sessions.
     pub(crate) fn new() -> Self {
         let stopping = watch::Sender::new(false);
-        Self { open: Mutex::default(), sockets: AtomicU64::new(0), stopping }
+        let (open, boards) = (Mutex::default(), Arc::default());
+        Self { open, sockets: AtomicU64::new(0), stopping, boards }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -127,9 +131,9 @@ impl Sessions {
         self.open().sessions.contains_key(&session)
     }
 
-    /// A session's client was heard, on whatever node. Gives the number of the last event that it
-    /// was sent from here; `None` if the session has no connection here.
-    pub(crate) fn hear(&self, session: SessionId) -> Option<u64> {
+    /// A session's client was heard, on whatever node. `None` if the session has no connection
+    /// here.
+    pub(crate) fn hear(&self, session: SessionId) -> Option<Beat> {
         Some(self.open().sessions.get(&session)?.pulse.beat())
     }
 

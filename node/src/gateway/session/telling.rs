@@ -97,6 +97,7 @@ async fn tell_all(
             expect_standing(doors, place, served.session)?;
         }
     }
+    served.pulse.is_told();
     Ok(())
 }
 
