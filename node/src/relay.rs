@@ -16,6 +16,7 @@ mod forward;
 pub(crate) mod greeting;
 mod line;
 mod session;
+mod turnstile;
 mod upload;
 mod upstream;
 
@@ -42,8 +43,8 @@ use crate::gateway::health::{METRICS_MEDIA, liveness};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
 use crate::gateway::session::serving::{self, Written};
-use crate::gateway::session::turnstile::Turnstile;
 use crate::relay::cores::Cores;
+use crate::relay::turnstile::Turnstile;
 
 /// How long a core node may take to open a tunnel.
 const TUNNEL_PATIENCE: Duration = Duration::from_millis(500);

@@ -114,11 +114,27 @@ impl House {
 
 /// Sends bytes; nothing where the node dies before it answers.
 async fn upload(gateway: &Gateway, path: &str, token: &str, bytes: &[u8]) -> Option<Answer> {
+    let length = format!("content-length: {}\r\n\r\n", bytes.len());
+    send(gateway, path, token, &length, bytes).await
+}
+
+/// The same, in one chunk that says how long it is only when it comes.
+async fn upload_chunk(gateway: &Gateway, path: &str, token: &str, bytes: &[u8]) -> Option<Answer> {
+    let length = format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", bytes.len());
+    send(gateway, path, token, &length, &[bytes, b"\r\n0\r\n\r\n"].concat()).await
+}
+
+async fn send(
+    gateway: &Gateway,
+    path: &str,
+    token: &str,
+    length: &str,
+    bytes: &[u8],
+) -> Option<Answer> {
     let mut socket = TcpStream::connect(gateway.authority()).await.ok()?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
-         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n",
-        bytes.len()
+         content-type: text/plain; charset=utf-8\r\n{length}"
     );
     socket.write_all(head.as_bytes()).await.ok()?;
     // A node that has heard enough may answer before it has read all.
@@ -243,6 +259,9 @@ async fn what_is_wrong_is_named(house: &House) {
     for node in [1, 4] {
         let token = &house.nodes.token;
         let large = upload(house.gateway(node), &path, token, text(0, 1_000_001).as_bytes()).await;
+        assert_eq!(large.expect("an answer").code(), "too-large");
+        let large = text(0, 1_200_000);
+        let large = upload_chunk(house.gateway(node), &path, token, large.as_bytes()).await;
         assert_eq!(large.expect("an answer").code(), "too-large");
         let empty = upload(house.gateway(node), &path, token, b"").await;
         assert_eq!(empty.expect("an answer").code(), "bad-value");

@@ -69,6 +69,11 @@ impl Board {
 
     /// Takes figures until they are so.
     async fn until(&mut self, so: impl Fn(&Self) -> bool) {
+        let came = tokio::time::timeout(nodes::LIMIT, self.take_until(so)).await;
+        came.expect("figures in time");
+    }
+
+    async fn take_until(&mut self, so: impl Fn(&Self) -> bool) {
         while !so(self) {
             let ping = json!({"type": "ping", "t": 1});
             self.socket.send(Message::text(ping.to_string())).await.expect("open");

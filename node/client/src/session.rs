@@ -174,8 +174,9 @@ pub struct Commander {
 }
 
 impl Commander {
-    /// Asks for something and waits until its outcome is known. The reply is an outcome; errors
-    /// of the world are retried under the same number and never returned.
+    /// Asks for something and waits until its outcome is known. The reply is an outcome, or
+    /// `not_applied` for what is wrong with the command itself (a file that nobody has); errors of
+    /// the world are retried under the same number and never returned.
     ///
     /// # Errors
     /// [`CommandError`] if the session ends first.

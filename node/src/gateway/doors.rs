@@ -27,7 +27,6 @@ use crate::gateway::password::Passwords;
 use crate::gateway::problem::Problem;
 use crate::gateway::session::Sessions;
 use crate::gateway::session::behind::Behind;
-use crate::gateway::session::turnstile::Turnstile;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
@@ -70,7 +69,6 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) behind: Behind,
-    pub(crate) turnstile: Turnstile,
     pub(crate) hints: Hints,
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,

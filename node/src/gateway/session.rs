@@ -28,7 +28,6 @@ pub(crate) mod strays;
 pub(crate) mod stream;
 mod table;
 mod telling;
-pub(crate) mod turnstile;
 
 pub(crate) use posted::{Holder, post};
 pub(crate) use socket::upgrade;

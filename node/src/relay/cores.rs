@@ -21,11 +21,14 @@ use rotary_transport::Transport;
 use crate::hint::shards_heard;
 use crate::telemetry::names;
 
+/// How often this node looks how late it is.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The core nodes.
 pub(super) struct Cores {
     known: Mutex<BTreeMap<NodeId, Life>>,
     turn: AtomicUsize,
-    /// How much later than asked for this node woke last, in milliseconds.
+    /// How much later than asked for this node woke lately, in milliseconds.
     late_ms: AtomicU64,
 }
 
@@ -46,6 +49,8 @@ impl Cores {
             turn: AtomicUsize::new(0),
             late_ms: AtomicU64::new(0),
         });
+        let clock = cores.clone();
+        tokio::spawn(async move { clock.keep_time().await });
         for member in members {
             let (cores, transport) = (cores.clone(), transport.clone());
             tokio::spawn(async move { cores.keep_asking(&transport, member).await });
@@ -68,9 +73,7 @@ impl Cores {
                 None => {}
             }
             gauge!(names::RELAY_CORES).set(self.live().len() as f64);
-            let (pause, begun) = (Duration::from_millis(FEED_HEARTBEAT_MS), Instant::now());
-            tokio::time::sleep(pause).await;
-            self.woke(begun.elapsed().saturating_sub(pause));
+            tokio::time::sleep(Duration::from_millis(FEED_HEARTBEAT_MS)).await;
         }
     }
 
@@ -78,9 +81,20 @@ impl Cores {
         self.known.lock().expect("nothing panics under this lock")
     }
 
-    fn woke(&self, late: Duration) {
-        let late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
-        self.late_ms.store(late_ms, Ordering::Relaxed);
+    /// Sees how late this node is, as long as it runs.
+    async fn keep_time(&self) {
+        loop {
+            let begun = Instant::now();
+            tokio::time::sleep(LOOK).await;
+            self.woke(begun.elapsed());
+        }
+    }
+
+    /// It woke after so long. Lateness that was seen is forgotten as time goes by.
+    fn woke(&self, took: Duration) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let before = self.late_ms.load(Ordering::Relaxed).saturating_sub(ms(took));
+        self.late_ms.store(before.max(ms(took.saturating_sub(LOOK))), Ordering::Relaxed);
     }
 
     /// Whether it answered lately, as far as this node could hear it.
@@ -163,9 +177,9 @@ mod tests {
         cores.answered(node(3), 4, later);
         assert_eq!(pick(None, 1, later), Some(3), "the others are silent");
         assert_eq!(pick(Some(3), 1, later), Some(3), "there is no other");
-        cores.woke(Duration::from_millis(1));
+        cores.woke(LOOK + Duration::from_millis(1));
         assert!(!cores.is_lost(node(1), later), "this node was late itself");
-        cores.woke(Duration::ZERO);
+        cores.woke(LOOK);
         assert!(cores.is_lost(node(1), later) && !cores.is_lost(node(1), later), "it is told once");
         assert!(!cores.is_lost(node(3), later));
         assert_eq!(cores.live(), [node(2), node(3)]);

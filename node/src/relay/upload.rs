@@ -3,6 +3,7 @@
 //! What has been passed on cannot be sent again from here, so a core node that is lost on the way
 //! is told to the client, who may simply send it again: the same bytes are the same blob.
 
+use std::error::Error;
 use std::net::SocketAddr;
 
 use axum::body::Body;
@@ -11,7 +12,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use http_body_util::Limited;
+use http_body_util::{LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use rotary_transport::Tunnel;
 use tokio::time::Instant;
@@ -47,15 +48,30 @@ pub(super) async fn pass_on(
     // It ends with the answer, or says there why not.
     tokio::spawn(async move { drop(connection.await) });
     // What says no length is measured by the core node; this only makes sure that it ends.
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let body = Body::new(Limited::new(body, most.saturating_add(1)));
+    let limit = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+    let body = Body::new(Limited::new(body, limit));
     let answer = sender.send_request(Request::from_parts(parts, body)).await;
     let mut answer = answer.map_err(|error| {
+        if is_length(&error) {
+            return too_large(most);
+        }
         let detail = format!("the upload broke off: {error}; send it again");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).after(200)
     })?;
     clean(answer.headers_mut());
     Ok(answer.map(Body::new))
+}
+
+/// Whether the client sent more than it may, as against any other end of an upload.
+fn is_length(error: &hyper::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A way to a core node that answers.

@@ -27,7 +27,6 @@ use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::session::behind::{self, Behind};
-use crate::gateway::session::turnstile::Turnstile;
 use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, start_beats};
 use crate::machine::directory::DirectoryMachine;
@@ -107,7 +106,6 @@ pub(crate) async fn start(
         registry: registry.clone(),
         sessions,
         behind: Behind::default(),
-        turnstile: Turnstile::default(),
         hints: Hints::new(ground.transport.clone(), members.clone()),
         tokens: ground.tokens,
         passwords: Passwords::new(),

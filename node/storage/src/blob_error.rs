@@ -17,6 +17,14 @@ pub enum BlobError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A newer build wrote it: it is whole, and nothing is done to it.
+    #[error("blob {path}: {what}; run a build that is no older than the one that wrote it")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// What this build does not know.
+        what: String,
+    },
     /// Bytes that were durable are damaged. Another replica has them.
     #[error("blob {path} is damaged at byte {offset}: {what}; it is fetched from another replica")]
     Damaged {

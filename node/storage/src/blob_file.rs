@@ -89,6 +89,21 @@ impl BlobHeader {
         out
     }
 
+    /// What a whole header says that this build does not know.
+    pub(crate) fn newer(bytes: &[u8]) -> Option<String> {
+        let (head, rest) = bytes.split_first_chunk::<64>()?;
+        let sum = u32::from_le_bytes(*rest.first_chunk::<4>()?);
+        if sum != crc32c(head) || head[..4] != MAGIC {
+            return None;
+        }
+        let key = u64::from_le_bytes(*head[8..].first_chunk::<8>()?);
+        match (head[4] != FORMAT, key != 0) {
+            (true, _) => Some(format!("format {} is not known to this build", head[4])),
+            (false, true) => Some(format!("key {key} is not known to this build")),
+            (false, false) => None,
+        }
+    }
+
     /// Reads a header, and when the blob was last touched, if that is whole. `file_bytes` is the
     /// length of the file that it stands in.
     ///
@@ -207,6 +222,11 @@ mod tests {
         let sealed = BlobHeader { key: 4, ..header(5) };
         let error = BlobHeader::decode(&sealed.encode(1), file_length(5).expect("small"));
         assert_eq!(error, Err("key 4 is not known to this build".to_owned()));
+        assert_eq!(BlobHeader::newer(&sealed.encode(1)), error.err());
+        assert_eq!(BlobHeader::newer(&header(5).encode(1)), None);
+        let mut torn = sealed.encode(1);
+        torn[20] ^= 1;
+        assert_eq!(BlobHeader::newer(&torn), None, "it is damaged");
     }
 
     proptest! {

@@ -135,7 +135,7 @@ impl Blobs {
     /// not there, and another replica has it.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Newer`, which stays where it is; `Io`.
     pub fn find(&self, name: BlobName) -> Result<Option<BlobReader>, BlobError> {
         match self.open_file(name) {
             Err(BlobError::Damaged { .. }) => self.remove_damaged(name).map(|_| None),
@@ -171,6 +171,9 @@ impl Blobs {
         let failed = |error| BlobError::of(&path, error);
         let head = read_up_to(file.as_ref(), 0, HEADER_BYTES).map_err(failed)?;
         let length = file.len().map_err(failed)?;
+        if let Some(what) = BlobHeader::newer(&head) {
+            return Err(BlobError::Newer { path, what });
+        }
         let damaged = |what: String| BlobError::damaged(0, what).at(&path);
         let (header, touched_ms) = BlobHeader::decode(&head, length).map_err(damaged)?;
         if header.name != name {

@@ -23,6 +23,12 @@ const UNKNOWN_RETRY: Duration = Duration::from_millis(100);
 /// How long to wait at least before sending again what was not applied.
 const NOT_APPLIED_RETRY: Duration = Duration::from_millis(20);
 
+/// Whether the command is what was not right, so that it would be told the same again: it names a
+/// file that nobody has, or another one than it says.
+fn is_about_command(code: &str) -> bool {
+    matches!(code, "blob-unknown" | "bad-value")
+}
+
 /// A command without an outcome.
 #[derive(Debug)]
 struct Pending {
@@ -86,13 +92,20 @@ impl Window {
         window.frame(site, window.last)
     }
 
-    /// Takes a result. An outcome goes to whoever asked; an error of the world makes it due again.
+    /// Takes a result. An outcome goes to whoever asked, and so does what the same command can only
+    /// be told again; an error of the world makes it due again.
     pub(crate) fn settle(&mut self, result: CommandResult, now: Instant) {
         let Some(window) = self.sites.get_mut(&result.site) else { return };
         let wait = match &result.result {
             CommandReply::Outcome(_) => {
                 if let Some(pending) = window.pending.remove(&result.number) {
                     self.budget.earn();
+                    let _ = pending.reply.send(result);
+                }
+                return;
+            }
+            CommandReply::NotApplied { code, .. } if is_about_command(code) => {
+                if let Some(pending) = window.pending.remove(&result.number) {
                     let _ = pending.reply.send(result);
                 }
                 return;
@@ -195,6 +208,18 @@ mod tests {
         assert_eq!(numbers(&window.all()), [(3, 2)]);
         assert_eq!(answers[1].try_recv().expect("answered").number, 2);
         assert_eq!(window.unanswered(), [CommandNumber { site: SITE, number: 3 }]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_is_told_and_not_sent_again() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let mut answers = [admit(&mut window), admit(&mut window)];
+        let code = "blob-unknown".to_owned();
+        let said = CommandReply::NotApplied { code, detail: String::new(), after_ms: 0 };
+        window.settle(result(1, said.clone()), now);
+        assert_eq!(answers[0].try_recv().expect("answered").result, said);
+        assert_eq!(numbers(&window.all()), [(2, 1)]);
+        assert!(window.next_due().is_none());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use rotary_proto::limits::ATTACH_MS;
 use rotary_proto::outcome::Position;
 use rotary_proto::query::{Link as SessionLink, SessionView};
 use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
-use tokio::sync::SemaphorePermit;
 
 use crate::actor::link::Standing;
 use crate::admission::{Budget, Seat};
@@ -128,10 +127,6 @@ async fn attach(
     wish: Wish,
     mut given_up: Pin<&mut impl Future<Output = End>>,
 ) -> Result<Attached, End> {
-    let place = tokio::select! {
-        end = &mut given_up => return Err(end),
-        place = passes(doors, wish.resumes) => place?,
-    };
     let seat = doors.seats.take(wish.holder.tenant, wish.holder.principal).map_err(no_seat)?;
     let nobody = || End::never("token-malformed", "the token says nobody's name");
     let subject = wish.holder.subject().ok_or_else(nobody)?;
@@ -145,10 +140,6 @@ async fn attach(
     served.pulse.start(wish.seq);
     let at_once = wish.resumes && places.iter().all(|place| is_known(doors, place));
     let telling = Telling::start(doors, &served, &places, (subject, actor), at_once);
-    if !at_once {
-        // It waits for the log, which others need not.
-        drop(place);
-    }
     let told = tokio::select! {
         biased;
         () = std::future::ready(()), if at_once => Ok(()),
@@ -167,11 +158,6 @@ async fn attach(
             Err(end)
         }
     }
-}
-
-/// Waits until it is the turn of a session that returns; one that begins has to wait for the log.
-async fn passes(doors: &Doors, returns: bool) -> Result<Option<SemaphorePermit<'_>>, End> {
-    if returns { doors.turnstile.enter().await.map(Some) } else { Ok(None) }
 }
 
 /// How the session goes on from what the client has, as far as this node knows.

@@ -29,7 +29,6 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::behind::{self, Behind};
-use super::turnstile::Turnstile;
 use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::admission::{Admission, Bounds};
@@ -176,7 +175,6 @@ impl House {
             seats: Arc::default(),
             sessions: Arc::new(Sessions::new()),
             behind: Behind::default(),
-            turnstile: Turnstile::default(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
             passwords: Passwords::new(),

@@ -16,8 +16,8 @@ const AT_ONCE: usize = 64;
 /// Sessions that may wait for that. They pass within about a second on two cores.
 const LINE_MAX: usize = 1_024;
 
-/// The turnstile of a node.
-pub(crate) struct Turnstile {
+/// The turnstile of a gateway-only node.
+pub(super) struct Turnstile {
     places: Semaphore,
     waiting: AtomicUsize,
 }
@@ -42,7 +42,7 @@ impl Turnstile {
     ///
     /// # Errors
     /// The good-bye for whoever finds the line too long.
-    pub(crate) async fn enter(&self) -> Result<SemaphorePermit<'_>, End> {
+    pub(super) async fn enter(&self) -> Result<SemaphorePermit<'_>, End> {
         if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
         }
@@ -56,7 +56,7 @@ impl Turnstile {
     }
 
     /// The same for who is in already, and waits however long the line is.
-    pub(crate) async fn stay(&self) -> SemaphorePermit<'_> {
+    pub(super) async fn stay(&self) -> SemaphorePermit<'_> {
         self.places.acquire().await.expect("nobody closes it")
     }
 }
