@@ -85,6 +85,30 @@ impl Agent {
 
     /// Asks one of its gateways, counted from 0, for something that must be done.
     async fn ask(&self, gateway: usize, number: u64, command: Value) -> Value {
+        let result = self.outcome(gateway, number, command).await;
+        assert!(result["result"]["outcome"].get("done").is_some(), "{result}");
+        result
+    }
+
+    /// The same, while connections are lost: what reaches the log after the loss of its session's
+    /// connection did is refused, and asked for under the next number.
+    async fn ask_again(&self, gateway: usize, number: &mut u64, command: Value) {
+        let begun = tokio::time::Instant::now();
+        loop {
+            *number += 1;
+            let result = self.outcome(gateway, *number, command.clone()).await;
+            let outcome = &result["result"]["outcome"];
+            if outcome.get("done").is_some() {
+                return;
+            }
+            assert_eq!(outcome["refused"], "agent_away", "{result}");
+            assert!(begun.elapsed() < nodes::LIMIT, "never: the agent is back");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the log says to a command.
+    async fn outcome(&self, gateway: usize, number: u64, command: Value) -> Value {
         let cmd = json!({"type": "cmd", "site": self.site, "number": number, "command": command});
         let (gateway, token, cmd) = (&self.gateways[gateway], &self.resume_token, &[cmd]);
         let result = eventually("somebody leads", async || {
@@ -95,7 +119,6 @@ impl Agent {
         });
         let result = result.await;
         assert_eq!((&result["type"], &result["number"]), (&json!("result"), &json!(number)));
-        assert!(result["result"]["outcome"].get("done").is_some(), "{result}");
         result
     }
 
@@ -254,9 +277,8 @@ async fn a_stream_at_a_gateway_outlives_every_core_node_in_turn() {
     for dead in 1..=3 {
         nodes.kill(dead);
         for declared in ["ready", "signed_out"] {
-            number += 1;
             let declare = json!({"declare": {"agent": "ag_1", "declared": declared}});
-            agent.ask(0, number, declare).await;
+            agent.ask_again(0, &mut number, declare).await;
             agent.event("agent_declared").await;
         }
         nodes.start(dead);
