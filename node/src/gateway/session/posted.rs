@@ -11,10 +11,10 @@ use axum::Json as AxumJson;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use rotary_proto::SiteId;
 use rotary_proto::frame::{ClientFrame, CommandReply, CommandResult, ServerFrame};
 use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
 use rotary_proto::query::{Link, SessionView};
-use rotary_proto::{Outcome, Refusal, SiteId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -207,25 +207,15 @@ impl Post<'_> {
         }
         let actor = self.claims.holder.actor().ok_or_else(nobody)?;
         let shard = self.doors.shard_of(site).await?;
-        let behind = || {
+        if !self.may_execute(shard, (site, number), heard).await {
             let detail = "the session has lost its connection; resume it first".to_owned();
             let (code, after_ms) = ("behind".to_owned(), 0);
             let result = CommandReply::NotApplied { code, detail, after_ms };
-            CommandResult { site, number, repeated: false, position: None, result }
-        };
-        if !self.may_execute(shard, (site, number), heard).await {
-            return Ok(behind());
+            return Ok(CommandResult { site, number, repeated: false, position: None, result });
         }
         let caller = asked.traceparent.clone();
         let asked = commands::submit(self.doors, self.claims.session, actor, shard.id, asked);
-        let result = trace::within(caller.as_deref(), asked).await;
-        // The node that has the connection knows better; and nothing was done, nor kept.
-        let unknown = CommandReply::Outcome(Outcome::Refused(Refusal::SessionUnknown));
-        let over = || {
-            let view = shard.read().session_view(site, self.claims.session);
-            view.is_some_and(|view| view.link == Link::None)
-        };
-        Ok(if result.result == unknown && !over() { behind() } else { result })
+        Ok(trace::within(caller.as_deref(), asked).await)
     }
 
     /// Waits, not for long, until the node that has the connection says that the log knows of it:
