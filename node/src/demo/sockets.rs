@@ -1,7 +1,7 @@
 //! Thousands of sockets at one gateway: what they cost, how fast a message is read, and what the
 //! loss of the gateway, and then of a core node, is to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -10,6 +10,7 @@ use rotary_proto::{NodeId, SiteId};
 
 use super::args::DemoArgs;
 use super::cluster::Cluster;
+use super::overload::ms;
 use super::view::View;
 use crate::cli::output::Table;
 use crate::load::{Crowd, Quantiles, Seen, Usage, Writing};
@@ -134,10 +135,6 @@ fn seconds(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64())
 }
 
-fn ms(time: Duration) -> String {
-    format!("{:.1}", time.as_secs_f64() * 1_000.0)
-}
-
 fn quantiles(times: Vec<Duration>) -> [String; 5] {
     match Quantiles::of(times) {
         Some(q) => [q.count.to_string(), ms(q.p50), ms(q.p90), ms(q.p99), ms(q.max)],
@@ -225,15 +222,14 @@ async fn storm(cluster: &mut Cluster, crowd: &Crowd, doors: &[Gateway]) -> anyho
 /// A core node is killed while customers write.
 async fn core_dies(cluster: &mut Cluster, crowd: &Crowd, doors: &[Gateway]) -> anyhow::Result<()> {
     let view = View::of(&cluster.api()?, &crowd.sites()).await?;
-    let serving: BTreeSet<&Gateway> = doors.iter().skip(1).take(1).collect();
-    // The one whose sockets they are has died already where they sit at core nodes.
+    // Where everybody came back to stays, if that is a core node.
+    let cores = cluster.cores();
     let nodes = cluster.nodes();
-    let victim = nodes.iter().map(|(node, gateway, _)| (*node, gateway)).find(|(node, gateway)| {
-        cluster.cores().contains(gateway)
-            && !serving.contains(gateway)
-            && !view.led_sites(*node).is_empty()
+    let victim = nodes.iter().find(|(node, gateway, _)| {
+        let spared = doors.get(1) == Some(gateway);
+        cores.contains(gateway) && !spared && !view.led_sites(*node).is_empty()
     });
-    let (victim, _) = victim.context("a core node leads a site")?;
+    let victim = victim.context("a core node leads a site")?.0;
     let led = view.led_sites(victim);
     eprintln!("{AROUND_RATE} messages a second, and kill -9 of {victim}");
     let begun = Instant::now();

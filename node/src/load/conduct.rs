@@ -4,13 +4,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rotary_client::{Gateway, SessionConfig};
 use rotary_proto::values::Item;
-use rotary_proto::{Body, ItemId};
+use rotary_proto::{Attributes, Body, Channel, Command, ConversationId, CustomerId, ItemId};
 use tokio::sync::watch;
 
 use super::desk::Desk;
 use super::floor::Floor;
 use super::pace::Pace;
 use super::tally::Tally;
+use super::world::queue_of;
 
 /// Where people come in; more may be opened while they do.
 pub(crate) struct Entrances(RwLock<Vec<Gateway>>);
@@ -53,6 +54,21 @@ impl Conduct {
     /// A session whose first gateway is the `number`-th, so that sessions are spread.
     pub(super) fn session(&self, number: usize, token: &str) -> SessionConfig {
         SessionConfig::new(self.entrances.from(number), token.to_owned())
+    }
+}
+
+/// A customer opens a chat.
+pub(super) fn chat(conversation: ConversationId, customer: CustomerId) -> Command {
+    Command::Open {
+        conversation,
+        queue: queue_of(Channel::Chat),
+        channel: Channel::Chat,
+        priority: None,
+        skills: Vec::new(),
+        customer: Some(customer),
+        attributes: Attributes::default(),
+        item: Some(message("hello")),
+        mail: None,
     }
 }
 

@@ -8,16 +8,14 @@ use rotary_client::{Commander, End, Notice, Session, SessionConfig};
 use rotary_proto::event::Author;
 use rotary_proto::frame::{CommandReply, CommandResult};
 use rotary_proto::outcome::Outcome;
-use rotary_proto::{
-    Attributes, Channel, Command, ConversationId, CustomerId, Declared, Event, SiteId,
-};
+use rotary_proto::{Command, ConversationId, CustomerId, Declared, Event, SiteId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::meter::Meter;
-use crate::load::conduct::message;
+use crate::load::conduct::{chat, message};
 use crate::load::pace::raised;
-use crate::load::world::{AgentSpec, queue_of};
+use crate::load::world::AgentSpec;
 
 /// Asks, and says so where it is not done.
 async fn ask(commander: Commander, site: SiteId, command: Command) {
@@ -140,7 +138,7 @@ async fn live(
         };
         match notice {
             Some(Notice::Welcome(welcomed)) if welcomed.outage.is_zero() => {
-                let open = open(conversation, customer);
+                let open = chat(conversation, customer);
                 tasks.spawn(ask(commander.clone(), conversation.site, open));
             }
             Some(Notice::Welcome(welcomed)) => meter.is_back(welcomed.outage),
@@ -153,19 +151,5 @@ async fn live(
             Some(_) => {}
             None => return,
         }
-    }
-}
-
-fn open(conversation: ConversationId, customer: CustomerId) -> Command {
-    Command::Open {
-        conversation,
-        queue: queue_of(Channel::Chat),
-        channel: Channel::Chat,
-        priority: None,
-        skills: Vec::new(),
-        customer: Some(customer),
-        attributes: Attributes::default(),
-        item: Some(message("hello")),
-        mail: None,
     }
 }

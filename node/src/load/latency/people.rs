@@ -8,17 +8,15 @@ use anyhow::Context as _;
 use rotary_client::{Commander, Gateway, Notice, Session, SessionConfig};
 use rotary_proto::frame::{CommandReply, CommandResult};
 use rotary_proto::outcome::Outcome;
-use rotary_proto::{
-    Attributes, Channel, Command, ConversationId, CustomerId, Declared, Event, NodeId, SiteId,
-};
+use rotary_proto::{Command, ConversationId, Declared, Event, NodeId, SiteId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::board::Board;
-use crate::load::conduct::message;
+use crate::load::conduct::chat;
 use crate::load::desk::request;
 use crate::load::pace::raised;
-use crate::load::world::{AgentSpec, CustomerSpec, queue_of};
+use crate::load::world::{AgentSpec, CustomerSpec};
 
 /// A contact that is not over after so long has failed, and the run with it.
 const CONTACT: Duration = Duration::from_secs(30);
@@ -52,7 +50,7 @@ impl Caller {
         let conversation = ConversationId::new(self.site, rotary_client::unique());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let customer = &self.customers[turn % self.customers.len()];
-        let open = self.open(conversation, customer.customer);
+        let open = chat(conversation, customer.customer);
         let request = request(self.site, &open).context("an open has a route")?;
         let ended = self.board.begin(conversation, self.door);
         let asked = customer.api.change(request.method, &request.path, &request.body).await;
@@ -60,20 +58,6 @@ impl Caller {
         let ended = tokio::time::timeout(CONTACT, ended).await;
         let late = || format!("{conversation} is not over after {} s", CONTACT.as_secs());
         ended.with_context(late)?.with_context(late)
-    }
-
-    fn open(&self, conversation: ConversationId, customer: CustomerId) -> Command {
-        Command::Open {
-            conversation,
-            queue: queue_of(Channel::Chat),
-            channel: Channel::Chat,
-            priority: None,
-            skills: Vec::new(),
-            customer: Some(customer),
-            attributes: Attributes::default(),
-            item: Some(message("hello")),
-            mail: None,
-        }
     }
 }
 
