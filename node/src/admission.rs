@@ -175,7 +175,7 @@ impl Admission {
 }
 
 /// A time about that, so that those who were refused together do not come again together.
-fn spread(pause_ms: u64) -> u64 {
+pub(crate) fn spread(pause_ms: u64) -> u64 {
     let pause_ms = pause_ms.max(ADMISSION_INTERVAL_MS);
     rand::rng().random_range(pause_ms / 2..=pause_ms + pause_ms / 2)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use nodes::{Nodes, done, eventually, tenant_and_site};
-use rotary_client::{Notice, Patience, Session, SessionConfig};
+use rotary_client::{Notice, Over, Patience, Session, SessionConfig};
 use rotary_proto::event::Author;
 use rotary_proto::frame::{CommandReply, EventFrame, Mode};
 use rotary_proto::values::Item;
@@ -25,11 +25,12 @@ struct Client {
 
 impl Client {
     /// Begins a session on the node at `first`, counted from 1; the others are for resuming.
-    fn start(nodes: &Nodes, first: usize, token: &str, site: SiteId) -> Self {
+    fn start(nodes: &Nodes, first: usize, token: &str, over: Over, site: SiteId) -> Self {
         let mut gateways = nodes.gateways.clone();
         gateways.rotate_left(first - 1);
         let config = SessionConfig::new(gateways, token.to_owned());
-        let session = Session::start(config).expect("there are gateways");
+        let session = Session::start(SessionConfig { over, ..config });
+        let session = session.expect("there are gateways");
         Self { session, site, seen: Vec::new(), modes: Vec::new() }
     }
 
@@ -153,9 +154,9 @@ async fn a_chat_lives_through_the_death_of_its_leader_and_of_every_node() {
     nodes.start_all().await;
     let (site, agent_token, customer_token) = floor(&nodes).await;
 
-    let mut agent = Client::start(&nodes, 2, &agent_token, site);
+    let mut agent = Client::start(&nodes, 2, &agent_token, Over::Stream, site);
     agent.ask(Command::Declare { agent: rotary_proto::AgentId(1), declared: ready() }).await;
-    let mut customer = Client::start(&nodes, 3, &customer_token, site);
+    let mut customer = Client::start(&nodes, 3, &customer_token, Over::Socket, site);
     let conversation = open(&nodes, site, &customer_token).await;
     let (offered, offer) = agent.offered().await;
     assert_eq!(offered, conversation);

@@ -172,6 +172,9 @@ pub enum ServerFrame {
         detail: String,
         /// What to do.
         retry: Retry,
+        /// How long to wait before that, where the gateway can say, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
     },
 }
 

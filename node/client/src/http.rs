@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -106,25 +107,40 @@ impl Http {
         }
     }
 
+    /// Sends a request whose answer goes on, and gives its status and its body once the first is
+    /// there, within `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn open(
+        &self,
+        gateway: &Gateway,
+        request: Outgoing<'_>,
+        limit: Duration,
+    ) -> Result<(StatusCode, Incoming), HttpError> {
+        let asked = self.client.request(request.build(gateway)?);
+        let answered = tokio::time::timeout(limit, asked).await.map_err(|_| HttpError::Broken {
+            gateway: gateway.clone(),
+            cause: format!("no answer within {} ms", limit.as_millis()),
+        })?;
+        let response = answered.map_err(|error| failed(gateway, &error))?;
+        let (parts, body) = response.into_parts();
+        Ok((parts.status, body))
+    }
+
     async fn exchange(
         &self,
         gateway: &Gateway,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, HttpError> {
-        let failed = |cause: String, connect: bool| match connect {
-            true => HttpError::Connect { gateway: gateway.clone(), cause },
-            false => HttpError::Broken { gateway: gateway.clone(), cause },
-        };
-        let response = self.client.request(request).await.map_err(|error| {
-            let connect = error.is_connect();
-            failed(chain(&error), connect)
-        })?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| failed(gateway, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
             let too_large = error.downcast_ref::<LengthLimitError>().is_some();
             let cause =
                 if too_large { "an answer too large".to_owned() } else { error.to_string() };
-            failed(cause, false)
+            HttpError::Broken { gateway: gateway.clone(), cause }
         })?;
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
@@ -166,6 +182,14 @@ impl Outgoing<'_> {
             builder = builder.header(CONTENT_TYPE, "application/json");
         }
         builder.body(Full::new(self.body)).map_err(|error| HttpError::Malformed(error.to_string()))
+    }
+}
+
+fn failed(gateway: &Gateway, error: &hyper_util::client::legacy::Error) -> HttpError {
+    let (gateway, cause) = (gateway.clone(), chain(error));
+    match error.is_connect() {
+        true => HttpError::Connect { gateway, cause },
+        false => HttpError::Broken { gateway, cause },
     }
 }
 

@@ -37,7 +37,7 @@ pub use backoff::Backoff;
 pub use gateway::{Gateway, GatewayError};
 pub use hyper::Method;
 pub use session::{
-    CommandError, Commander, End, Notice, Session, SessionConfig, SessionError, StreamFault,
+    CommandError, Commander, End, Notice, Over, Session, SessionConfig, SessionError, StreamFault,
 };
 pub use trust::{Trust, TrustError};
 

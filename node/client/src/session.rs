@@ -8,11 +8,15 @@
 
 mod dial;
 mod driver;
+mod events;
+mod posts;
 mod stream;
 mod window;
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use rotary_proto::board::BoardFrame;
 use rotary_proto::command::Subject;
 use rotary_proto::event::Cursor;
 use rotary_proto::frame::{CommandResult, EventFrame, Mode, Signal, SnapshotState};
@@ -30,6 +34,33 @@ const COMMANDS_WAITING_MAX: usize = 256;
 /// Notices that wait for the reader before the socket is read no further.
 const NOTICES_WAITING_MAX: usize = 4_096;
 
+/// Frames that wait to be posted before a line without a socket is given up.
+const WAITING_POSTS_MAX: usize = 1_024;
+
+/// What carries a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// A WebSocket.
+    Socket,
+    /// A stream of events, and requests: for proxies that break WebSockets.
+    Stream,
+    /// A WebSocket; once something answers in HTTP that it opens none, streams from then on.
+    Either,
+}
+
+impl FromStr for Over {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "socket" => Ok(Self::Socket),
+            "stream" => Ok(Self::Stream),
+            "either" => Ok(Self::Either),
+            _ => Err("socket, stream or either".to_owned()),
+        }
+    }
+}
+
 /// How a session is held.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
@@ -41,6 +72,8 @@ pub struct SessionConfig {
     pub trust: Trust,
     /// Where to begin reading each site; the present, after a snapshot, if empty.
     pub cursors: Vec<Cursor>,
+    /// What carries it.
+    pub over: Over,
     /// How often to ask whether the gateway is there.
     pub ping: Duration,
     /// A socket that says nothing for this long is dead.
@@ -59,6 +92,7 @@ impl SessionConfig {
             token,
             trust: Trust::default(),
             cursors: Vec::new(),
+            over: Over::Either,
             ping: Duration::from_millis(300),
             silence: Duration::from_secs(1),
             connect: Duration::from_millis(500),
@@ -81,6 +115,8 @@ pub enum Notice {
     },
     /// Something happened: the next event, checked.
     Event(Box<EventFrame>),
+    /// Figures of a site, for a board; checked as events are.
+    Board(Box<BoardFrame>),
     /// Somebody does something that need not be kept.
     Signal {
         /// Where.
@@ -242,5 +278,7 @@ impl Drop for Session {
     }
 }
 
+#[cfg(test)]
+mod posts_tests;
 #[cfg(test)]
 mod tests;

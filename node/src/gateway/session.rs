@@ -42,6 +42,8 @@ pub(crate) struct End {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     pub(crate) retry: Retry,
+    /// How long to stay away first.
+    pub(crate) after_ms: Option<u64>,
     /// Whether the session itself is over, by the client's own word.
     pub(crate) over: bool,
     /// Whether there is still somebody to say it to.
@@ -50,12 +52,17 @@ pub(crate) struct End {
 
 impl End {
     fn new(code: &'static str, retry: Retry, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry, over: false, said: true }
+        Self { code, detail: detail.into(), retry, after_ms: None, over: false, said: true }
     }
 
     /// Resume, here or elsewhere.
     pub(crate) fn resume(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(code, Retry::Resume, detail)
+    }
+
+    /// Resume, after that time.
+    pub(crate) fn later(code: &'static str, detail: impl Into<String>, after_ms: u64) -> Self {
+        Self { after_ms: Some(after_ms), ..Self::resume(code, detail) }
     }
 
     /// Start anew.
@@ -80,7 +87,7 @@ impl End {
 
     /// The end that another node's `bye` tells of; `None` for any other frame.
     pub(crate) fn of_frame(frame: ServerFrame) -> Option<Self> {
-        let ServerFrame::Bye { code, detail, retry } = frame else { return None };
+        let ServerFrame::Bye { code, detail, retry, after_ms } = frame else { return None };
         // A newer node may have words that this one does not know.
         let code = match (crate::runbook::find(&code), retry) {
             (Some(page), _) => page.code,
@@ -88,13 +95,13 @@ impl End {
             (None, Retry::Restart) => "session-ended",
             (None, Retry::Never) => "protocol",
         };
-        Some(Self::new(code, retry, detail))
+        Some(Self { after_ms, ..Self::new(code, retry, detail) })
     }
 
     /// As a frame.
     pub(crate) fn frame(&self) -> ServerFrame {
         debug_assert!(crate::runbook::find(self.code).is_some(), "{} has no page", self.code);
         let (code, detail, retry) = (self.code.to_owned(), self.detail.clone(), self.retry);
-        ServerFrame::Bye { code, detail, retry }
+        ServerFrame::Bye { code, detail, retry, after_ms: self.after_ms }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, FromArgMatches as _, Subcommand};
-use rotary_client::Gateway;
+use rotary_client::{Gateway, Over};
 
 use crate::bank::{Mix, time_of_day};
 
@@ -95,6 +95,10 @@ pub(crate) struct Options {
     /// Chats that an agent of chats holds at a time, 1 to 100.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub chats: u8,
+    /// What carries sessions: socket, stream (server-sent events and requests), or either, which is
+    /// a socket where one can be had.
+    #[arg(long, default_value = "either")]
+    pub over: Over,
     /// Mean patience of waiting customers in seconds of the day; exponentially distributed.
     #[arg(long, default_value_t = 180.0)]
     pub patience: f64,

@@ -73,7 +73,7 @@ impl Recorder {
                 tracing::warn!(stream, code, detail, "a session was closed");
             }
             Notice::Lost { gateway, why } => tracing::debug!(stream, %gateway, why, "socket lost"),
-            Notice::Signal { .. } | Notice::Ended(End::Bye) => {}
+            Notice::Board(_) | Notice::Signal { .. } | Notice::Ended(End::Bye) => {}
         }
     }
 }

@@ -94,6 +94,7 @@ impl Load {
             tally,
             pace,
             entrances: Arc::new(Entrances::of(gateways)),
+            over: options.over,
             decline_share: options.decline,
             lapse_share: options.lapse,
             closing: closes,

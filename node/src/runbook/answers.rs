@@ -154,7 +154,7 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "agent-away",
         "No session of the agent lives.",
-        "Their last socket is gone, so nobody would see an offer.",
+        "Their last socket is gone and their grace is over, so nobody would see an offer.",
         "Start a session, or resume the one that was lost.",
     ),
     page(

@@ -128,6 +128,7 @@ fn server_frames() -> Vec<(&'static str, ServerFrame)> {
             code: "token-expired".to_owned(),
             detail: "sign in again".to_owned(),
             retry: Retry::Restart,
+            after_ms: Some(1_000),
         },
     })
 }

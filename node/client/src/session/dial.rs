@@ -1,4 +1,4 @@
-//! Opening a session's socket: TCP, the WebSocket handshake, `hello`, then `welcome`.
+//! Opening a session's line: TCP, the WebSocket handshake or a stream, `hello`, then `welcome`.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::SessionConfig;
+use super::posts::Posts;
+use super::{Over, SessionConfig};
 use crate::gateway::Gateway;
 use crate::trust::Trust;
 
@@ -23,10 +24,42 @@ use crate::trust::Trust;
 const READ_BYTES: usize = 16 * 1024;
 
 /// The largest frame that is read: a supervisor's snapshot of a whole site.
-const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An open WebSocket.
-pub(super) type Socket = WebSocketStream<Stream>;
+type Socket = WebSocketStream<Stream>;
+
+/// What carries a session's frames.
+pub(super) enum Line {
+    Socket(Box<Socket>),
+    Posts(Box<Posts>),
+}
+
+impl Line {
+    /// Sends one frame.
+    pub(super) async fn write(&mut self, frame: &ClientFrame) -> Result<(), String> {
+        match self {
+            Self::Socket(socket) => write(socket, frame).await,
+            Self::Posts(posts) => posts.write(frame),
+        }
+    }
+
+    /// Reads one frame. Nothing is lost with a call that is dropped.
+    pub(super) async fn read(&mut self) -> Result<ServerFrame, String> {
+        match self {
+            Self::Socket(socket) => read(socket).await,
+            Self::Posts(posts) => posts.read().await,
+        }
+    }
+
+    /// Sees to it that what was written goes out.
+    pub(super) async fn close(&mut self) {
+        match self {
+            Self::Socket(socket) => drop(socket.as_mut().close(None).await),
+            Self::Posts(posts) => posts.close().await,
+        }
+    }
+}
 
 /// A connection, with TLS or without.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -35,9 +68,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 type Stream = Box<dyn Wire>;
 
-/// A socket on which a session is on.
+/// A line on which a session is on.
 pub(super) struct Dialled {
-    pub(super) socket: Socket,
+    pub(super) line: Line,
     pub(super) node: NodeId,
     pub(super) welcome: ServerFrame,
 }
@@ -46,8 +79,10 @@ pub(super) struct Dialled {
 pub(super) enum DialError {
     /// This gateway cannot; another may.
     Failed(String),
+    /// What answers there speaks HTTP, but opens no WebSocket.
+    NoSocket(String),
     /// The gateway gave its reason.
-    Bye { code: String, detail: String, retry: Retry },
+    Bye { code: String, detail: String, retry: Retry, after_ms: Option<u64> },
 }
 
 impl From<String> for DialError {
@@ -56,34 +91,47 @@ impl From<String> for DialError {
     }
 }
 
-/// Opens a socket and sends `first`, a start or a resume.
+/// Opens a line that way and sends `first`, a start or a resume.
 pub(super) async fn dial(
     config: &SessionConfig,
     gateway: &Gateway,
+    over: Over,
     first: &ClientFrame,
 ) -> Result<Dialled, DialError> {
     let opening = async {
-        let mut socket = open(gateway, &config.trust).await?;
-        let node = match read(&mut socket).await? {
+        let mut line = match over {
+            Over::Stream => Line::Posts(Box::new(Posts::open(config, gateway, first).await?)),
+            Over::Socket | Over::Either => {
+                Line::Socket(Box::new(open(gateway, &config.trust).await?))
+            }
+        };
+        let node = match line.read().await? {
             ServerFrame::Hello { node, .. } => node,
-            ServerFrame::Bye { code, detail, retry } => {
-                return Err(DialError::Bye { code, detail, retry });
+            ServerFrame::Bye { code, detail, retry, after_ms } => {
+                return Err(DialError::Bye { code, detail, retry, after_ms });
             }
             other => return Err(format!("{other:?} instead of a hello").into()),
         };
-        Ok((socket, node))
+        Ok((line, node))
     };
-    let (mut socket, node) = within(config.connect, "connection", opening).await?;
+    let (mut line, node) = within(config.connect, "connection", opening).await?;
     let welcoming = async {
-        write(&mut socket, first).await?;
-        match read(&mut socket).await? {
-            ServerFrame::Bye { code, detail, retry } => Err(DialError::Bye { code, detail, retry }),
+        if let Line::Socket(_) = line {
+            line.write(first).await?;
+        }
+        match line.read().await? {
+            ServerFrame::Bye { code, detail, retry, after_ms } => {
+                Err(DialError::Bye { code, detail, retry, after_ms })
+            }
             welcome @ ServerFrame::Welcome { .. } => Ok(welcome),
             other => Err(format!("{other:?} instead of a welcome").into()),
         }
     };
     let welcome = within(config.welcome, "welcome", welcoming).await?;
-    Ok(Dialled { socket, node, welcome })
+    if let (Line::Posts(posts), ServerFrame::Welcome { resume_token, .. }) = (&mut line, &welcome) {
+        posts.welcomed(resume_token);
+    }
+    Ok(Dialled { line, node, welcome })
 }
 
 async fn within<T>(
@@ -121,17 +169,20 @@ async fn open(gateway: &Gateway, trust: &Trust) -> Result<Socket, DialError> {
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
-    shaken.map(|(socket, _)| socket).map_err(|e| DialError::Failed(e.to_string()))
+    shaken.map(|(socket, _)| socket).map_err(|error| match error {
+        Error::Http(_) | Error::Protocol(_) => DialError::NoSocket(error.to_string()),
+        error => DialError::Failed(error.to_string()),
+    })
 }
 
 /// Sends one frame.
-pub(super) async fn write(socket: &mut Socket, frame: &ClientFrame) -> Result<(), String> {
+async fn write(socket: &mut Socket, frame: &ClientFrame) -> Result<(), String> {
     let text = serde_json::to_string(frame).map_err(|error| error.to_string())?;
     socket.send(Message::text(text)).await.map_err(|error| error.to_string())
 }
 
 /// Reads one frame, over anything that is not one.
-pub(super) async fn read(socket: &mut Socket) -> Result<ServerFrame, String> {
+async fn read(socket: &mut Socket) -> Result<ServerFrame, String> {
     loop {
         let message = match socket.next().await {
             None => return Err("the socket closed".to_owned()),

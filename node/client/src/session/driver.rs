@@ -10,10 +10,10 @@ use rotary_proto::SessionId;
 use rotary_proto::frame::{ClientFrame, Retry, ServerFrame};
 use tokio::sync::mpsc;
 
-use super::dial::{self, DialError, Dialled, Socket};
+use super::dial::{self, DialError, Dialled, Line};
 use super::stream::Stream;
 use super::window::Window;
-use super::{Ask, End, Notice, SessionConfig, Welcomed};
+use super::{Ask, End, Notice, Over, SessionConfig, Welcomed};
 use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 
@@ -24,12 +24,16 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 /// A socket that lived as long was a good one: the next loss is not the same trouble again. One
 /// that is left sooner, however it was welcomed, leads to ever longer waits.
 const STEADY: Duration = Duration::from_secs(2);
+/// The longest that a gateway can make a session wait.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Events after which the gateway is told how far they were seen.
 const ACK_EVERY: u64 = 64;
 
 /// Why a socket was left.
 enum Left {
     Lost(String),
+    /// There is no room; come again no sooner than after this long.
+    Refused(String, Duration),
     /// Asked to leave; wait at random up to this long.
     Goaway(Duration),
     Ended(End),
@@ -47,6 +51,8 @@ pub(super) struct Driver {
     config: SessionConfig,
     gateways: Vec<Gateway>,
     place: usize,
+    /// How the next line is opened.
+    over: Over,
     asks: mpsc::Receiver<Ask>,
     notices: mpsc::Sender<Notice>,
     identity: Option<Identity>,
@@ -69,11 +75,13 @@ impl Driver {
         notices: mpsc::Sender<Notice>,
     ) -> Self {
         let (gateways, stream) = (config.gateways.clone(), Stream::new(&config.cursors));
+        let over = config.over;
         let now = Instant::now();
         Self {
             config,
             gateways,
             place: 0,
+            over,
             asks,
             notices,
             identity: None,
@@ -93,7 +101,8 @@ impl Driver {
         let mut backoff = Backoff::standard();
         loop {
             let gateway = self.gateways[self.place % self.gateways.len()].clone();
-            let left = match dial::dial(&self.config, &gateway, &self.first_frame()).await {
+            let dialled = dial::dial(&self.config, &gateway, self.over, &self.first_frame()).await;
+            let left = match dialled {
                 Ok(dialled) => {
                     let begun = Instant::now();
                     let left = self.serve(&gateway, dialled).await;
@@ -102,17 +111,27 @@ impl Driver {
                     }
                     left
                 }
-                Err(DialError::Failed(why)) => {
+                Err(DialError::NoSocket(_)) if self.over == Over::Either => {
+                    // Here, and from here on, since what is between may be the client's own.
+                    self.over = Over::Stream;
+                    continue;
+                }
+                Err(DialError::Failed(why) | DialError::NoSocket(why)) => {
                     self.given_up = Some(Instant::now());
                     Left::Lost(why)
                 }
-                Err(DialError::Bye { code, detail, retry }) => farewell(code, detail, retry),
+                Err(DialError::Bye { code, detail, retry, after_ms }) => {
+                    farewell(code, detail, retry, after_ms)
+                }
             };
             let left = self.unless_own_doing(left);
             self.place += 1;
             let mut wait = backoff.delay();
+            if let Left::Refused(_, pause) = left {
+                wait = wait.max(pause.min(PAUSE_MAX));
+            }
             match left {
-                Left::Lost(why) => {
+                Left::Lost(why) | Left::Refused(why, _) => {
                     if self.notices.send(Notice::Lost { gateway, why }).await.is_err() {
                         return;
                     }
@@ -156,7 +175,7 @@ impl Driver {
 
     /// Carries frames until the socket is left.
     async fn serve(&mut self, gateway: &Gateway, dialled: Dialled) -> Left {
-        let Dialled { mut socket, node, welcome } = dialled;
+        let Dialled { mut line, node, welcome } = dialled;
         let welcomed = self.welcomed(gateway, node, welcome);
         let (notice, frames) = match welcomed {
             Ok(pair) => pair,
@@ -166,12 +185,12 @@ impl Driver {
             return Left::Unread;
         }
         for frame in frames {
-            if let Err(why) = dial::write(&mut socket, &frame).await {
+            if let Err(why) = line.write(&frame).await {
                 return Left::Lost(why);
             }
         }
         loop {
-            if let Err(left) = self.turn(&mut socket).await {
+            if let Err(left) = self.turn(&mut line).await {
                 return left;
             }
         }
@@ -231,24 +250,24 @@ impl Driver {
     }
 
     /// One thing: a frame read, an ask, or a look at the time.
-    async fn turn(&mut self, socket: &mut Socket) -> Result<(), Left> {
-        self.release(socket).await?;
+    async fn turn(&mut self, line: &mut Line) -> Result<(), Left> {
+        self.release(line).await?;
         let next = self.next_beat();
         if next.elapsed() > TICK {
-            self.beat(socket).await?;
+            self.beat(line).await?;
         }
         let tick = tokio::time::sleep_until(self.next_beat().into());
         let listens = self.held.is_empty();
         tokio::select! {
             biased;
-            frame = dial::read(socket) => {
+            frame = line.read() => {
                 self.heard = Instant::now();
                 let frame = frame.map_err(Left::Lost)?;
-                self.receive(socket, frame).await
+                self.receive(line, frame).await
             }
             ask = self.asks.recv(), if listens => match ask {
-                Some(ask) => self.ask(socket, ask).await,
-                None => self.ask(socket, Ask::Bye).await,
+                Some(ask) => self.ask(line, ask).await,
+                None => self.ask(line, Ask::Bye).await,
             },
             () = tick => {
                 let silence = self.heard.elapsed();
@@ -256,7 +275,7 @@ impl Driver {
                     let why = format!("nothing was heard for {} ms", silence.as_millis());
                     return Err(Left::Lost(why));
                 }
-                self.beat(socket).await
+                self.beat(line).await
             }
         }
     }
@@ -270,19 +289,19 @@ impl Driver {
     }
 
     /// Sends what was held back, as far as there is room.
-    async fn release(&mut self, socket: &mut Socket) -> Result<(), Left> {
+    async fn release(&mut self, line: &mut Line) -> Result<(), Left> {
         while let Some(ask) = self.held.pop_front() {
             let waits = matches!(&ask, Ask::Command { site, .. } if !self.window.has_room(*site));
             if waits {
                 self.held.push_front(ask);
                 return Ok(());
             }
-            self.ask(socket, ask).await?;
+            self.ask(line, ask).await?;
         }
         Ok(())
     }
 
-    async fn ask(&mut self, socket: &mut Socket, ask: Ask) -> Result<(), Left> {
+    async fn ask(&mut self, line: &mut Line, ask: Ask) -> Result<(), Left> {
         let frame = match ask {
             Ask::Command { site, .. } if !self.window.has_room(site) => {
                 self.held.push_back(ask);
@@ -293,18 +312,18 @@ impl Driver {
                 Some(ClientFrame::Signal { conversation, signal })
             }
             Ask::Bye => {
-                let _ = dial::write(socket, &ClientFrame::Bye {}).await;
-                let _ = socket.close(None).await;
+                let _ = line.write(&ClientFrame::Bye {}).await;
+                line.close().await;
                 return Err(Left::Ended(End::Bye));
             }
         };
         match frame {
-            Some(frame) => dial::write(socket, &frame).await.map_err(Left::Lost),
+            Some(frame) => line.write(&frame).await.map_err(Left::Lost),
             None => Ok(()),
         }
     }
 
-    async fn receive(&mut self, socket: &mut Socket, frame: ServerFrame) -> Result<(), Left> {
+    async fn receive(&mut self, line: &mut Line, frame: ServerFrame) -> Result<(), Left> {
         let faulty = |fault| Left::Ended(End::Fault(fault));
         let notice = match frame {
             ServerFrame::Event(event) => {
@@ -325,40 +344,43 @@ impl Driver {
             ServerFrame::Goaway { reconnect_within_ms, .. } => {
                 return Err(Left::Goaway(Duration::from_millis(reconnect_within_ms)));
             }
-            ServerFrame::Bye { code, detail, retry } => return Err(farewell(code, detail, retry)),
-            // Boards are for those who show figures; this client serves people.
-            ServerFrame::Board(_) | ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => {
-                return Ok(());
+            ServerFrame::Bye { code, detail, retry, after_ms } => {
+                return Err(farewell(code, detail, retry, after_ms));
             }
+            ServerFrame::Board(board) => {
+                self.stream.board(&board).map_err(faulty)?;
+                Notice::Board(board)
+            }
+            ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => return Ok(()),
             ServerFrame::Welcome { .. } => {
                 return Err(Left::Lost("a second welcome on one socket".to_owned()));
             }
         };
         self.notices.send(notice).await.map_err(|_| Left::Unread)?;
         if self.stream.seq() >= self.acked + ACK_EVERY {
-            self.ack(socket).await?;
+            self.ack(line).await?;
         }
         Ok(())
     }
 
-    async fn ack(&mut self, socket: &mut Socket) -> Result<(), Left> {
+    async fn ack(&mut self, line: &mut Line) -> Result<(), Left> {
         self.acked = self.stream.seq();
-        dial::write(socket, &ClientFrame::Ack { seq: self.acked }).await.map_err(Left::Lost)
+        line.write(&ClientFrame::Ack { seq: self.acked }).await.map_err(Left::Lost)
     }
 
     /// Sends what is due by now: commands again, pings, acknowledgements.
-    async fn beat(&mut self, socket: &mut Socket) -> Result<(), Left> {
+    async fn beat(&mut self, line: &mut Line) -> Result<(), Left> {
         let now = Instant::now();
         self.ticked = now;
         for frame in self.window.due(now) {
-            dial::write(socket, &frame).await.map_err(Left::Lost)?;
+            line.write(&frame).await.map_err(Left::Lost)?;
         }
         if now - self.pinged >= self.config.ping {
             self.pinged = now;
             let ping = ClientFrame::Ping { t: self.stream.seq() };
-            dial::write(socket, &ping).await.map_err(Left::Lost)?;
+            line.write(&ping).await.map_err(Left::Lost)?;
             if self.stream.seq() > self.acked {
-                self.ack(socket).await?;
+                self.ack(line).await?;
             }
         }
         Ok(())
@@ -366,10 +388,13 @@ impl Driver {
 }
 
 /// What a `bye` means for the session.
-fn farewell(code: String, detail: String, retry: Retry) -> Left {
-    match retry {
-        Retry::Resume => Left::Lost(format!("{code}: {detail}")),
-        Retry::Restart => Left::Ended(End::Closed { code, detail, restart: true }),
-        Retry::Never => Left::Ended(End::Closed { code, detail, restart: false }),
+fn farewell(code: String, detail: String, retry: Retry, after_ms: Option<u64>) -> Left {
+    match (retry, after_ms) {
+        (Retry::Resume, Some(after_ms)) => {
+            Left::Refused(format!("{code}: {detail}"), Duration::from_millis(after_ms))
+        }
+        (Retry::Resume, None) => Left::Lost(format!("{code}: {detail}")),
+        (Retry::Restart, _) => Left::Ended(End::Closed { code, detail, restart: true }),
+        (Retry::Never, _) => Left::Ended(End::Closed { code, detail, restart: false }),
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use rotary_proto::SiteId;
+use rotary_proto::board::BoardFrame;
 use rotary_proto::event::Cursor;
 use rotary_proto::frame::{EventFrame, Mode};
 
@@ -93,6 +94,16 @@ impl Stream {
             return Err(StreamFault::Backward { site, seen: *seen, got });
         }
         *seen = cursor.sequence;
+        Ok(())
+    }
+
+    /// The next figures of a site; several may be of the same place.
+    pub(crate) fn board(&mut self, frame: &BoardFrame) -> Result<(), StreamFault> {
+        if frame.seq != self.seq + 1 {
+            return Err(StreamFault::Sequence { expected: self.seq + 1, got: frame.seq });
+        }
+        self.snapshot(frame.cursor)?;
+        self.seq = frame.seq;
         Ok(())
     }
 

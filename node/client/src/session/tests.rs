@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::*;
 
-const SITE: SiteId = SiteId::new(1, 1);
+pub(super) const SITE: SiteId = SiteId::new(1, 1);
 
 /// A gateway without a brain: the test accepts its sockets and plays them.
 struct Fake {
@@ -81,7 +81,7 @@ impl Played {
     }
 }
 
-fn welcome(mode: Mode, seq: u64, results: &[CommandResult]) -> ServerFrame {
+pub(super) fn welcome(mode: Mode, seq: u64, results: &[CommandResult]) -> ServerFrame {
     ServerFrame::Welcome {
         session: SessionId(7),
         subject: Subject::Agent(AgentId(1)),
@@ -94,7 +94,7 @@ fn welcome(mode: Mode, seq: u64, results: &[CommandResult]) -> ServerFrame {
     }
 }
 
-fn event(seq: u64, sequence: u64) -> ServerFrame {
+pub(super) fn event(seq: u64, sequence: u64) -> ServerFrame {
     let why = DeclaredWhy::Agent;
     let event = Event::AgentDeclared { agent: AgentId(1), declared: Declared::Ready, why };
     let cursor = Cursor { site: SITE, sequence };
@@ -108,11 +108,11 @@ fn event(seq: u64, sequence: u64) -> ServerFrame {
     }))
 }
 
-fn result(number: u64, repeated: bool, result: CommandReply) -> CommandResult {
+pub(super) fn result(number: u64, repeated: bool, result: CommandReply) -> CommandResult {
     CommandResult { site: SITE, number, repeated, position: None, result }
 }
 
-fn declare() -> Command {
+pub(super) fn declare() -> Command {
     Command::Declare { agent: AgentId(1), declared: Declared::Ready }
 }
 
@@ -122,7 +122,7 @@ fn start(gateways: &[&Fake]) -> Session {
 }
 
 /// The next notice that is not the loss of a socket.
-async fn notice(session: &mut Session) -> Notice {
+pub(super) async fn notice(session: &mut Session) -> Notice {
     loop {
         match session.next_event().await.expect("a notice") {
             Notice::Lost { .. } => {}
@@ -131,14 +131,14 @@ async fn notice(session: &mut Session) -> Notice {
     }
 }
 
-async fn welcomed(session: &mut Session) -> Welcomed {
+pub(super) async fn welcomed(session: &mut Session) -> Welcomed {
     match notice(session).await {
         Notice::Welcome(welcomed) => *welcomed,
         other => panic!("{other:?} instead of a welcome"),
     }
 }
 
-async fn sequence(session: &mut Session) -> u64 {
+pub(super) async fn sequence(session: &mut Session) -> u64 {
     match notice(session).await {
         Notice::Event(frame) => frame.cursor.sequence,
         other => panic!("{other:?} instead of an event"),
@@ -282,7 +282,7 @@ async fn a_bye_says_whether_to_come_back() {
     welcomed(&mut session).await;
     let bye = |code: &str, retry| {
         let (code, detail) = (code.to_owned(), String::new());
-        ServerFrame::Bye { code, detail, retry }
+        ServerFrame::Bye { code, detail, retry, after_ms: None }
     };
     played.say(bye("behind", Retry::Resume)).await;
     let (mut played, _) = two.welcome(Mode::Replayed, 0).await;
@@ -306,7 +306,7 @@ async fn a_late_welcome_of_a_gateway_given_up_on_does_not_end_the_session() {
     let (mut played, _) = good.welcome(Mode::New, 0).await;
     welcomed(&mut session).await;
     let (code, detail) = ("taken-over".to_owned(), String::new());
-    played.say(ServerFrame::Bye { code, detail, retry: Retry::Never }).await;
+    played.say(ServerFrame::Bye { code, detail, retry: Retry::Never, after_ms: None }).await;
     let (_played, first) = slow.welcome(Mode::Replayed, 0).await;
     assert!(matches!(first, ClientFrame::Resume { .. }), "{first:?}");
     assert_eq!(welcomed(&mut session).await.mode, Mode::Replayed);

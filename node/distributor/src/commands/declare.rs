@@ -8,7 +8,9 @@ use crate::agent::AgentLink;
 use crate::authority;
 use crate::turn::Turn;
 
-/// Changes what an agent declares. Signing out gives back everything the agent holds.
+/// Changes what an agent declares. Within the grace of a lost connection they may do so, too: a
+/// command that overtakes the return of its session is not refused for good. Signing out gives
+/// back everything the agent holds.
 pub(crate) fn apply(
     turn: &mut Turn,
     actor: Actor,
@@ -26,7 +28,7 @@ pub(crate) fn apply(
     {
         return Err(Refusal::ReasonUnknown);
     }
-    if declared != Declared::SignedOut && known.link != AgentLink::Up {
+    if declared != Declared::SignedOut && known.link == AgentLink::None {
         return Err(Refusal::AgentAway);
     }
     if known.declared != declared {

@@ -316,7 +316,7 @@ impl Rules<'_> {
         if let Declared::NotReady { reason } = declared {
             self.reason(Some(reason));
         }
-        let away = view.is_some_and(|view| view.link != Link::Up);
+        let away = view.is_some_and(|view| view.link == Link::None);
         self.rule(away && declared != Declared::SignedOut, 21);
     }
 

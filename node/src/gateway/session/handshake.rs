@@ -15,7 +15,7 @@ use rotary_proto::query::{Link as SessionLink, SessionView};
 use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
 
 use crate::actor::link::Standing;
-use crate::admission::{Budget, Seat};
+use crate::admission::{Budget, Seat, spread};
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::{expect_unrevoked, identify};
 use crate::gateway::session::board::Board;
@@ -28,6 +28,8 @@ use crate::gateway::token::{Claims, ResumeClaims, Role, TokenError, unix_s};
 const SITES_MAX: usize = 64;
 /// How long a session's return waits for this node to have heard of it.
 const KNOWN_PATIENCE: Duration = Duration::from_millis(750);
+/// How long who finds no seat stays away, about, in milliseconds.
+const SEAT_PAUSE_MS: u64 = 1_000;
 /// How long a resume token is good for, unless the bearer token expires sooner.
 const RESUME_TTL_S: u64 = 24 * 3_600;
 
@@ -234,9 +236,12 @@ fn resume(doors: &Doors, token: &str, cursors: Vec<Cursor>, seq: u64) -> Result<
 /// Too many sockets of theirs are here; another node may have room.
 pub(super) fn no_seat(budget: Budget) -> End {
     let told = |whose| format!("this node has as many sockets as it serves for one {whose}");
+    let after_ms = spread(SEAT_PAUSE_MS);
     match budget {
-        Budget::Caller => End::resume("caller-over-budget", told("credential")),
-        Budget::Tenant | Budget::Shard => End::resume("tenant-over-budget", told("tenant")),
+        Budget::Caller => End::later("caller-over-budget", told("credential"), after_ms),
+        Budget::Tenant | Budget::Shard => {
+            End::later("tenant-over-budget", told("tenant"), after_ms)
+        }
     }
 }
 

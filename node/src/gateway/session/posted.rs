@@ -35,8 +35,10 @@ use crate::telemetry::trace;
 const FRAMES_MAX: usize = SESSION_WINDOW_COMMANDS_MAX;
 /// How long a command waits for its session to have a connection that the log knows of.
 const RETURN_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause before it is looked again.
+/// Pause before it is looked again, twice as long each time: every look may ask every other node.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The longest pause.
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(320);
 
 /// Whose session it is, by its resume token.
 pub(crate) struct Holder(ResumeClaims);
@@ -228,6 +230,7 @@ impl Post<'_> {
         mut heard: Option<Beat>,
     ) -> bool {
         let (session, deadline) = (self.claims.session, Instant::now() + RETURN_PATIENCE);
+        let mut pause = LOOK_AGAIN;
         loop {
             let (view, done) = {
                 let shard = shard.read();
@@ -241,7 +244,8 @@ impl Post<'_> {
             if Instant::now() >= deadline {
                 return false;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
             heard = self.ask_around().await;
         }
     }

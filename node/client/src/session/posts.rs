@@ -1,0 +1,216 @@
+//! A session's line without a WebSocket: what the gateway says is a stream of events, and what the
+//! client says is posted.
+//!
+//! Commands have a lane of their own: one may wait for the log while pings are answered. A post
+//! without an answer breaks the line, and the resume that follows asks for what was not seen.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use rotary_proto::frame::{ClientFrame, ServerFrame};
+use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::dial::{DialError, FRAME_BYTES_MAX};
+use super::events::Events;
+use super::{SessionConfig, WAITING_POSTS_MAX};
+use crate::gateway::Gateway;
+use crate::http::{Answer, Http, Outgoing};
+
+/// Most frames of one post.
+const FRAMES_MAX: usize = SESSION_WINDOW_COMMANDS_MAX;
+/// Bytes of frames after which a post takes no more of them; the gateway takes twice as many.
+const FRAMES_BYTES: usize = 64 * 1024;
+/// How long a post of commands may take: they wait for the log.
+const COMMANDS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The stream and the two lanes of posts.
+pub(super) struct Posts {
+    body: Incoming,
+    events: Events,
+    lanes: Option<Lanes>,
+    http: Http,
+    gateway: Gateway,
+    ping: Duration,
+}
+
+struct Lanes {
+    commands: Lane,
+    rest: Lane,
+    answers: mpsc::Receiver<Result<ServerFrame, String>>,
+}
+
+impl Posts {
+    /// Opens the stream with its first frame.
+    pub(super) async fn open(
+        config: &SessionConfig,
+        gateway: &Gateway,
+        first: &ClientFrame,
+    ) -> Result<Self, DialError> {
+        let http = Http::new(config.connect, &config.trust);
+        let body = serde_json::to_vec(first).map_err(|error| error.to_string())?;
+        let request = post("/v1/session/stream", "", body);
+        let limit = config.connect + config.welcome;
+        let opened = http.open(gateway, request, limit).await.map_err(|e| e.to_string())?;
+        let (status, body) = opened;
+        if status != StatusCode::OK {
+            return Err(format!("the stream was answered with {status}").into());
+        }
+        let (events, gateway) = (Events::new(FRAME_BYTES_MAX), gateway.clone());
+        Ok(Self { body, events, lanes: None, http, gateway, ping: config.silence })
+    }
+
+    /// From here on there is a session to post for.
+    pub(super) fn welcomed(&mut self, resume_token: &str) {
+        let (tell, answers) = mpsc::channel(FRAMES_MAX);
+        let poster = |patience| Poster {
+            http: self.http.clone(),
+            gateway: self.gateway.clone(),
+            token: resume_token.to_owned(),
+            patience,
+            tell: tell.clone(),
+        };
+        let commands = Lane::new(poster(COMMANDS_PATIENCE));
+        let rest = Lane::new(poster(self.ping.max(Duration::from_secs(1))));
+        self.lanes = Some(Lanes { commands, rest, answers });
+    }
+
+    /// The next frame, from the stream or from an answer. What a dropped call has read is kept.
+    pub(super) async fn read(&mut self) -> Result<ServerFrame, String> {
+        loop {
+            if let Some(text) = self.events.take().map_err(|error| error.to_string())? {
+                return serde_json::from_str(&text)
+                    .map_err(|error| format!("a frame that cannot be read: {error}"));
+            }
+            let piece = match &mut self.lanes {
+                None => self.body.frame().await,
+                Some(lanes) => tokio::select! {
+                    biased;
+                    answer = lanes.answers.recv() => {
+                        return answer.unwrap_or_else(|| Err("nothing can be posted".to_owned()));
+                    }
+                    piece = self.body.frame() => piece,
+                },
+            };
+            let frame = piece.ok_or("the stream ended")?.map_err(|error| error.to_string())?;
+            if let Ok(bytes) = frame.into_data() {
+                self.events.push(&bytes);
+            }
+        }
+    }
+
+    /// Has one frame posted.
+    pub(super) fn write(&mut self, frame: &ClientFrame) -> Result<(), String> {
+        let lanes = self.lanes.as_ref().ok_or("there is no session yet")?;
+        let text = serde_json::to_string(frame).map_err(|error| error.to_string())?;
+        let lane = match frame {
+            ClientFrame::Cmd { .. } => &lanes.commands,
+            _ => &lanes.rest,
+        };
+        lane.frames.try_send(text).map_err(|_| "too much waits to be posted".to_owned())
+    }
+
+    /// Waits until what was written is posted.
+    pub(super) async fn close(&mut self) {
+        if let Some(Lanes { commands, rest, answers }) = self.lanes.take() {
+            drop(answers);
+            commands.finish().await;
+            rest.finish().await;
+        }
+    }
+}
+
+/// Frames on their way to the poster; it ends with the lane.
+struct Lane {
+    frames: mpsc::Sender<String>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Lane {
+    fn new(poster: Poster) -> Self {
+        let (frames, waiting) = mpsc::channel(WAITING_POSTS_MAX);
+        Self { frames, task: Some(tokio::spawn(poster.run(waiting))) }
+    }
+
+    async fn finish(mut self) {
+        let task = self.task.take();
+        drop(self);
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// The answer to a post.
+#[derive(Deserialize)]
+struct Said {
+    frames: Vec<ServerFrame>,
+}
+
+struct Poster {
+    http: Http,
+    gateway: Gateway,
+    token: String,
+    patience: Duration,
+    tell: mpsc::Sender<Result<ServerFrame, String>>,
+}
+
+impl Poster {
+    /// Posts what waits, one request at a time, until one fails or nothing more will come.
+    async fn run(self, mut waiting: mpsc::Receiver<String>) {
+        while let Some(first) = waiting.recv().await {
+            let mut body = format!("{{\"frames\":[{first}");
+            let mut frames = 1;
+            while frames < FRAMES_MAX && body.len() < FRAMES_BYTES {
+                let Ok(next) = waiting.try_recv() else { break };
+                body.push(',');
+                body.push_str(&next);
+                frames += 1;
+            }
+            body.push_str("]}");
+            let said = self.post(body).await;
+            let broken = said.is_err();
+            let (frames, why) = match said {
+                Ok(said) => (said.frames, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            for answer in frames.into_iter().map(Ok).chain(why.map(Err)) {
+                // Nobody listens to the answers of what is said on leaving.
+                let _ = self.tell.send(answer).await;
+            }
+            if broken {
+                return;
+            }
+        }
+    }
+
+    async fn post(&self, body: String) -> Result<Said, String> {
+        let request = post("/v1/session/frames", &self.token, body.into_bytes());
+        let answer = self.http.send(&self.gateway, request, self.patience).await;
+        let Answer { status, body, .. } = answer.map_err(|error| error.to_string())?;
+        if status != StatusCode::OK {
+            let text = String::from_utf8_lossy(&body);
+            return Err(format!("a post was answered with {status}: {text}"));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| format!("an answer that cannot be read: {error}"))
+    }
+}
+
+fn post<'a>(path: &'a str, token: &'a str, body: Vec<u8>) -> Outgoing<'a> {
+    let (key, min_index, body) = (None, None, Bytes::from(body));
+    Outgoing { method: Method::POST, path, token, key, min_index, body }
+}
