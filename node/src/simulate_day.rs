@@ -25,6 +25,7 @@ mod floor;
 mod random;
 mod staffing;
 mod tell;
+mod theory;
 mod workload;
 mod world;
 
@@ -87,7 +88,11 @@ pub(crate) struct SimulateDayArgs {
     /// Compare constant loads with queueing theory instead of simulating a day.
     #[arg(long)]
     calibrate: bool,
-    /// How many seeds a calibration takes, from `--seed` on.
+    /// Put what queueing theory says of each half hour beside the day, at `--sites 1` and with one
+    /// channel; agents accept at once and wrap nothing up.
+    #[arg(long, conflicts_with = "calibrate")]
+    theory: bool,
+    /// How many seeds `--calibrate` and `--theory` take, from `--seed` on.
     #[arg(long, default_value_t = 100)]
     seeds: u32,
 }
@@ -128,7 +133,11 @@ impl SimulateDayArgs {
 /// Names the option or file that cannot be used; or what the distributor did that it must not.
 pub(crate) fn run(args: &SimulateDayArgs) -> anyhow::Result<bool> {
     args.check()?;
-    if args.calibrate { calibrate(args) } else { simulate(args).map(|()| true) }
+    match (args.calibrate, args.theory) {
+        (true, _) => calibrate(args),
+        (false, true) => compare(args).map(|()| true),
+        (false, false) => simulate(args).map(|()| true),
+    }
 }
 
 fn simulate(args: &SimulateDayArgs) -> anyhow::Result<()> {
@@ -153,11 +162,39 @@ fn simulate(args: &SimulateDayArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The day and everybody who comes.
-fn read(args: &SimulateDayArgs) -> anyhow::Result<(Day, Vec<Customer>)> {
+fn compare(args: &SimulateDayArgs) -> anyhow::Result<()> {
+    theory::check(args)?;
+    let (day, laws) = laws(args)?;
+    let floor = |agents| Floor { accept_after_us: 0, wrap_up_us: 0, ..args.floor(agents) };
+    let agents = match args.agents {
+        Some(agents) => agents,
+        None => {
+            let customers = workload::customers(&day.intervals, &laws, args.seed);
+            staffing::enough(&floor(0), &customers, args.service_level, TARGET)?
+        }
+    };
+    let (within_s, seed, seeds) = (args.service_level, args.seed, args.seeds);
+    let question = theory::Question { day, laws, agents, within_s, seed, seeds };
+    let answer = question.answer(&args.day)?;
+    draw(args.picture.as_deref(), || theory::picture(&answer))?;
+    tell::print(&match args.output {
+        Format::Table => theory::table(&answer),
+        Format::Json => theory::json(&answer),
+    })?;
+    Ok(())
+}
+
+/// The day and the laws of who comes.
+fn laws(args: &SimulateDayArgs) -> anyhow::Result<(Day, Laws)> {
     let day = Day::of(&bank::arrivals(args.arrivals.as_deref(), &args.day)?);
     let handle = HandleTimes::Measured(bank::handle_times(args.handle_times.as_deref())?);
     let laws = Laws { sites: args.sites, mix: args.mix, patience_s: args.patience_mean, handle };
+    Ok((day, laws))
+}
+
+/// The day and everybody who comes.
+fn read(args: &SimulateDayArgs) -> anyhow::Result<(Day, Vec<Customer>)> {
+    let (day, laws) = laws(args)?;
     let customers = workload::customers(&day.intervals, &laws, args.seed);
     Ok((day, customers))
 }
@@ -210,6 +247,18 @@ mod tests {
         let (day, customers) = read(&args).expect("the files are whole");
         assert_eq!((day.opens_s, day.intervals.len()), (7 * 3_600, 169));
         assert!(customers.len().abs_diff(41_257) < 1_000, "{}", customers.len());
+    }
+
+    #[test]
+    fn theory_is_asked_of_what_it_knows() {
+        for (options, named) in
+            [(&["--mix", "voice=1"][..], "--sites 1"), (&["--sites", "1"], "--mix voice=1")]
+        {
+            let error = theory::check(&args(options)).expect_err("no theory").to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let one = args(&["--sites", "1", "--mix", "chat=1"]);
+        theory::check(&one).expect("theory has an answer");
     }
 
     #[test]

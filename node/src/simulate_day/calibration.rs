@@ -208,7 +208,7 @@ impl Trial {
 }
 
 /// The ratio of two sums over seeds, with its interval.
-fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
+pub(super) fn ratio(parts: &[f64], wholes: &[f64]) -> Estimate {
     let (runs, whole) = (parts.len() as f64, wholes.iter().sum::<f64>());
     let value = parts.iter().sum::<f64>() / whole;
     let residuals = parts.iter().zip(wholes).map(|(part, of)| part - value * of);

@@ -110,20 +110,20 @@ impl ErlangA {
     }
 }
 
+/// Erlang B by its recursion: the share refused where nobody waits.
+fn erlang_b(agents: u32, offered: f64) -> f64 {
+    (1..=agents).fold(1.0, |refused, n| offered * refused / (f64::from(n) + offered * refused))
+}
+
+/// Erlang C: the share who wait where nobody leaves, of a load that the agents can serve.
+pub(crate) fn erlang_c(agents: u32, offered: f64) -> f64 {
+    let (refused, agents) = (erlang_b(agents, offered), f64::from(agents));
+    refused / (1.0 - offered / agents * (1.0 - refused))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Erlang B by its recursion: the share refused where nobody waits.
-    fn erlang_b(agents: u32, offered: f64) -> f64 {
-        (1..=agents).fold(1.0, |refused, n| offered * refused / (f64::from(n) + offered * refused))
-    }
-
-    /// Erlang C: the share who wait where nobody leaves.
-    fn erlang_c(agents: u32, offered: f64) -> f64 {
-        let (refused, agents) = (erlang_b(agents, offered), f64::from(agents));
-        refused / (1.0 - offered / agents * (1.0 - refused))
-    }
 
     fn close(found: f64, expected: f64, tolerance: f64) {
         assert!((found - expected).abs() <= tolerance, "{found} instead of {expected}");

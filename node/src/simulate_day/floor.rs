@@ -15,7 +15,7 @@ pub(crate) const QUEUE: QueueId = QueueId(1);
 /// Who sets the sites up, and whose requests customers' commands come as.
 pub(crate) const PRINCIPAL: PrincipalId = PrincipalId(1);
 /// Chats that one agent takes at once.
-const CHATS_AT_ONCE: u8 = 3;
+pub(super) const CHATS_AT_ONCE: u8 = 3;
 
 /// How the floor is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -84,6 +84,14 @@ pub(crate) fn customers(intervals: &[Interval], laws: &Laws, seed: u64) -> Vec<C
 }
 
 impl HandleTimes {
+    /// The mean in seconds.
+    pub(crate) fn mean_s(&self) -> f64 {
+        match self {
+            Self::Measured(seconds) => seconds.iter().sum::<f64>() / seconds.len() as f64,
+            Self::Exponential(mean) => *mean,
+        }
+    }
+
     fn draw(&self, stream: &mut Stream) -> f64 {
         match self {
             Self::Measured(seconds) => seconds[stream.below(seconds.len() as u32) as usize],
