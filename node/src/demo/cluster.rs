@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rotary_client::{Api, Gateway, Patience};
 use rotary_proto::NodeId;
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,8 @@ use super::wires::Wires;
 
 /// How many nodes a demo has.
 pub(super) const NODES: u16 = 3;
+/// Most nodes of a demo, gateway-only ones included.
+const NODES_MAX: usize = 32;
 
 /// One node.
 struct Node {
@@ -95,6 +97,7 @@ impl Cluster {
     /// # Errors
     /// What `cluster add-gateway` said.
     pub(super) async fn add_gateway(&mut self) -> anyhow::Result<NodeId> {
+        ensure!(self.nodes.len() < NODES_MAX, "{NODES_MAX} nodes are as many as a demo has");
         let number = self.nodes.len() as u16 + 1;
         let port = port_of(self.port_base, number);
         let made = rotary()?
@@ -306,7 +309,7 @@ impl Cluster {
     }
 }
 
-/// Where a node listens for clients.
+/// Where a node listens for clients; in range for every base that is taken and [`NODES_MAX`].
 const fn port_of(port_base: u16, number: u16) -> u16 {
     port_base + 10 * (number - 1)
 }

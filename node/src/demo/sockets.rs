@@ -23,6 +23,8 @@ const UNDER_WAY: usize = 256;
 const SECONDS: u64 = 15;
 /// How long a rest is watched.
 const REST: Duration = Duration::from_secs(10);
+/// Chats that an agent has room for.
+const CUSTOMERS_PER_AGENT_MAX: usize = 6;
 /// How long customers write around a kill, and before it.
 const AROUND: Duration = Duration::from_secs(8);
 const BEFORE: Duration = Duration::from_secs(2);
@@ -31,6 +33,11 @@ const AROUND_RATE: f64 = 400.0;
 
 /// Measures and prints; an error is somebody who was not served.
 pub(super) async fn run(args: &DemoArgs, cluster: &mut Cluster) -> anyhow::Result<bool> {
+    let (customers, agents) = (args.customers, args.agents_of_sockets());
+    anyhow::ensure!(
+        customers <= CUSTOMERS_PER_AGENT_MAX * agents,
+        "--customers {customers} is too many for --agents {agents}: up to six each"
+    );
     let cores = cluster.cores();
     let doors: Vec<Gateway> = match args.gateways {
         0 => cores.clone(),
