@@ -86,6 +86,7 @@ async fn a_gateway_is_listed_while_it_lives_when_it_is_gone_and_until_it_is_forg
     let log = |node| nodes.log(node);
     eventually("it is told", async || log(1).contains("gateway-silent").then_some(())).await;
 
+    doctor_tells_who_is_not_here(&nodes);
     forget(&nodes).await;
     nodes.start(GATEWAY);
     is_here(&nodes).await;
@@ -93,6 +94,21 @@ async fn a_gateway_is_listed_while_it_lives_when_it_is_gone_and_until_it_is_forg
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("nd_3  core ") && listed.contains("nd_4  gateway "), "{listed}");
     assert_eq!(asked(&nodes, 2, &["cluster", "status"]).status.code(), Some(0));
+}
+
+/// It is told by a core node, with a token; without one, nobody is asked.
+fn doctor_tells_who_is_not_here(nodes: &Nodes) {
+    let found = |args: &[&str]| {
+        let mut doctor = rotary();
+        doctor.args(["doctor", "-o", "json", "--config"]).arg(nodes.config(2)).args(args);
+        let output = doctor.output().expect("it runs");
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = found["data"].as_array().expect("rows").clone();
+        rows.into_iter().find(|row| row["of"] == "nd_4")
+    };
+    let told = found(&["--token", &nodes.token]).expect("it is announced");
+    assert_eq!((&told["code"], &told["grade"]), (&json!("gateway-silent"), &json!("warning")));
+    assert_eq!(found(&[]), None);
 }
 
 async fn replicas_are_shown(nodes: &Nodes) {
