@@ -48,7 +48,7 @@ enum Command {
     /// Makes a cluster, or shows how one is doing.
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Mends one stopped node.
+    /// Lists nodes, forgets one that is gone, or mends a stopped one.
     #[command(subcommand)]
     Node(NodeCommand),
     /// Shows, checks or writes the configuration of a node.
@@ -137,6 +137,17 @@ enum ClusterCommand {
 /// `rotary node`.
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    /// Lists every node: whether it is connected, and what it runs.
+    #[command(visible_alias = "ls")]
+    List(Remote),
+    /// Forgets a gateway-only node that is gone. Should it come back, it is listed again.
+    Forget {
+        /// Which: its id or its number, e.g. nd_4 or 4.
+        #[arg(value_parser = node::read_id)]
+        node: rotary_proto::NodeId,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Sets a damaged log, its snapshots and its journal aside; the node takes them from the others
     /// when it starts.
     Rebuild(node::RebuildArgs),
@@ -186,6 +197,8 @@ async fn execute(command: Command) -> u8 {
             return cluster::add_gateway_to(&args);
         }
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
+        Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
+        Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Config(command) => return config::command(&command),
         Command::Site(command) => site::command(command).await,

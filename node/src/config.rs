@@ -130,6 +130,9 @@ pub(crate) struct GatewayDoors {
     pub(crate) certificate_file: PathBuf,
     pub(crate) key_file: PathBuf,
     pub(crate) connections_per_address_max: usize,
+    /// The base of a gateway-only node's HTTP API, as clients reach it; from listen.public, if
+    /// empty.
+    pub(crate) public: String,
     /// Told to sessions as places to resume, by a gateway-only node.
     pub(crate) others: Vec<String>,
 }
@@ -252,8 +255,8 @@ impl Default for Auth {
 impl Default for GatewayDoors {
     fn default() -> Self {
         let (certificate_file, key_file) = (PathBuf::new(), PathBuf::new());
-        let others = Vec::new();
-        Self { certificate_file, key_file, connections_per_address_max: 4_096, others }
+        let (public, others, connections_per_address_max) = (String::new(), Vec::new(), 4_096);
+        Self { certificate_file, key_file, connections_per_address_max, public, others }
     }
 }
 
@@ -323,6 +326,15 @@ impl Config {
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         config.check(sources.name())?;
         Ok(config)
+    }
+
+    /// The base of the HTTP API of a gateway-only node, as far as it knows.
+    pub(crate) fn public_url(&self) -> String {
+        if !self.gateway.public.is_empty() {
+            return self.gateway.public.clone();
+        }
+        let scheme = if self.gateway.is_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen.public)
     }
 
     /// Paths are relative to the file that names them.

@@ -4,9 +4,12 @@
 //! ([`watch()`]): at this machine ([`local`]) and at the other nodes ([`peers`]). What is found has
 //! a code that `rotary explain` knows, whom it is about, and what was measured.
 //!
-//! Deliberately absent: anything that the state of the cluster tells (leaders, lag, marks) is in
+//! With a token it also asks the cluster whom it knows ([`known`]).
+//!
+//! Deliberately absent: what else the state of the cluster tells (leaders, lag, marks) is in
 //! `rotary cluster status`; and nothing is mended here.
 
+pub(crate) mod known;
 mod local;
 mod peers;
 mod watch;

@@ -24,6 +24,7 @@ pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod min_index;
+pub(crate) mod nodes;
 pub(crate) mod offers;
 pub(crate) mod openapi;
 pub(crate) mod pages;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rotary_log::{Log, Role};
@@ -225,6 +226,15 @@ impl Hints {
     /// Whether that node can be reached at this moment.
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
         self.transport.peer_connected(node)
+    }
+
+    /// Asks every other node the same at once, and gives the answers that came.
+    pub(crate) async fn ask_all(&self, service: u8, ttl: Duration) -> Vec<(NodeId, Bytes)> {
+        let asked = self.peers.iter().map(|peer| async {
+            let answer = self.transport.call(*peer, Lane::Live, service, Vec::new(), ttl).await;
+            Some((*peer, answer.ok()?))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Tells the node that has a session's connection that its client lives: the one that it is

@@ -9,6 +9,7 @@
 //! [`replica`] what this node knows, [`feed`] and [`actor`] bring what became true to whom it
 //! concerns, [`archive`] finds it again, [`retention`] lets it go, and [`marks`] tells the others
 //! how far it is on this disk.
+//! [`nodes`] tells the directory which nodes there are.
 //! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
 //! the command line, [`runbook`] what it can explain, and [`doctor`] what it looks for. Beside
 //! them, and through the public doors only, [`load`] and [`demo`] put a cluster to work and judge
@@ -37,6 +38,7 @@ mod load;
 mod machine;
 mod marks;
 mod nearest;
+mod nodes;
 mod relay;
 mod replica;
 mod report;

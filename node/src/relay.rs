@@ -15,6 +15,7 @@ mod events;
 mod forward;
 pub(crate) mod greeting;
 mod line;
+pub(crate) mod presence;
 mod session;
 mod turnstile;
 mod upload;

@@ -36,7 +36,7 @@ struct Caller {
 
 impl Caller {
     async fn come_in() -> Self {
-        let mut nodes = Nodes::init(1, 1);
+        let mut nodes = Nodes::init_before(1, 1, 1);
         nodes.configure(1, "[webhooks]\nallow_private = true");
         nodes.start_all().await;
         let described = Described::by(&nodes.gateways[0]).await;
@@ -164,6 +164,17 @@ async fn build(caller: &mut Caller) {
     caller.done("PUT /v1/sites/{site}/webhooks/{webhook}", hook).await;
 }
 
+/// A gateway-only node is listed, and can be forgotten even while it lives.
+async fn nodes_known(caller: &mut Caller) {
+    caller.know("node", "nd_2");
+    eventually("the gateway is announced", async || {
+        let cluster = caller.answer("GET /v1/cluster", "", &json!({})).await;
+        cluster.body.contains("\"seen_by\":[\"nd_1\"]").then_some(())
+    })
+    .await;
+    caller.done("DELETE /v1/nodes/{node}", json!({})).await;
+}
+
 async fn credentials(caller: &mut Caller) {
     let key = json!({"name": "crm", "role": "administrator", "expires_at": 4_000_000_000u64});
     let key = caller.done("POST /v1/api-keys", key).await;
@@ -279,6 +290,7 @@ async fn be_refused(caller: &Caller) {
 async fn every_answer_is_as_described() {
     let mut caller = Caller::come_in().await;
     build(&mut caller).await;
+    nodes_known(&mut caller).await;
     credentials(&mut caller).await;
     serve(&mut caller).await;
     look(&mut caller).await;

@@ -121,6 +121,8 @@ pub const SESSIONS_PER_SITE_MAX: usize = 600_000;
 pub const GATEWAYS_PER_SHARD_MAX: usize = 1_024;
 /// Nodes that keep a replica of one shard.
 pub const MEMBERS_PER_SHARD_MAX: usize = 64;
+/// Nodes of one cluster, those without replicas included.
+pub const NODES_MAX: usize = 256;
 /// Sites of one shard.
 pub const SITES_PER_SHARD_MAX: usize = 4_096;
 
@@ -259,6 +261,7 @@ pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // What must hold between them.
 
+const _: () = assert!(MEMBERS_PER_SHARD_MAX < NODES_MAX, "core nodes leave room for gateways");
 const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must fit an entry");
 const _: () = assert!(
     ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX)

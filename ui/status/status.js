@@ -214,7 +214,7 @@ function showAgents(agents, all) {
   if (!all) byId("agents").append(paragraph(word("more", { n: AGENTS_MAX })));
 }
 
-function showCluster({ node: here, build, nodes, shards }) {
+function showCluster({ node: here, build, nodes, gateways, shards }) {
   const yesOrNo = (yes) => (yes ? [word("yes"), "good"] : [word("no"), "bad"]);
   const name = (node) => (node === here ? word("here", { node }) : node);
   showTable("nodes", [
@@ -222,7 +222,15 @@ function showCluster({ node: here, build, nodes, shards }) {
     [word("address"), (node) => node.url],
     [word("connected"), (node) => yesOrNo(node.connected)],
     [word("leads"), (node) => node.leads, "number"],
+    [word("version"), (node) => node.build ?? "–"],
   ], nodes, word("none"));
+  showTable("gateways", [
+    [word("node"), (node) => node.node],
+    [word("address"), (node) => node.url],
+    [word("connected"), presence],
+    [word("sessions"), (node) => node.sessions ?? "–", "number"],
+    [word("version"), (node) => node.build],
+  ], gateways, word("noGateways"));
   showTable("shards", [
     [word("shard"), (shard) => shard.shard],
     [word("leader"), (shard) => shard.leader ?? [word("none"), "bad"]],
@@ -232,6 +240,13 @@ function showCluster({ node: here, build, nodes, shards }) {
     [word("sites"), (shard) => shard.sites, "number"],
   ], shards, word("none"));
   say(byId("source"), word("source", { node: here, build }));
+}
+
+/** Who hears a gateway-only node, or since when nobody does. */
+function presence({ connected, seen_by: nodes, last_seen: at }) {
+  if (connected) return [word("seenBy", { nodes: nodes.join(", ") }), "good"];
+  if (at === null) return [word("no"), "bad"];
+  return [word("lastSeen", { at: new Date(at).toLocaleString(document.documentElement.lang) }), "bad"];
 }
 
 /** Columns are [heading, value of a row, class]; a value is a text, or [text, class]. */

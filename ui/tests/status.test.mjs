@@ -117,6 +117,19 @@ onPage("nodes and shards are shown", {}, async (status) => {
   assert.equal(led, shards.length, "each shard is led once");
 });
 
+onPage("a gateway-only node is shown, while it is here and when it is gone", {}, async (status) => {
+  const [gateway] = cluster.gateways;
+  const shown = (wanted) => status.untilRows("gateways", (rows) => {
+    assert.deepEqual(rows.map(([node, address]) => [node, address]), [["nd_4", gateway.url]]);
+    assert.match(rows[0][2], wanted);
+  });
+  await shown(/^yes: nd_1, nd_2, nd_3$/);
+  await gateway.kill();
+  await shown(/^no, last seen .*\d/);
+  await gateway.start();
+  await shown(/^yes: nd_1, nd_2, nd_3$/);
+});
+
 onPage("queues and agents follow what happens, without a reload", {}, async (status) => {
   const { ready, full, notReady, lost } = words.en;
   await status.untilRows("queues", (rows) => assert.deepEqual(counts(rows, QUEUES.sales), [0, 0, 0]));

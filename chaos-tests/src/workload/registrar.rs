@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use rotary_directory::{
-    DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryOutcome,
+    Announced, DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryOutcome,
+    LogicVersions, NodeKind,
 };
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::values::Name;
-use rotary_proto::{PrincipalId, RequestId, ShardId, TenantId};
+use rotary_proto::{NodeId, PrincipalId, RequestId, ShardId, TenantId};
 
 use crate::history::Ms;
 use crate::node::{DAWN_MS, Node, Replies, Reply};
@@ -101,7 +102,8 @@ impl Registrar {
 
     fn command(&mut self) -> DirectoryCommand {
         if !self.founded {
-            return DirectoryCommand::Found { shards: SHARDS };
+            let members = (1..=3).map(NodeId).collect();
+            return DirectoryCommand::Found { shards: SHARDS, members };
         }
         let name = || Name::new("acme").expect("a plain word is a name");
         let tenant = self.random.pick(&self.tenants);
@@ -112,9 +114,27 @@ impl Registrar {
                     named.then(|| ShardId(self.random.between(1, u64::from(SHARDS)) as u32));
                 DirectoryCommand::CreateSite { tenant, name: name(), shard }
             }
-            (6..9, tenant) => DirectoryCommand::CreatePrincipal { tenant },
+            (6..8, tenant) => DirectoryCommand::CreatePrincipal { tenant },
+            (8, _) => self.of_nodes(),
             _ => DirectoryCommand::CreateTenant { name: name() },
         }
+    }
+
+    /// A node says who it is, or is forgotten. The first three keep replicas.
+    fn of_nodes(&mut self) -> DirectoryCommand {
+        let node = NodeId(self.random.between(1, 6));
+        if self.random.permille(200) {
+            return DirectoryCommand::Forget { node };
+        }
+        let build = if self.random.permille(500) { "1" } else { "2" };
+        let announced = Announced {
+            kind: if node.0 <= 3 { NodeKind::Core } else { NodeKind::Gateway },
+            peer: ([192, 0, 2, 1], 7_082).into(),
+            public: "https://acd.example".to_owned(),
+            build: Name::new(build).expect("a digit is a name"),
+            logic: LogicVersions { oldest: 1, newest: 1 },
+        };
+        DirectoryCommand::Announce { node, announced }
     }
 
     fn send_at(&mut self, at_ms: Ms, request: usize) {

@@ -1,11 +1,14 @@
 //! What the directory is asked, what it answers, and what became true.
 
+use std::collections::BTreeSet;
+
 use rotary_proto::{
-    ApiKeyId, Name, PrincipalId, RequestId, ShardId, SiteId, TenantId, UserId, Wall,
+    ApiKeyId, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, TenantId, UserId, Wall,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::credentials::Grant;
+use crate::nodes::Announced;
 
 /// One entry of the directory's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +22,25 @@ pub struct DirectoryEntry {
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryCommand {
-    /// Says how many data shards there are: `sh_1` to `sh_<shards>`. Only the first one counts.
+    /// Says how many data shards there are, `sh_1` to `sh_<shards>`, and who keeps replicas of
+    /// them and of the directory. Only the first one counts.
     Found {
         /// How many; at least 1.
         shards: u32,
+        /// The core nodes; each keeps a replica of every shard.
+        members: BTreeSet<NodeId>,
+    },
+    /// Says what a node is and where, if that differs from what is known.
+    Announce {
+        /// Which.
+        node: NodeId,
+        /// What it says of itself.
+        announced: Announced,
+    },
+    /// Forgets a gateway-only node that is gone.
+    Forget {
+        /// Which.
+        node: NodeId,
     },
     /// Makes a tenant.
     CreateTenant {
@@ -177,6 +195,15 @@ pub enum DirectoryRefusal {
     /// There is no such user.
     #[error("there is no such user")]
     UserUnknown,
+    /// There is no such node.
+    #[error("there is no such node; GET /v1/cluster lists those that there are")]
+    NodeUnknown,
+    /// A node that keeps replicas cannot be forgotten.
+    #[error("{node} keeps replicas: only gateway-only nodes are forgotten")]
+    KeepsReplicas {
+        /// Which.
+        node: NodeId,
+    },
     /// Another user of the tenant signs in as that.
     #[error("another user has that login; choose another")]
     LoginTaken,
@@ -202,7 +229,10 @@ impl DirectoryRefusal {
             Self::OutcomeForgotten => "outcome-forgotten",
             Self::BadValue { .. } | Self::ShardUnknown { .. } => "bad-value",
             Self::NotFounded => "unavailable",
-            Self::TenantUnknown | Self::ApiKeyUnknown | Self::UserUnknown => "not-found",
+            Self::TenantUnknown | Self::ApiKeyUnknown | Self::UserUnknown | Self::NodeUnknown => {
+                "not-found"
+            }
+            Self::KeepsReplicas { .. } => "keeps-replicas",
             Self::SiteUnknown => "site-unknown",
             Self::LoginTaken => "login-taken",
             Self::LimitReached { .. } => "limit-reached",
@@ -213,10 +243,24 @@ impl DirectoryRefusal {
 /// What became true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryEvent {
-    /// The number of data shards was set.
+    /// The number of data shards and their replicas were set.
     Founded {
         /// How many.
         shards: u32,
+        /// Who keeps replicas of each.
+        members: BTreeSet<NodeId>,
+    },
+    /// A node said something new of itself.
+    NodeAnnounced {
+        /// Which.
+        node: NodeId,
+        /// What it said.
+        announced: Announced,
+    },
+    /// A gateway-only node was forgotten.
+    NodeForgotten {
+        /// Which.
+        node: NodeId,
     },
     /// A tenant was made.
     TenantCreated {

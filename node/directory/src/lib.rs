@@ -1,14 +1,17 @@
 //! The directory: who exists, and where it lives.
 //!
-//! Shard 0 of every cluster runs this machine instead of a distributor. It knows the tenants, each
-//! tenant's sites, the data shard that each site lives in, API keys and users, and the counter from
-//! which principals (the holders of credentials) get their numbers. Everything that routing reads
-//! lives in the site's own shard; what is here is read at the doors.
+//! Shard 0 of every cluster runs this machine instead of a distributor. It knows the nodes and
+//! which of them keep replicas of which shard, the tenants, each tenant's sites, the data shard
+//! that each site lives in, API keys and users, and the counter from which principals (the holders
+//! of credentials) get their numbers. Everything that routing reads lives in the site's own shard;
+//! what is here is read at the doors.
 //!
 //! Like the distributor it is pure: [`Directory::apply`] is the only change, it is told the time,
 //! and the same entries give the same state, answers and events on every replica. The rules:
 //!
-//! * A cluster is *founded* once, with a number of data shards. Until then no site can be made.
+//! * A cluster is *founded* once, with a number of data shards and the core nodes that keep their
+//!   replicas. Until then no site can be made.
+//! * A node is known from its announcement on; only a gateway-only node can be forgotten.
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
@@ -19,10 +22,12 @@
 //! A snapshot (`snapshot`) is the state as it was after one entry, written out while applying goes
 //! on; a directory restored from it goes on as if it had applied every entry itself.
 //!
-//! What is deliberately absent: secrets and passwords, movement of sites, any clock.
+//! What is deliberately absent: secrets and passwords, movement of sites and replicas, whether a
+//! node lives, who votes (each shard's own log says so), any clock.
 
 mod command;
 mod credentials;
+mod nodes;
 mod snapshot;
 mod state;
 mod window;
@@ -32,6 +37,7 @@ pub use command::{
     DirectoryOutcome, DirectoryRefusal,
 };
 pub use credentials::{ApiKey, Credential, Grant, User};
+pub use nodes::{Announced, LogicVersions, NodeKind};
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
 

@@ -1,28 +1,31 @@
 //! Snapshots of the directory: a view, its chunks, and the way back.
 //!
 //! ```text
-//! Head, Tenant*, Site*, ApiKey*, User*, Outcome*, End
+//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Outcome*, End
 //! ```
 //!
 //! Outcomes come oldest first, everything else in the order of its ids.
 //!
 //! [`Directory::freeze`] shares the directory's maps and costs a few pointers; the first change of
 //! each map after that copies it. How many sites each shard has is counted anew. Nothing that is
-//! read is believed: numbers out of order, a site without its tenant or shard, a credential of
-//! something that does not exist, an outcome that comes twice, another count or digest are errors.
+//! read is believed: numbers out of order, a shard without replicas, a node of a kind that it
+//! cannot be, a site without its tenant or shard, a credential of something that does not exist, an
+//! outcome that comes twice, another count or digest are errors.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rotary_proto::snapshot::{self, ChunkError, Machine, Reader};
 use rotary_proto::{
-    ApiKeyId, Name, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, UserId, limits,
+    ApiKeyId, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, UserId,
+    limits,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::command::DirectoryOutcome;
 use crate::credentials::{ApiKey, Credentials, User};
+use crate::nodes::{Announced, NodeKind, Replicas, check_members};
 use crate::state::{Directory, SHARDS_MAX, TENANTS_MAX};
 use crate::window::{Kept, Window};
 
@@ -32,6 +35,8 @@ pub struct Frozen {
     shards: u32,
     principals: u32,
     last_stamp: Stamp,
+    replicas: Arc<Replicas>,
+    nodes: Arc<BTreeMap<NodeId, Announced>>,
     tenants: Arc<BTreeMap<TenantId, Name>>,
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     credentials: Arc<Credentials>,
@@ -43,6 +48,10 @@ pub struct Frozen {
 enum Record<'a> {
     /// What there is one of.
     Head { shards: u32, principals: u32, last_key: u32, last_stamp: Stamp, floor_unix_ms: u64 },
+    /// Who keeps replicas of a shard, from the directory's on.
+    Replicas(ShardId, Cow<'a, BTreeSet<NodeId>>),
+    /// A node.
+    Node(NodeId, Cow<'a, Announced>),
     /// A tenant; they are numbered densely.
     Tenant(TenantId, Cow<'a, Name>),
     /// A site and where it lives.
@@ -60,24 +69,26 @@ enum Record<'a> {
         index: u64,
     },
     /// The last: how many there are of each kind between, and the digest of the state.
-    End { counts: [u64; 5], digest: u128 },
+    End { counts: [u64; 7], digest: u128 },
 }
 
 impl Record<'_> {
     const fn kind(&self) -> u8 {
         match self {
             Self::Head { .. } => 0,
-            Self::Tenant(..) => 1,
-            Self::Site(..) => 2,
-            Self::ApiKey(..) => 3,
-            Self::User(..) => 4,
-            Self::Outcome { .. } => 5,
+            Self::Replicas(..) => 1,
+            Self::Node(..) => 2,
+            Self::Tenant(..) => 3,
+            Self::Site(..) => 4,
+            Self::ApiKey(..) => 5,
+            Self::User(..) => 6,
+            Self::Outcome { .. } => 7,
             Self::End { .. } => END,
         }
     }
 }
 
-const END: u8 = 6;
+const END: u8 = 8;
 
 impl Directory {
     /// A view of the directory as it is, for a snapshot.
@@ -86,6 +97,8 @@ impl Directory {
             shards: self.shards,
             principals: self.principals,
             last_stamp: self.last_stamp,
+            replicas: self.replicas.clone(),
+            nodes: self.nodes.clone(),
             tenants: self.tenants.clone(),
             sites: self.sites.clone(),
             credentials: self.credentials.clone(),
@@ -116,7 +129,9 @@ impl Frozen {
     pub fn chunks(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         let (keys, users) = (self.credentials.keys.len(), self.credentials.users.len());
         let outcomes = self.window.outcomes().count();
-        let lengths = [self.tenants.len(), self.sites.len(), keys, users, outcomes];
+        let places = [self.replicas.len(), self.nodes.len(), self.tenants.len(), self.sites.len()];
+        let [replicas, nodes, tenants, sites] = places;
+        let lengths = [replicas, nodes, tenants, sites, keys, users, outcomes];
         let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
         snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
     }
@@ -130,6 +145,7 @@ impl Frozen {
             last_stamp: self.last_stamp,
             floor_unix_ms: self.window.floor_unix_ms(),
         };
+        let (replicas, nodes) = (self.replicas.iter(), self.nodes.iter());
         let tenants = self.tenants.iter();
         let sites = self.sites.iter();
         let (keys, users) = (self.credentials.keys.iter(), self.credentials.users.iter());
@@ -142,6 +158,8 @@ impl Frozen {
                 index: kept.index,
             });
         std::iter::once(head)
+            .chain(replicas.map(|(shard, nodes)| Record::Replicas(*shard, Cow::Borrowed(nodes))))
+            .chain(nodes.map(|(id, node)| Record::Node(*id, Cow::Borrowed(node))))
             .chain(tenants.map(|(tenant, name)| Record::Tenant(*tenant, Cow::Borrowed(name))))
             .chain(sites.map(|(id, (shard, name))| Record::Site(*id, *shard, Cow::Borrowed(name))))
             .chain(keys.map(|(id, key)| Record::ApiKey(*id, Cow::Borrowed(key))))
@@ -189,7 +207,7 @@ struct Building {
     directory: Directory,
     window: Window,
     last: Option<u8>,
-    counts: [u64; 5],
+    counts: [u64; 7],
 }
 
 impl Default for Restore {
@@ -250,6 +268,8 @@ impl Building {
                 self.window = Window::forgotten_up_to(floor_unix_ms);
                 Ok(())
             }
+            Record::Replicas(shard, nodes) => directory.restore_replicas(shard, nodes.into_owned()),
+            Record::Node(node, announced) => directory.restore_node(node, announced.into_owned()),
             Record::Tenant(tenant, name) => {
                 let next = directory.tenants.len() + 1;
                 let fine = tenant.0 as usize == next && next <= TENANTS_MAX;
@@ -267,6 +287,7 @@ impl Building {
             }
             Record::End { counts, digest } => {
                 directory.window = Arc::new(std::mem::take(&mut self.window));
+                directory.check_replicas()?;
                 if counts != self.counts {
                     return Err(RestoreError::Count);
                 }
@@ -277,6 +298,35 @@ impl Building {
 }
 
 impl Directory {
+    fn restore_replicas(
+        &mut self,
+        shard: ShardId,
+        nodes: BTreeSet<NodeId>,
+    ) -> Result<(), RestoreError> {
+        let next = self.replicas.len();
+        let fine = shard.0 as usize == next
+            && (1..=self.shards).contains(&shard.0.max(1))
+            && check_members(&nodes).is_ok();
+        is(fine, "replicas are of no shard, out of order, or as many as no shard can have")?;
+        Arc::make_mut(&mut self.replicas).insert(shard, nodes);
+        Ok(())
+    }
+
+    /// Every shard that there is has replicas.
+    fn check_replicas(&self) -> Result<(), RestoreError> {
+        let wanted = if self.shards == 0 { 0 } else { self.shards as usize + 1 };
+        is(self.replicas.len() == wanted, "a shard has no replicas")
+    }
+
+    fn restore_node(&mut self, node: NodeId, announced: Announced) -> Result<(), RestoreError> {
+        let last = self.nodes.last_key_value().map_or(NodeId(0), |(last, _)| *last);
+        let room = announced.kind == NodeKind::Core || self.gateways() < self.gateways_max();
+        let fine = last < node && self.check_announced(node, &announced).is_ok() && room;
+        is(fine, "nodes are out of order, of a kind that they cannot be, or too many")?;
+        Arc::make_mut(&mut self.nodes).insert(node, announced);
+        Ok(())
+    }
+
     fn restore_site(
         &mut self,
         site: SiteId,

@@ -8,7 +8,8 @@ use rotary_proto::Wall;
 use rotary_proto::snapshot::{HEADER_BYTES, mend};
 
 use super::*;
-use crate::state::tests::any_entry;
+use crate::nodes::tests::announced;
+use crate::state::tests::{any_entry, members};
 use crate::{DirectoryCommand, DirectoryEntry, Grant};
 
 fn restore(chunks: &[Vec<u8>]) -> Result<Directory, RestoreError> {
@@ -67,7 +68,12 @@ fn eventful() -> Directory {
     let mut directory = Directory::new();
     let name = |text: &str| Name::new(text).expect("valid");
     let commands = [
-        DirectoryCommand::Found { shards: 3 },
+        DirectoryCommand::Found { shards: 3, members: members(3) },
+        DirectoryCommand::Announce { node: NodeId(1), announced: announced(NodeKind::Core, "1") },
+        DirectoryCommand::Announce {
+            node: NodeId(7),
+            announced: announced(NodeKind::Gateway, "2"),
+        },
         DirectoryCommand::CreateTenant { name: name("acme") },
         DirectoryCommand::CreateTenant { name: name("bank") },
         DirectoryCommand::CreateSite { tenant: TenantId(1), name: name("north"), shard: None },
@@ -129,10 +135,10 @@ fn records_that_contradict_each_other_are_refused() {
     let end = |counts| Record::End { counts, digest: 5 };
     assert_eq!(refused(vec![]), RestoreError::Count);
     assert_eq!(refused(vec![head(1)]), RestoreError::Count);
-    assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 1 });
+    assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 3 });
     assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
-    assert_eq!(refused(vec![head(1), end([0; 5])]), RestoreError::Digest);
-    assert_eq!(refused(vec![head(1), tenant(1), end([0; 5])]), RestoreError::Count);
+    assert_eq!(refused(vec![head(0), end([0; 7])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(0), tenant(1), end([0; 7])]), RestoreError::Count);
     let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
     assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(2)])));
@@ -160,7 +166,40 @@ fn records_that_contradict_each_other_are_refused() {
     assert!(inconsistent(refused(vec![head(1), tenant(1), user(2)])));
     assert!(inconsistent(refused(vec![head(1), tenant(1), user(1), user(2)])));
     let late = vec![head(1), tenant(1), site(1), tenant(2)];
-    assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 1 });
+    assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 3 });
+}
+
+#[test]
+fn nodes_and_replicas_that_cannot_be_are_refused() {
+    let head = |shards| {
+        let (principals, last_key, last_stamp, floor_unix_ms) = (0, 0, Stamp(7), 0);
+        Record::Head { shards, principals, last_key, last_stamp, floor_unix_ms }
+    };
+    let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
+    let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
+    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0], digest: 5 };
+    let inconsistent = |records| {
+        let error = refused(records);
+        assert!(matches!(error, RestoreError::Inconsistent { .. }), "{error}");
+    };
+    let (core, gateway) = (NodeKind::Core, NodeKind::Gateway);
+    let whole = || vec![head(1), replicas(0, 1), replicas(1, 1)];
+    let with = |more: Record<'static>| whole().into_iter().chain([more]).collect::<Vec<_>>();
+    assert_eq!(refused(with(end())), RestoreError::Digest);
+    inconsistent(vec![head(1), end()]);
+    inconsistent(vec![head(1), replicas(0, 1), end()]);
+    inconsistent(vec![head(0), replicas(0, 1)]);
+    inconsistent(vec![head(1), replicas(1, 1)]);
+    inconsistent(vec![head(1), replicas(0, 0)]);
+    inconsistent(with(replicas(2, 1)));
+    inconsistent(with(node(1, gateway)));
+    inconsistent(with(node(2, core)));
+    inconsistent(with(node(0, gateway)));
+    inconsistent(vec![head(0), node(2, gateway)]);
+    let twice = || whole().into_iter().chain([node(2, gateway), node(2, gateway)]);
+    inconsistent(twice().collect());
+    let many = (2..300).map(|id| node(id, gateway));
+    inconsistent(whole().into_iter().chain(many).collect());
 }
 
 /// What every release wrote is restored.

@@ -1,9 +1,9 @@
 //! The directory's state, and the one way to change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rotary_proto::{Name, PrincipalId, ShardId, SiteId, Stamp, TenantId, limits};
+use rotary_proto::{Name, NodeId, PrincipalId, ShardId, SiteId, Stamp, TenantId, limits};
 
 use crate::FIRST_PRINCIPAL;
 use crate::command::{
@@ -11,6 +11,7 @@ use crate::command::{
     DirectoryOutcome, DirectoryRefusal,
 };
 use crate::credentials::{ApiKey, Credentials};
+use crate::nodes::{Announced, Replicas, check_members, everywhere};
 use crate::window::{Kept, Known, Window};
 
 /// Most tenants of one cluster.
@@ -53,6 +54,9 @@ pub struct SiteRow {
 pub struct Directory {
     /// Data shards `sh_1` to this; 0 before the cluster is founded.
     pub(crate) shards: u32,
+    /// Of the directory and every data shard; empty before the cluster is founded.
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) nodes: Arc<BTreeMap<NodeId, Announced>>,
     pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
     pub(crate) sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     /// How many sites each data shard has; every data shard has an entry. Derived.
@@ -146,7 +150,9 @@ impl Directory {
         command: DirectoryCommand,
     ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
         match command {
-            DirectoryCommand::Found { shards } => self.found(shards),
+            DirectoryCommand::Found { shards, members } => self.found(shards, members),
+            DirectoryCommand::Announce { node, announced } => self.announce(node, announced),
+            DirectoryCommand::Forget { node } => self.forget(node),
             DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
             DirectoryCommand::CreateSite { tenant, name, shard } => {
                 self.create_site(tenant, name, shard)
@@ -170,17 +176,20 @@ impl Directory {
     fn found(
         &mut self,
         shards: u32,
+        members: BTreeSet<NodeId>,
     ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
         if !(1..=SHARDS_MAX).contains(&shards) {
             let rule = format!("1 to {SHARDS_MAX} data shards");
             return Err(DirectoryRefusal::BadValue { field: "shards".to_owned(), rule });
         }
+        check_members(&members)?;
         if self.shards > 0 {
             return Ok((DirectoryDone::Ok, Vec::new()));
         }
         self.shards = shards;
+        self.replicas = Arc::new(everywhere(shards, &members));
         self.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
-        Ok((DirectoryDone::Ok, vec![DirectoryEvent::Founded { shards }]))
+        Ok((DirectoryDone::Ok, vec![DirectoryEvent::Founded { shards, members }]))
     }
 
     fn create_tenant(

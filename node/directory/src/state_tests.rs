@@ -4,10 +4,20 @@ use proptest::prelude::*;
 use rotary_proto::{ApiKeyId, RequestId, UserId, Wall};
 
 use super::*;
-use crate::Grant;
+use crate::nodes::tests::announced;
+use crate::{Grant, NodeKind};
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("a valid name")
+}
+
+/// Nodes 1 to `count`.
+pub(crate) fn members(count: u64) -> BTreeSet<NodeId> {
+    (1..=count).map(NodeId).collect()
+}
+
+fn found(shards: u32) -> DirectoryCommand {
+    DirectoryCommand::Found { shards, members: members(3) }
 }
 
 fn internal(command: DirectoryCommand) -> DirectoryEntry {
@@ -27,7 +37,7 @@ pub(crate) fn ask(directory: &mut Directory, command: DirectoryCommand) -> Direc
 
 pub(crate) fn founded(shards: u32) -> Directory {
     let mut directory = Directory::new();
-    ask(&mut directory, DirectoryCommand::Found { shards });
+    ask(&mut directory, found(shards));
     ask(&mut directory, DirectoryCommand::CreateTenant { name: name("acme") });
     directory
 }
@@ -54,7 +64,7 @@ fn refusals_come_in_order() {
     let mut directory = Directory::new();
     let refused = DirectoryOutcome::Refused;
     assert_eq!(ask(&mut directory, site(9, Some(9))), refused(DirectoryRefusal::NotFounded));
-    ask(&mut directory, DirectoryCommand::Found { shards: 2 });
+    ask(&mut directory, found(2));
     assert_eq!(ask(&mut directory, site(9, Some(9))), refused(DirectoryRefusal::TenantUnknown));
     ask(&mut directory, DirectoryCommand::CreateTenant { name: name("acme") });
     let unknown = DirectoryRefusal::ShardUnknown { shards: 2 };
@@ -65,10 +75,10 @@ fn refusals_come_in_order() {
 #[test]
 fn a_cluster_is_founded_once() {
     let mut directory = founded(3);
-    let again = ask(&mut directory, DirectoryCommand::Found { shards: 7 });
+    let again = ask(&mut directory, found(7));
     assert_eq!(again, DirectoryOutcome::Done(DirectoryDone::Ok));
     assert_eq!(directory.shards(), 3);
-    let none = ask(&mut Directory::new(), DirectoryCommand::Found { shards: 0 });
+    let none = ask(&mut Directory::new(), found(0));
     assert!(matches!(none, DirectoryOutcome::Refused(DirectoryRefusal::BadValue { .. })));
 }
 
@@ -95,12 +105,26 @@ fn the_first_new_principal_is_not_the_first_administrator() {
 
 fn any_command() -> impl Strategy<Value = DirectoryCommand> {
     prop_oneof![
-        (0u32..4).prop_map(|shards| DirectoryCommand::Found { shards }),
+        (0u32..4, 0u64..4).prop_map(|(shards, count)| {
+            DirectoryCommand::Found { shards, members: members(count) }
+        }),
+        any_of_nodes(),
         Just(DirectoryCommand::CreateTenant { name: name("acme") }),
         (0u32..4, proptest::option::of(0u32..5)).prop_map(|(tenant, shard)| site(tenant, shard)),
         proptest::option::of(0u32..3)
             .prop_map(|tenant| DirectoryCommand::CreatePrincipal { tenant: tenant.map(TenantId) }),
         any_credential(),
+    ]
+}
+
+fn any_of_nodes() -> impl Strategy<Value = DirectoryCommand> {
+    let node = || (0u64..6).prop_map(NodeId);
+    let kind = prop_oneof![Just(NodeKind::Core), Just(NodeKind::Gateway)];
+    prop_oneof![
+        (node(), kind, "[12]").prop_map(|(node, kind, build)| {
+            DirectoryCommand::Announce { node, announced: announced(kind, &build) }
+        }),
+        node().prop_map(|node| DirectoryCommand::Forget { node }),
     ]
 }
 

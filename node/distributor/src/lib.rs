@@ -64,6 +64,10 @@ mod table;
 mod turn;
 mod window;
 
+/// The versions of the logic that this build can apply, both included. A shard is raised from one
+/// to the next by an entry of its log, once every node can apply that.
+pub const LOGIC_VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
+
 pub use offerable::Obstacle;
 pub use shard::{Applied, Shard};
 pub use snapshot::{Frozen, Restore, RestoreError};

@@ -67,7 +67,7 @@ impl Shard {
         Self {
             id,
             last: Stamp::ZERO,
-            logic_version: 1,
+            logic_version: *crate::LOGIC_VERSIONS.start(),
             sites: BTreeMap::new(),
             leases: BTreeMap::new(),
             marks: Marks::default(),

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::{CliError, read_value};
-use crate::cli::output::{Format, Table, cell, rows};
+use crate::cli::output::{Format, Table, cell, moment, rows};
 use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
 use crate::cluster::{Made, Plan, add_gateway, administrator_token, init as make};
@@ -174,11 +174,16 @@ pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
     if remote.output == Format::Json {
         println!("{cluster:#}");
     } else {
-        print!("{}\n{}", nodes(&cluster), shards(&cluster));
+        println!("{}", nodes(&cluster));
+        if let Some(gateways) = gateways(&cluster) {
+            println!("{gateways}");
+        }
+        print!("{}", shards(&cluster));
     }
     let without = rows(&cluster["shards"]).iter().filter(|shard| shard["leader"].is_null());
     let without: Vec<String> = without.map(|shard| cell(&shard["shard"])).collect();
-    let away = rows(&cluster["nodes"]).iter().filter(|node| node["connected"] != true);
+    let away = rows(&cluster["nodes"]).iter().chain(rows(&cluster["gateways"]));
+    let away = away.filter(|node| node["connected"] != true);
     let away: Vec<String> = away.map(|node| cell(&node["node"])).collect();
     match (without.as_slice(), away.as_slice()) {
         ([], []) => Ok(()),
@@ -188,21 +193,44 @@ pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
 }
 
 fn nodes(cluster: &Value) -> Table {
-    let mut table = Table::new(["NODE", "URL", "PEER", "CONNECTED", "LEADS"]);
+    let mut table = Table::new(["NODE", "URL", "PEER", "CONNECTED", "LEADS", "VERSION"]);
     for node in rows(&cluster["nodes"]) {
         let of = |key: &str| cell(&node[key]);
-        table.row([of("node"), of("url"), of("peer"), of("connected"), of("leads")]);
+        let [id, url, peer] = ["node", "url", "peer"].map(of);
+        table.row([id, url, peer, of("connected"), of("leads"), of("build")]);
     }
     table
 }
 
+/// Gateway-only nodes, if there are any.
+pub(crate) fn gateways(cluster: &Value) -> Option<Table> {
+    let all = rows(&cluster["gateways"]);
+    let heads = ["GATEWAY", "URL", "CONNECTED", "SEEN BY", "LAST SEEN", "SESSIONS", "VERSION"];
+    let mut table = Table::new(heads);
+    for node in all {
+        let of = |key: &str| cell(&node[key]);
+        let seen_by: Vec<String> = rows(&node["seen_by"]).iter().map(cell).collect();
+        let seen_by = if seen_by.is_empty() { "-".to_owned() } else { seen_by.join(", ") };
+        let last_seen = match &node["last_seen"] {
+            Value::Null => "-".to_owned(),
+            at => moment(at),
+        };
+        let [id, url, connected] = ["node", "url", "connected"].map(of);
+        table.row([id, url, connected, seen_by, last_seen, of("sessions"), of("build")]);
+    }
+    (!all.is_empty()).then_some(table)
+}
+
 fn shards(cluster: &Value) -> Table {
-    let mut table = Table::new(["SHARD", "LEADER", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"]);
+    let heads = ["SHARD", "LEADER", "REPLICAS", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"];
+    let mut table = Table::new(heads);
     for shard in rows(&cluster["shards"]) {
         let of = |key: &str| cell(&shard[key]);
         let log = [of("shard"), of("leader"), of("term"), of("last"), of("applied")];
-        let [shard, leader, term, last, applied] = log;
-        table.row([shard, leader, term, last, applied, of("recorded"), of("sites")]);
+        let [id, leader, term, last, applied] = log;
+        let replicas: Vec<String> = rows(&shard["replicas"]).iter().map(cell).collect();
+        let replicas = replicas.join(", ");
+        table.row([id, leader, replicas, term, last, applied, of("recorded"), of("sites")]);
     }
     table
 }
@@ -236,8 +264,26 @@ mod tests {
     }
 
     #[test]
+    fn gateways_are_shown_where_there_are_any() {
+        assert!(gateways(&json!({"gateways": []})).is_none());
+        let here = json!({"node": "nd_4", "url": "http://x:1", "connected": true, "build": "1.2",
+            "seen_by": ["nd_1", "nd_3"], "last_seen": 0, "sessions": 7});
+        let never = json!({"node": "nd_5", "url": "http://x:2", "connected": false, "build": "1.1",
+            "seen_by": [], "last_seen": null, "sessions": null});
+        let text = gateways(&json!({"gateways": [here, never]})).expect("two").to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("true       nd_1, nd_3"), "{text}");
+        assert!(lines[1].ends_with("7         1.2"), "{text}");
+        assert!(lines[2].contains("false      -           -"), "{text}");
+    }
+
+    #[test]
     fn what_is_absent_is_a_dash() {
         let cluster = json!({"shards": [{"shard": "sh_1", "leader": null, "term": 3}]});
-        assert!(shards(&cluster).to_string().contains("sh_1   -       3"), "{}", shards(&cluster));
+        assert!(
+            shards(&cluster).to_string().contains("sh_1   -                 3"),
+            "{}",
+            shards(&cluster)
+        );
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::output::{Format, Table};
 use crate::cli::{exit, fail, fail_with};
 use crate::config::Config;
-use crate::doctor::{Finding, Grade, examine};
+use crate::doctor::{Finding, Grade, examine, known};
 
 /// `rotary doctor`.
 #[derive(Debug, Args)]
@@ -20,6 +20,9 @@ pub(crate) struct DoctorArgs {
     /// How long to wait for each node, in milliseconds.
     #[arg(long, default_value_t = 3_000, value_parser = value_parser!(u64).range(10..=60_000))]
     patience_ms: u64,
+    /// A token or API key that may see the cluster, to look at what it knows of its nodes, too.
+    #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// How to show what was found.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -31,7 +34,11 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> u8 {
         Ok(config) => config,
         Err(error) => return fail_with(exit::USAGE, &error, Some("config-invalid")),
     };
-    let found = examine(&config, Duration::from_millis(args.patience_ms)).await;
+    let patience = Duration::from_millis(args.patience_ms);
+    let mut found = examine(&config, patience).await;
+    if let Some(token) = &args.token {
+        found.extend(known::look(&config, token, patience).await);
+    }
     match args.output {
         Format::Json => println!("{:#}", json!({"data": found})),
         Format::Table => print!("{}", table(&found)),

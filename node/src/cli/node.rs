@@ -1,14 +1,20 @@
-//! `rotary node`: what an operator does to one node's files while it is stopped.
+//! `rotary node`: lists nodes and forgets those that are gone, and what an operator does to one
+//! node's files while it is stopped.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use rotary_client::Method;
 use rotary_log::doubt_note;
-use rotary_proto::ShardId;
+use rotary_proto::{NodeId, ShardId};
 use rotary_storage::{DataDir, FileDisk, Notes};
 
-use crate::cli::{exit, fail};
+use serde_json::{Value, json};
+
+use crate::cli::client::{CliError, change, read_value};
+use crate::cli::output::{Table, cell, rows, show};
+use crate::cli::{Remote, exit, fail};
 use crate::config::Config;
 use crate::gateway::token::unix_ms;
 use crate::server::StartError;
@@ -25,6 +31,47 @@ pub(crate) struct RebuildArgs {
     /// Yes: a majority of the other nodes has its data. Without it, only says what would be done.
     #[arg(long)]
     yes: bool,
+}
+
+/// `rotary node list`
+pub(crate) async fn list(remote: &Remote) -> Result<(), CliError> {
+    let cluster = read_value(remote, "/v1/cluster").await?;
+    let nodes = json!({"nodes": cluster["nodes"], "gateways": cluster["gateways"]});
+    show(remote.output, &nodes, table);
+    Ok(())
+}
+
+fn table(nodes: &Value) -> Table {
+    let mut table =
+        Table::new(["NODE", "KIND", "URL", "PEER", "CONNECTED", "VERSION", "LOGIC", "SESSIONS"]);
+    for (kind, of_kind) in [("core", &nodes["nodes"]), ("gateway", &nodes["gateways"])] {
+        for node in rows(of_kind) {
+            let of = |key: &str| cell(&node[key]);
+            let logic = &node["logic"];
+            let logic = match (&logic["oldest"], &logic["newest"]) {
+                (oldest, newest) if oldest == newest => cell(oldest),
+                (oldest, newest) => format!("{} to {}", cell(oldest), cell(newest)),
+            };
+            let [id, url, peer] = ["node", "url", "peer"].map(of);
+            let [connected, build, sessions] = ["connected", "build", "sessions"].map(of);
+            table.row([id, kind.to_owned(), url, peer, connected, build, logic, sessions]);
+        }
+    }
+    table
+}
+
+/// `rotary node forget`
+pub(crate) async fn forget(node: NodeId, remote: &Remote) -> Result<(), CliError> {
+    let path = format!("/v1/nodes/{node}");
+    change(remote, Method::DELETE, &path, &json!({})).await.map(drop)
+}
+
+/// A node's id, or its number alone.
+pub(crate) fn read_id(text: &str) -> Result<NodeId, String> {
+    match text.parse() {
+        Ok(number) => Ok(NodeId(number)),
+        Err(_) => text.parse().map_err(|error: rotary_proto::IdError| error.to_string()),
+    }
 }
 
 /// Sets the node's log, snapshots and journal aside, so that its next start takes them from the
@@ -80,6 +127,29 @@ fn set_aside(config: &Config, really: bool) -> Result<String, StartError> {
 mod tests {
     use super::*;
     use crate::cluster::{Plan, init};
+
+    #[test]
+    fn a_node_is_named_by_its_id_or_its_number() {
+        assert_eq!(read_id("nd_4"), Ok(NodeId(4)));
+        assert_eq!(read_id("4"), Ok(NodeId(4)));
+        assert!(read_id("sh_4").is_err() && read_id("").is_err());
+    }
+
+    #[test]
+    fn nodes_of_both_kinds_are_listed() {
+        let core = json!({"node": "nd_1", "url": "http://x:1", "peer": "x:3", "connected": true,
+            "build": "1.2", "logic": {"oldest": 1, "newest": 2}});
+        let gateway = json!({"node": "nd_4", "url": "http://x:4", "peer": "x:6",
+            "connected": false, "build": "1.1", "logic": {"oldest": 1, "newest": 1},
+            "sessions": null});
+        let text = table(&json!({"nodes": [core], "gateways": [gateway]})).to_string();
+        let expected = "\
+NODE  KIND     URL         PEER  CONNECTED  VERSION  LOGIC   SESSIONS
+nd_1  core     http://x:1  x:3   true       1.2      1 to 2  -
+nd_4  gateway  http://x:4  x:6   false      1.1      1       -
+";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn what_is_set_aside_is_kept_and_noted() {

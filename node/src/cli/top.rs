@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::cli::Remote;
 use crate::cli::client::{CliError, api};
+use crate::cli::cluster::gateways;
 use crate::cli::output::{Format, Table, cell, moment, rows, seconds};
 use crate::gateway::token::unix_ms;
 use crate::terminal::{Keys, Screen, Size, interrupted};
@@ -124,17 +125,22 @@ impl Seen {
         let shards = rows(&self.cluster["shards"]);
         let connected = nodes.iter().filter(|node| node["connected"] == true).count();
         let led = shards.iter().filter(|shard| !shard["leader"].is_null()).count();
+        let doors = rows(&self.cluster["gateways"]);
+        let here = doors.iter().filter(|node| node["connected"] == true).count();
+        let doors = match doors.len() {
+            0 => String::new(),
+            all => format!("   gateways {here} of {all} connected"),
+        };
         let mut text = format!(
-            "{}   nodes {connected} of {} connected   shards {led} of {} led   as {} sees it   \
-             q quits\n",
+            "{}   nodes {connected} of {} connected{doors}   shards {led} of {} led   as {} sees \
+             it   q quits\n",
             moment(&json!(unix_ms())),
             nodes.len(),
             shards.len(),
             cell(&self.cluster["node"]),
         );
-        let tables =
-            [self.nodes(), self.sites(), self.queues(), self.shards(before)].map(|t| t.to_string());
-        for table in tables {
+        let tables = [self.sites(), self.queues(), self.shards(before)];
+        for table in [self.nodes()].into_iter().chain(gateways(&self.cluster)).chain(tables) {
             write!(text, "\n{table}").expect("a text takes any text");
         }
         if self.more > 0 {
@@ -229,6 +235,8 @@ mod tests {
             "node": "nd_1",
             "nodes": [{"node": "nd_1", "url": "http://x:1", "connected": true, "leads": 1},
                       {"node": "nd_2", "url": "http://x:2", "connected": false, "leads": 0}],
+            "gateways": [{"node": "nd_4", "url": "http://x:4", "connected": false, "seen_by": [],
+                          "last_seen": null, "sessions": null, "build": "1.2"}],
             "shards": [{"shard": "sh_1", "leader": "nd_1", "term": 2, "last": applied + 3,
                         "applied": applied, "sites": 1},
                        {"shard": "sh_2", "leader": null, "term": 1, "last": 0, "applied": 0,
@@ -254,11 +262,17 @@ mod tests {
         let (before, after) = (seen(begun, 10), seen(begun + Duration::from_secs(2), 50));
         let text = after.drawn(Some(&before));
         let (head, tables) = text.split_once("\n\n").expect("a headline");
-        assert!(head.contains("nodes 1 of 2 connected   shards 1 of 2 led"), "{head}");
+        assert!(
+            head.contains("nodes 1 of 2 connected   gateways 0 of 1 connected   shards 1"),
+            "{head}"
+        );
         let expected = "\
 NODE  URL         CONNECTED  LEADS
 nd_1  http://x:1  true       1
 nd_2  http://x:2  false      0
+
+GATEWAY  URL         CONNECTED  SEEN BY  LAST SEEN  SESSIONS  VERSION
+nd_4     http://x:4  false      -        -          -         1.2
 
 SITE    NAME   SHARD  AGENTS  READY  LIVE  SESSIONS
 st_1.1  Lobby  sh_1   4       3      5     6

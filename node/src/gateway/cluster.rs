@@ -1,10 +1,11 @@
-//! The cluster as this node sees it.
+//! The cluster as this node sees it, and its gateway-only nodes as all core nodes do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
-use rotary_proto::{NodeId, ShardId};
+use rotary_directory::{Announced, LogicVersions};
+use rotary_proto::{Name, NodeId, ShardId, Wall};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +14,8 @@ use crate::gateway::doors::{Doors, Peer};
 use crate::gateway::extract::Caller;
 use crate::gateway::health::all_shards;
 use crate::gateway::problem::Problem;
+use crate::gateway::token::unix_ms;
+use crate::nodes::{Sighting, seen_by_all};
 
 /// The answer: nodes and shards.
 #[derive(Serialize, JsonSchema)]
@@ -22,6 +25,8 @@ pub(crate) struct ClusterJson {
     node: NodeId,
     build: &'static str,
     nodes: Vec<NodeJson>,
+    /// Gateway-only nodes.
+    gateways: Vec<GatewayJson>,
     shards: Vec<ShardJson>,
 }
 
@@ -34,6 +39,40 @@ struct NodeJson {
     connected: bool,
     /// How many shards it leads.
     leads: usize,
+    /// The version that it announced; null before it has.
+    build: Option<Name>,
+    /// Which versions of the routing logic it can apply.
+    logic: Option<LogicJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LogicVersions")]
+struct LogicJson {
+    oldest: u32,
+    newest: u32,
+}
+
+/// A gateway-only node.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GatewayNode")]
+struct GatewayJson {
+    node: NodeId,
+    /// The base of its HTTP API, as it announced it.
+    url: String,
+    /// Where it speaks to core nodes from.
+    peer: String,
+    build: Name,
+    logic: LogicJson,
+    /// Whether any core node that answers hears it.
+    connected: bool,
+    /// Those that do.
+    seen_by: BTreeSet<NodeId>,
+    /// Since when, by the clock of the answering node.
+    since: Option<Wall>,
+    /// When it was last heard; null if no core node has heard it since it started.
+    last_seen: Option<Wall>,
+    /// The sessions that it had then.
+    sessions: Option<u32>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -46,6 +85,8 @@ struct ShardJson {
     applied: u64,
     fresh: bool,
     sites: usize,
+    /// The nodes that are to keep a replica, as the directory has them.
+    replicas: BTreeSet<NodeId>,
     /// The index up to which a quorum's journals are known to be on disk.
     recorded: Option<u64>,
     /// The same of each member.
@@ -59,14 +100,68 @@ pub(crate) async fn show(
 ) -> Result<Json<ClusterJson>, Problem> {
     permit(&claims, Action::SeeCluster)?;
     let shards: Vec<ShardJson> = all_shards(&doors).filter_map(|id| shard(&doors, id)).collect();
-    let node = |peer: &Peer| NodeJson {
-        connected: doors.hints.reaches(peer.node),
-        leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
-        peer: peer.clone(),
+    let gateways = gateways(&doors).await;
+    let directory = doors.replica.directory();
+    let node = |peer: &Peer| {
+        let announced = directory.node(peer.node);
+        NodeJson {
+            connected: doors.hints.reaches(peer.node),
+            leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
+            build: announced.map(|announced| announced.build.clone()),
+            logic: announced.map(|announced| logic(announced.logic)),
+            peer: peer.clone(),
+        }
     };
     let nodes = doors.peers.iter().map(node).collect();
     let build = env!("CARGO_PKG_VERSION");
-    Ok(Json(ClusterJson { node: doors.node, build, nodes, shards }))
+    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards }))
+}
+
+const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
+    LogicJson { oldest, newest }
+}
+
+/// Those that announced themselves; the other core nodes are asked only if there are any.
+async fn gateways(doors: &Doors) -> Vec<GatewayJson> {
+    let announced: Vec<(NodeId, Announced)> = {
+        let directory = doors.replica.directory();
+        let all = directory.nodes().filter(|(node, _)| !directory.keeps_replicas(*node));
+        all.map(|(node, announced)| (node, announced.clone())).collect()
+    };
+    if announced.is_empty() {
+        return Vec::new();
+    }
+    let (seen, now_ms) = (seen_by_all(doors).await, unix_ms());
+    announced.into_iter().map(|(node, announced)| gateway(node, announced, &seen, now_ms)).collect()
+}
+
+/// One, as all who have heard it together see it.
+fn gateway(
+    node: NodeId,
+    announced: Announced,
+    seen: &[(NodeId, Vec<Sighting>)],
+    now_ms: u64,
+) -> GatewayJson {
+    let of = |(seer, rows): &(NodeId, Vec<Sighting>)| {
+        let row = rows.iter().find(|row| row.node == node);
+        row.map(|row| (*seer, *row))
+    };
+    let seen: Vec<(NodeId, Sighting)> = seen.iter().filter_map(of).collect();
+    let connected = || seen.iter().filter(|(_, row)| row.connected);
+    let ago = |ms: u64| Wall(now_ms.saturating_sub(ms));
+    let latest = seen.iter().map(|(_, row)| row).min_by_key(|row| row.heard_ms);
+    GatewayJson {
+        node,
+        connected: connected().next().is_some(),
+        seen_by: connected().map(|(seer, _)| *seer).collect(),
+        since: connected().map(|(_, row)| row.since_ms).max().map(ago),
+        last_seen: latest.map(|row| ago(row.heard_ms)),
+        sessions: latest.map(|row| row.sessions),
+        url: announced.public,
+        peer: announced.peer.to_string(),
+        build: announced.build,
+        logic: logic(announced.logic),
+    }
 }
 
 fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
@@ -87,7 +182,54 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         applied: status.applied,
         fresh: status.fresh,
         sites,
+        replicas: doors.replica.directory().replicas(shard).cloned().unwrap_or_default(),
         recorded,
         marks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rotary_directory::NodeKind;
+
+    use super::*;
+
+    fn announced() -> Announced {
+        Announced {
+            kind: NodeKind::Gateway,
+            peer: ([192, 0, 2, 1], 7_082).into(),
+            public: "https://acd.example".to_owned(),
+            build: Name::new("1.2").expect("valid"),
+            logic: LogicVersions { oldest: 1, newest: 2 },
+        }
+    }
+
+    fn row(node: u64, connected: bool, since_ms: u64, heard_ms: u64) -> Sighting {
+        let (node, sessions) = (NodeId(node), heard_ms as u32);
+        Sighting { node, connected, since_ms, heard_ms, sessions }
+    }
+
+    #[test]
+    fn a_gateway_is_connected_if_any_core_node_hears_it() {
+        let seen = [
+            (NodeId(1), vec![row(4, true, 900, 30), row(5, true, 1, 1)]),
+            (NodeId(2), vec![row(4, true, 500, 10)]),
+            (NodeId(3), vec![row(4, false, 9_000, 5_000), row(6, false, 7_000, 6_000)]),
+        ];
+        let shown = |node| {
+            let shown = gateway(NodeId(node), announced(), &seen, 10_000);
+            serde_json::to_value(shown).expect("plain data")
+        };
+        let here = serde_json::json!({
+            "node": "nd_4", "url": "https://acd.example", "peer": "192.0.2.1:7082",
+            "build": "1.2", "logic": {"oldest": 1, "newest": 2}, "connected": true,
+            "seen_by": ["nd_1", "nd_2"], "since": 9_100, "last_seen": 9_990, "sessions": 10,
+        });
+        assert_eq!(shown(4), here);
+        let gone = shown(6);
+        assert_eq!((&gone["connected"], &gone["since"]), (&false.into(), &().into()));
+        assert_eq!(gone["last_seen"], 4_000);
+        let never = shown(7);
+        assert_eq!((&never["last_seen"], &never["sessions"]), (&().into(), &().into()));
+    }
 }

@@ -29,6 +29,7 @@ use crate::gateway::session::Sessions;
 use crate::gateway::session::behind::Behind;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
+use crate::nodes::Gateways;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
 use crate::spine::{Spine, SpineError};
 use crate::telemetry::{names, trace};
@@ -70,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) behind: Behind,
     pub(crate) hints: Hints,
+    pub(crate) gateways: Gateways,
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Logins,

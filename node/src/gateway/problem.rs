@@ -210,11 +210,14 @@ impl From<DirectoryRefusal> for Problem {
         let status = match &refusal {
             DirectoryRefusal::OutcomeForgotten => StatusCode::CONFLICT,
             DirectoryRefusal::NotFounded => StatusCode::SERVICE_UNAVAILABLE,
-            DirectoryRefusal::LoginTaken => StatusCode::CONFLICT,
+            DirectoryRefusal::LoginTaken | DirectoryRefusal::KeepsReplicas { .. } => {
+                StatusCode::CONFLICT
+            }
             DirectoryRefusal::TenantUnknown
             | DirectoryRefusal::SiteUnknown
             | DirectoryRefusal::ApiKeyUnknown
-            | DirectoryRefusal::UserUnknown => StatusCode::NOT_FOUND,
+            | DirectoryRefusal::UserUnknown
+            | DirectoryRefusal::NodeUnknown => StatusCode::NOT_FOUND,
             DirectoryRefusal::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         };

@@ -21,7 +21,7 @@ use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
     agents, api_keys, attachments, blobs, bots, closed, cluster, conversations, events, health,
-    login, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens, users,
+    login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens, users,
     webhooks,
 };
 use crate::telemetry::{names, trace};
@@ -74,6 +74,10 @@ fn cluster_routes() -> Routes {
         .route(
             "/cluster",
             get("show_cluster", "Nodes and shards as this node sees them.", cluster::show),
+        )
+        .route(
+            "/nodes/{node}",
+            delete("forget_node", "Forgets a gateway-only node that is gone.", nodes::forget),
         )
         .route(
             "/tenants",

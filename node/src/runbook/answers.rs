@@ -75,6 +75,13 @@ pub(super) const PAGES: &[Page] = &[
          (docs/api/attachments.md). Nothing was done.",
     ),
     page(
+        "keeps-replicas",
+        "The node keeps replicas and cannot be forgotten.",
+        "It is a core node. Only gateway-only nodes, which keep nothing, are forgotten.",
+        "Look at the number: `rotary node list`. A core node that is gone is started again, or \
+         its machine replaced by one with its data directory. Nothing was done.",
+    ),
+    page(
         "queue-unknown",
         "There is no such queue in the site.",
         "The id is mistyped, or the queue was never put.",

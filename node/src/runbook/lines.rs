@@ -34,6 +34,33 @@ pub(super) const PAGES: &[Page] = &[
          `rotary_relay_cores` is above 0 the gateway serves.",
     ),
     page(
+        "gateway-silent",
+        "A core node hears nothing of a gateway-only node.",
+        "It stopped without a word or is cut off, or UDP does not get through. Its clients resume \
+         through other gateways.",
+        "`rotary cluster status` says who sees it and when it was last seen. Start it; or, if it \
+         is gone for good, `rotary node forget NODE`.",
+    ),
+    page(
+        "announce-refused",
+        "The cluster does not take what a node says of itself.",
+        "Two nodes run with one number and certificate, a gateway-only node has a core node's \
+         number, the cluster knows as many nodes as it can, or an address is none. The node \
+         serves, but the list of nodes does not show it as it is.",
+        "`why` says which. Give each gateway-only node a folder of its own (`rotary cluster \
+         add-gateway`), forget those that are gone (`rotary node forget NODE`), or correct \
+         `public`.",
+    ),
+    page(
+        "members-differ",
+        "A node's configuration is not what the cluster was founded with.",
+        "cluster.peers or cluster.shards was changed on this node. It goes on, because its vote \
+         may be needed: who votes is in the log, not in the configuration. But it does not beat \
+         for, fetch from or keep what its configuration lacks.",
+        "`differs` says what. Give every node the same cluster.peers and cluster.shards, and \
+         start it again.",
+    ),
+    page(
         "doors-closed",
         "The node answers no client any more.",
         "Its listening socket failed.",

@@ -12,7 +12,10 @@ use rotary_transport::{Handler, Transport};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::gateway::token::unix_ms;
+use crate::nodes;
 use crate::relay::Relay;
+use crate::relay::presence::{Identity, keep_saying, leave};
 use crate::server::doorstep::Doorstep;
 use crate::server::reload::Reload;
 use crate::server::{self, LEAVE, ServerOptions, StartError, running};
@@ -50,7 +53,10 @@ pub(super) async fn run(
     let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
         .map_err(|source| StartError::Peer { address, source })?;
     let peer = transport.local_address().map_err(StartError::Io)?;
+    let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
     let relay = Relay::start(&config, Arc::new(transport), metrics);
+    let cores = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
+    let here = tokio::spawn(keep_saying(relay.clone(), identity.clone(), cores));
     let (closing, closed) = watch::channel(false);
     let reload =
         Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
@@ -62,6 +68,8 @@ pub(super) async fn run(
     server::tell_ready(&config, &options, public, peer)?;
     let why = server::until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
+    here.abort();
+    leave(&relay, &identity).await;
     relay.stop(LEAVE).await;
     closing.send_replace(true);
     tracing::info!("stopped");

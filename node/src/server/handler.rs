@@ -13,8 +13,10 @@ use rotary_transport::{Handler, Tunnel};
 
 use crate::actor::Registry;
 use crate::blobs::{Blobs, SERVICE_BLOB};
+use crate::gateway::doors::Doors;
 use crate::gateway::session::Sessions;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_HEAR, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::nodes::{self, SERVICE_PRESENT, SERVICE_SEEN};
 use crate::relay::greeting;
 use crate::server::doorstep::BackDoor;
 
@@ -30,6 +32,7 @@ pub(crate) struct NodeHandler {
     blobs: OnceLock<Arc<Blobs>>,
     back_door: OnceLock<BackDoor>,
     sessions: OnceLock<Arc<Sessions>>,
+    doors: OnceLock<Doors>,
 }
 
 impl NodeHandler {
@@ -66,6 +69,11 @@ impl NodeHandler {
     /// Sessions may begin.
     pub(crate) fn set_sessions(&self, sessions: Arc<Sessions>) {
         assert!(self.sessions.set(sessions).is_ok(), "a node begins to serve sessions once");
+    }
+
+    /// The doors have all that they need.
+    pub(crate) fn set_doors(&self, doors: Doors) {
+        assert!(self.doors.set(doors).is_ok(), "a node has its doors once");
     }
 
     fn hear(&self, payload: &[u8]) -> Result<Vec<u8>, String> {
@@ -128,6 +136,18 @@ impl Handler for NodeHandler {
             SERVICE_HEAR => {
                 let heard = self.hear(&payload);
                 async move { heard }.boxed()
+            }
+            SERVICE_PRESENT => {
+                let doors = self.doors.get().cloned();
+                async move {
+                    let doors = doors.ok_or("this node is starting")?;
+                    nodes::announce::answer_present(doors, from, &payload).await
+                }
+                .boxed()
+            }
+            SERVICE_SEEN => {
+                let seen = self.doors.get().map_or_else(starting, nodes::answer_seen);
+                async move { seen }.boxed()
             }
             other => async move { Err(format!("service {other} is not known here")) }.boxed(),
         }

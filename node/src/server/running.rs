@@ -32,6 +32,8 @@ use crate::hint::{Freshness, Hints, start_beats};
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::marks;
+use crate::nodes::announce::{self, announce_self};
+use crate::nodes::{self, Gateways};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
 use crate::server::doorstep::{Address, Doorstep};
@@ -81,9 +83,7 @@ pub(crate) async fn start(
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
     let log = Arc::new(Log::start(log, ground.stores, transport, door, machines).await?);
     ground.handler.set_log(log.clone());
-    for shard in log.shards() {
-        log.initialize(shard).await?;
-    }
+    initialise(&log).await?;
     let freshness = Arc::new(Freshness::new(members.len()));
     ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
@@ -107,18 +107,20 @@ pub(crate) async fn start(
         sessions,
         behind: Behind::default(),
         hints: Hints::new(ground.transport.clone(), members.clone()),
+        gateways: Gateways::default(),
         tokens: ground.tokens,
         passwords: Passwords::new(),
         logins: Logins::new(),
         metrics,
     });
+    ground.handler.set_doors(doors.clone());
     keep_up(config, &doors, &log, members);
     tokio::spawn(history.keep_whole());
     effects::start(&doors, tools);
     if let Some(retention) = config.journal.retention.0.map(Retention::of) {
         tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
     }
-    tokio::spawn(found(doors.clone(), config.cluster.shards, ground.founder));
+    tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
     let (closing, closed) = watch::channel(false);
     let per_address_max = config.gateway.connections_per_address_max;
     let tls = ground.tls.map(|tls| tls.config());
@@ -129,12 +131,21 @@ pub(crate) async fn start(
     Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
 }
 
+/// Gives each shard its first members, where it has none.
+async fn initialise(log: &Log) -> Result<(), StartError> {
+    for shard in log.shards() {
+        log.initialize(shard).await?;
+    }
+    Ok(())
+}
+
 /// Starts what a node does for its shards beside what it is asked.
 fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>) {
     start_leases(doors.clone());
     keeper::start(doors);
     tokio::spawn(strays::watch(doors.clone()));
     tokio::spawn(behind::watch(doors.clone()));
+    tokio::spawn(announce::watch(doors.clone()));
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
     if config.log.balance_leaders {
@@ -194,16 +205,20 @@ async fn watch_space(log: Arc<Log>) {
     }
 }
 
-/// Says how many data shards there are and who the first administrator is, until the directory
-/// knows.
-async fn found(doors: Doors, shards: u32, founder: Option<Founder>) {
+/// Says how many data shards there are and who keeps them, and who the first administrator is,
+/// until the directory knows; then who this node is.
+async fn found(doors: Doors, config: Config, founder: Option<Founder>) {
     let of = |command| DirectoryEntry { origin: None, command };
-    let entry = of(DirectoryCommand::Found { shards });
+    let (shards, members) = (config.cluster.shards, config.cluster.peers.iter());
+    let members = members.map(|peer| NodeId(peer.id)).collect();
+    let entry = of(DirectoryCommand::Found { shards, members });
     keep_telling(&doors, &entry, |directory| directory.shards() > 0).await;
     if let Some(Founder { login, hash }) = founder {
         let entry = of(DirectoryCommand::FoundUser { login, hash });
         keep_telling(&doors, &entry, Directory::has_own_users).await;
     }
+    let own = nodes::announced(&config, config.listen.peer);
+    announce_self(doors, own, shards).await;
 }
 
 /// Tells the directory something from wherever it is led, until it is so.

@@ -92,6 +92,12 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
     match route {
         // It shows nodes and shards, and of sites how many there are in each.
         "GET /v1/cluster" | "GET /v1/sites" => own_rows(None),
+        "DELETE /v1/nodes/{node}" => Case {
+            other_tenant: NOT_ALLOWED,
+            other_site: NOT_ALLOWED,
+            supervisor: Some(NOT_ALLOWED),
+            ..own_rows(None)
+        },
         // The tenant itself is no secret to an administrator of one of its sites.
         "GET /v1/tenants" => Case { other_site: Empty, ..own_rows(None) },
         "POST /v1/tenants" => Case {

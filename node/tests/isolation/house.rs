@@ -162,6 +162,7 @@ impl House {
         path = path.replace("{blob}", &blob);
         path = path.replace("{key}", &key).replace("{user}", &user).replace("{code}", "not-found");
         for (name, prefix) in [
+            ("{node}", "nd"),
             ("{skill}", "sk"),
             ("{reason}", "nr"),
             ("{disposition}", "di"),

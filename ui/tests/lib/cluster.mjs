@@ -1,4 +1,4 @@
-// A real cluster of three nodes in a temporary folder: each node a process, each a child of the
+// A real cluster of three nodes, with a gateway-only one before it, in a temporary folder: each node a process, each a child of the
 // test. Nothing here knows of the status page.
 
 import { spawn, spawnSync } from "node:child_process";
@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { eventually } from "./eventually.mjs";
 
 const NODES = 3;
+const GATEWAYS = 1;
 const SHARDS = 2;
 const BINARY_DEFAULT = fileURLToPath(new URL("../../../target/debug/rotary", import.meta.url));
 
@@ -22,8 +23,9 @@ export class Cluster {
     const cluster = new Cluster();
     try {
       await cluster.#make();
-      await Promise.all(cluster.nodes.map((node) => node.start()));
-      await Promise.all(cluster.nodes.map((node) => node.ready()));
+      const all = [...cluster.nodes, ...cluster.gateways];
+      await Promise.all(all.map((node) => node.start()));
+      await Promise.all(all.map((node) => node.ready()));
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -38,18 +40,20 @@ export class Cluster {
     }
     this.folder = mkdtempSync(path.join(tmpdir(), "rotary-ui-"));
     const base = await freePorts();
-    const args = ["cluster", "init", "--dir", this.folder, "--nodes", NODES, "--shards", SHARDS,
+    const args = ["cluster", "init", "--dir", this.folder, "--nodes", NODES, "--gateways", GATEWAYS,
+      "--shards", SHARDS,
       "--base-port", base, "--output", "json"];
     const made = spawnSync(this.binary, args.map(String), { encoding: "utf8" });
     if (made.status !== 0) throw new Error(`cluster init: ${made.stderr}`);
-    const { token, nodes } = JSON.parse(made.stdout);
+    const { token, nodes, gateways } = JSON.parse(made.stdout);
     this.token = token;
-    this.nodes = nodes.map((node) => new Node(this.binary, node));
+    [this.nodes, this.gateways] = [nodes, gateways].map((all) => all.map((node) => new Node(this.binary, node)));
   }
 
   /** Kills every node and forgets the folder; keeps it, and says so, if ROTARY_UI_KEEP is set. */
   async stop() {
-    await Promise.all((this.nodes ?? []).map((node) => node.kill()));
+    const all = [...(this.nodes ?? []), ...(this.gateways ?? [])];
+    await Promise.all(all.map((node) => node.kill()));
     if (process.env.ROTARY_UI_KEEP) console.log(`kept: ${this.folder}`);
     else if (this.folder) rmSync(this.folder, { recursive: true, force: true });
   }
@@ -108,7 +112,7 @@ class Node {
 async function freePorts() {
   for (let attempt = 0; attempt < 100; attempt += 1) {
     const base = 10_000 + 100 * Math.floor(Math.random() * 200);
-    const places = [...Array(NODES).keys()].map((node) => base + 10 * node);
+    const places = [...Array(NODES + GATEWAYS).keys()].map((node) => base + 10 * node);
     const free = await Promise.all(places.flatMap((port) => [freeTcp(port), freeUdp(port + 2)]));
     if (free.every(Boolean)) return base;
   }

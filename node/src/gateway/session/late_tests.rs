@@ -175,6 +175,7 @@ impl House {
             seats: Arc::default(),
             sessions: Arc::new(Sessions::new()),
             behind: Behind::default(),
+            gateways: Default::default(),
             hints: Hints::new(Arc::new(transport()), Vec::new()),
             tokens,
             passwords: Passwords::new(),
@@ -277,7 +278,7 @@ impl House {
 fn found(replica: &Replica) {
     let name = || Name::new("north").expect("valid");
     let commands = [
-        DirectoryCommand::Found { shards: 1 },
+        DirectoryCommand::Found { shards: 1, members: [NodeId(1)].into() },
         DirectoryCommand::CreateTenant { name: name() },
         DirectoryCommand::CreateSite { tenant: SITE.tenant, name: name(), shard: None },
     ];
