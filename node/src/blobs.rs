@@ -14,6 +14,7 @@ mod allowance;
 mod exchange;
 pub(crate) mod keeper;
 mod named;
+mod places;
 
 pub(crate) use allowance::{Allowances, Holder, Spent};
 pub(crate) use exchange::SERVICE_BLOB;
@@ -25,18 +26,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use rotary_proto::{Attachment, BlobId, NodeId, SiteId};
+use rotary_proto::{Attachment, BlobId, NodeId, SiteId, TenantId};
 use rotary_storage::{BlobError, BlobName, BlobReader, BlobUse, BlobWriter, Blobs as Store};
 use rotary_transport::Transport;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::blobs::allowance::Rules;
 use crate::blobs::exchange::{Kept, Lacking};
+use crate::blobs::places::{Place, Places};
 use crate::config;
 use crate::gateway::token::unix_ms;
 use crate::telemetry::names;
 
-/// Uploads that this node takes at once.
+/// Uploads that this node takes at once. Tenants share them.
 const UPLOADS_MAX: usize = 64;
 /// Blobs that this node fetches from others at once.
 const FETCHES_MAX: usize = 8;
@@ -78,7 +80,7 @@ pub(crate) struct Blobs {
     members: Vec<NodeId>,
     rules: config::Blobs,
     allowances: Arc<Allowances>,
-    uploads: Arc<Semaphore>,
+    uploads: Arc<Places>,
     fetches: Semaphore,
     /// Blobs that a majority had at that time, with their sizes.
     known: Mutex<BTreeMap<BlobName, (u64, Instant)>>,
@@ -103,6 +105,7 @@ impl Blobs {
         let allowances = Allowances::new(Rules {
             uploads_per_minute_max: rules.uploads_per_minute_max,
             unnamed_bytes_max: rules.unnamed_bytes_max,
+            site_unnamed_bytes_max: rules.site_unnamed_bytes_max,
             unnamed_keep: rules.unnamed_keep(),
         });
         Arc::new(Self {
@@ -111,7 +114,7 @@ impl Blobs {
             members,
             rules,
             allowances: Arc::new(allowances),
-            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            uploads: Places::new(UPLOADS_MAX),
             fetches: Semaphore::new(FETCHES_MAX),
             known: Mutex::default(),
             missing: Mutex::default(),
@@ -124,14 +127,14 @@ impl Blobs {
         self.rules.upload_bytes_max
     }
 
-    /// What credentials may bring.
+    /// What credentials and sites may bring.
     pub(crate) fn allowances(&self) -> &Arc<Allowances> {
         &self.allowances
     }
 
-    /// A place among the uploads of this node, if there is one.
-    pub(crate) fn take_place(&self) -> Option<OwnedSemaphorePermit> {
-        self.uploads.clone().try_acquire_owned().ok()
+    /// A place for a tenant among the uploads of this node, if its share leaves one.
+    pub(crate) fn take_place(&self, tenant: TenantId) -> Option<Place> {
+        self.uploads.take(tenant)
     }
 
     /// Begins to take a new blob of a site.
@@ -334,6 +337,12 @@ pub(crate) async fn on_disk<T: Send + 'static>(
         BlobError::Full(_) => {
             counter!(names::BLOBS_FULL).increment(1);
             Lack::Full(error.to_string())
+        }
+        BlobError::OwnerFull { .. } => {
+            counter!(names::BLOBS_FULL).increment(1);
+            let detail = "the files of this tenant take all the room of a node that those of one \
+                          tenant may (blobs.tenant_disk_percent_max)";
+            Lack::Full(detail.to_owned())
         }
         error => {
             tracing::warn!(%error, "a blob cannot be handled");
