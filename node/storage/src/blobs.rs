@@ -297,22 +297,20 @@ impl Blobs {
         self.names.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Gives a written file its name, in place of whatever had it.
+    /// Gives a written file its name, in place of whatever had it. The name is not durable yet.
     fn adopt(&self, from: &Path, name: BlobName) -> Result<(), BlobError> {
         let folder = self.folder(name.scope);
         let path = self.path(name);
-        {
-            let mut scopes = self.lock();
-            if !scopes.contains(&name.scope) {
-                let made = self.disk.make_directory(&folder);
-                made.map_err(|error| BlobError::of(&folder, error))?;
-                scopes.insert(name.scope);
-            }
-            let replaced = self.disk.open(&path).and_then(|file| file.len()).unwrap_or(0);
-            self.disk.rename(from, &path).map_err(|error| BlobError::of(&path, error))?;
-            self.used.give_back(name.scope, replaced);
+        let mut scopes = self.lock();
+        if !scopes.contains(&name.scope) {
+            let made = self.disk.make_directory(&folder);
+            made.map_err(|error| BlobError::of(&folder, error))?;
+            scopes.insert(name.scope);
         }
-        self.sync_folder(&folder)
+        let replaced = self.disk.open(&path).and_then(|file| file.len()).unwrap_or(0);
+        self.disk.rename(from, &path).map_err(|error| BlobError::of(&path, error))?;
+        self.used.give_back(name.scope, replaced);
+        Ok(())
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<(), BlobError> {
@@ -428,7 +426,9 @@ impl BlobWriter {
         written.map_err(|error| BlobError::of(&self.path, error))?;
         self.file.sync().map_err(|error| self.store.sync_failed(&self.path, error))?;
         self.store.adopt(&self.path, name)?;
+        // It takes its room from here on, whatever becomes of the sync.
         self.named = true;
+        self.store.sync_folder(&self.store.folder(name.scope))?;
         Ok((name, bytes))
     }
 }

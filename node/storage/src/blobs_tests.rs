@@ -199,6 +199,21 @@ fn a_failed_sync_ends_the_process() {
     assert!(ended.load(Ordering::Relaxed));
 }
 
+#[test]
+fn what_has_its_name_counts_whatever_becomes_of_the_sync() {
+    let disk = SimulatedDisk::new(1);
+    let blobs = open_with(&disk, ROOM, Fatal::with(|_, _| {}));
+    put(&blobs, 7, b"first", 1).expect("room");
+    let mut writer = blobs.begin(7, BlobUse::New, 6).expect("room");
+    writer.append(b"second").expect("room");
+    // The block, the header, their sync and the new name are there; the sync of the folder is not.
+    disk.die_after(4);
+    assert!(writer.finish(None, 1).is_err());
+    let name = BlobName { scope: 7, digest: blob_digest(7, b"second") };
+    assert!(disk.files().iter().any(|(path, _)| *path == path_of(&blobs, name)), "it is named");
+    assert_eq!(blobs.used_bytes(), disk.used_bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
