@@ -14,6 +14,7 @@ mod allowance;
 mod exchange;
 pub(crate) mod keeper;
 mod named;
+mod naming;
 mod places;
 
 pub(crate) use allowance::{Allowances, Holder, Spent};
@@ -26,13 +27,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use rotary_proto::{Attachment, BlobId, NodeId, SiteId, TenantId};
+use rotary_proto::{BlobId, NodeId, SiteId, TenantId};
 use rotary_storage::{BlobError, BlobName, BlobReader, BlobUse, BlobWriter, Blobs as Store};
 use rotary_transport::Transport;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::blobs::allowance::Rules;
-use crate::blobs::exchange::{Kept, Lacking};
+use crate::blobs::exchange::{Errand, Kept, Lacking};
+use crate::blobs::naming::Naming;
 use crate::blobs::places::{Place, Places};
 use crate::config;
 use crate::gateway::token::unix_ms;
@@ -40,7 +42,8 @@ use crate::telemetry::names;
 
 /// Uploads that this node takes at once. Tenants share them.
 const UPLOADS_MAX: usize = 64;
-/// Blobs that this node fetches from others at once.
+/// Blobs that this node fetches from others at once: so many that others ask it to keep, and so
+/// many that it needs itself.
 const FETCHES_MAX: usize = 8;
 /// Blobs of which this node remembers that a majority has them.
 const KNOWN_MAX: usize = 4_096;
@@ -68,6 +71,9 @@ pub(crate) enum Lack {
     /// There is no room for it.
     #[error("{0}")]
     Full(String),
+    /// As many blobs of the tenant are being made sure of as its share allows.
+    #[error("too many files of this tenant are being looked for at once")]
+    Busy,
     /// Too few replicas answer.
     #[error("{0}")]
     Unreachable(String),
@@ -81,7 +87,9 @@ pub(crate) struct Blobs {
     rules: config::Blobs,
     allowances: Arc<Allowances>,
     uploads: Arc<Places>,
+    kept: Semaphore,
     fetches: Semaphore,
+    naming: Naming,
     /// Blobs that a majority had at that time, with their sizes.
     known: Mutex<BTreeMap<BlobName, (u64, Instant)>>,
     missing: Mutex<keeper::Missing>,
@@ -115,7 +123,9 @@ impl Blobs {
             rules,
             allowances: Arc::new(allowances),
             uploads: Places::new(UPLOADS_MAX),
+            kept: Semaphore::new(FETCHES_MAX),
             fetches: Semaphore::new(FETCHES_MAX),
+            naming: Naming::default(),
             known: Mutex::default(),
             missing: Mutex::default(),
             look_again: AtomicBool::new(false),
@@ -164,32 +174,6 @@ impl Blobs {
         Ok((blob, bytes))
     }
 
-    /// Makes sure that a majority has what a command names, which it may then name.
-    ///
-    /// # Errors
-    /// [`Lack`].
-    pub(crate) async fn require(
-        self: &Arc<Self>,
-        site: SiteId,
-        attachments: impl Iterator<Item = &Attachment>,
-    ) -> Result<(), Lack> {
-        for &Attachment { blob, bytes, .. } in attachments {
-            let known = self.known(stored(site, blob));
-            let found = match known {
-                Some(found) => found,
-                None => {
-                    let found = self.obtain(site, blob, BlobUse::New).await?;
-                    self.spread(site, blob, found).await?;
-                    found
-                }
-            };
-            if found != bytes {
-                return Err(Lack::OtherSize { blob, found, said: bytes });
-            }
-        }
-        Ok(())
-    }
-
     /// A blob to read, fetched from another replica if this one lacks it or has it damaged.
     ///
     /// # Errors
@@ -205,7 +189,7 @@ impl Blobs {
             if let Some(reader) = found {
                 return Ok(reader);
             }
-            self.obtain(site, blob, BlobUse::Promised).await?;
+            self.obtain(site, blob, BlobUse::Promised, Errand::Read).await?;
         }
         Err(Lack::Unreachable(format!("{blob} cannot be read here at present")))
     }
@@ -241,13 +225,14 @@ impl Blobs {
         site: SiteId,
         blob: BlobId,
         why: BlobUse,
+        errand: Errand,
     ) -> Result<u64, Lack> {
         if let Some(bytes) = self.touch(site, blob).await? {
             return Ok(bytes);
         }
         let mut doubt = None;
         for node in self.others() {
-            match self.fetch(node, site, blob, why).await {
+            match self.fetch(node, (site, blob), why, errand).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Lack::Unknown(_)) => {}
                 Err(full @ Lack::Full(_)) => return Err(full),

@@ -167,6 +167,10 @@ impl From<Lack> for Problem {
             Lack::Full(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail).after(5_000)
             }
+            Lack::Busy => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Self::new(status, "tenant-over-budget", detail).after(1_000)
+            }
             Lack::Unreachable(_) => Self::unavailable(detail).after(1_000),
         }
     }
