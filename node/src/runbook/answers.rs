@@ -253,8 +253,10 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "token-revoked",
         "What the token was made with is good no more.",
-        "Its API key was revoked, or its user was disabled or got another password since.",
-        "Sign in again with `rotary login`, or make another key with `rotary apikey create`.",
+        "Its API key was revoked, or its user was disabled or got another password since. \
+         `admin.token` of `cluster init` is the first administrator's, `us_1`.",
+        "Sign in again with `rotary login`, or make another key with `rotary apikey create`. \
+         Where nobody can sign in: `rotary cluster break-glass`, and `rotary user passwd`.",
     ),
     page(
         "login-failed",
