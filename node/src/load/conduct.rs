@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rotary_client::{Gateway, SessionConfig};
+use rotary_client::{Gateway, SessionConfig, Trust};
 use rotary_proto::values::Item;
 use rotary_proto::{Attributes, Body, Channel, Command, ConversationId, CustomerId, ItemId};
 use tokio::sync::watch;
@@ -42,6 +42,8 @@ pub(super) struct Conduct {
     pub tally: Arc<Tally>,
     pub pace: Pace,
     pub entrances: Arc<Entrances>,
+    /// Whom they take for one.
+    pub trust: Trust,
     /// Of offers.
     pub decline_share: f64,
     /// Of offers.
@@ -53,7 +55,8 @@ pub(super) struct Conduct {
 impl Conduct {
     /// A session whose first gateway is the `number`-th, so that sessions are spread.
     pub(super) fn session(&self, number: usize, token: &str) -> SessionConfig {
-        SessionConfig::new(self.entrances.from(number), token.to_owned())
+        let config = SessionConfig::new(self.entrances.from(number), token.to_owned());
+        SessionConfig { trust: self.trust.clone(), ..config }
     }
 }
 
