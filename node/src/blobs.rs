@@ -14,6 +14,8 @@ mod allowance;
 mod exchange;
 pub(crate) mod keeper;
 mod named;
+mod naming;
+mod places;
 
 pub(crate) use allowance::{Allowances, Holder, Spent};
 pub(crate) use exchange::SERVICE_BLOB;
@@ -25,20 +27,23 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use rotary_proto::{Attachment, BlobId, NodeId, SiteId};
+use rotary_proto::{BlobId, NodeId, SiteId, TenantId};
 use rotary_storage::{BlobError, BlobName, BlobReader, BlobUse, BlobWriter, Blobs as Store};
 use rotary_transport::Transport;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::blobs::allowance::Rules;
-use crate::blobs::exchange::{Kept, Lacking};
+use crate::blobs::exchange::{Errand, Kept, Lacking};
+use crate::blobs::naming::Naming;
+use crate::blobs::places::{Place, Places};
 use crate::config;
 use crate::gateway::token::unix_ms;
 use crate::telemetry::names;
 
-/// Uploads that this node takes at once.
+/// Uploads that this node takes at once. Tenants share them.
 const UPLOADS_MAX: usize = 64;
-/// Blobs that this node fetches from others at once.
+/// Blobs that this node fetches from others at once: so many that others ask it to keep, and so
+/// many that it needs itself.
 const FETCHES_MAX: usize = 8;
 /// Blobs of which this node remembers that a majority has them.
 const KNOWN_MAX: usize = 4_096;
@@ -66,6 +71,9 @@ pub(crate) enum Lack {
     /// There is no room for it.
     #[error("{0}")]
     Full(String),
+    /// As many blobs of the tenant are being made sure of as its share allows.
+    #[error("too many files of this tenant are being looked for at once")]
+    Busy,
     /// Too few replicas answer.
     #[error("{0}")]
     Unreachable(String),
@@ -78,8 +86,10 @@ pub(crate) struct Blobs {
     members: Vec<NodeId>,
     rules: config::Blobs,
     allowances: Arc<Allowances>,
-    uploads: Arc<Semaphore>,
+    uploads: Arc<Places>,
+    kept: Semaphore,
     fetches: Semaphore,
+    naming: Naming,
     /// Blobs that a majority had at that time, with their sizes.
     known: Mutex<BTreeMap<BlobName, (u64, Instant)>>,
     missing: Mutex<keeper::Missing>,
@@ -103,6 +113,7 @@ impl Blobs {
         let allowances = Allowances::new(Rules {
             uploads_per_minute_max: rules.uploads_per_minute_max,
             unnamed_bytes_max: rules.unnamed_bytes_max,
+            site_unnamed_bytes_max: rules.site_unnamed_bytes_max,
             unnamed_keep: rules.unnamed_keep(),
         });
         Arc::new(Self {
@@ -111,8 +122,10 @@ impl Blobs {
             members,
             rules,
             allowances: Arc::new(allowances),
-            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            uploads: Places::new(UPLOADS_MAX),
+            kept: Semaphore::new(FETCHES_MAX),
             fetches: Semaphore::new(FETCHES_MAX),
+            naming: Naming::default(),
             known: Mutex::default(),
             missing: Mutex::default(),
             look_again: AtomicBool::new(false),
@@ -124,14 +137,14 @@ impl Blobs {
         self.rules.upload_bytes_max
     }
 
-    /// What credentials may bring.
+    /// What credentials and sites may bring.
     pub(crate) fn allowances(&self) -> &Arc<Allowances> {
         &self.allowances
     }
 
-    /// A place among the uploads of this node, if there is one.
-    pub(crate) fn take_place(&self) -> Option<OwnedSemaphorePermit> {
-        self.uploads.clone().try_acquire_owned().ok()
+    /// A place for a tenant among the uploads of this node, if its share leaves one.
+    pub(crate) fn take_place(&self, tenant: TenantId) -> Option<Place> {
+        self.uploads.take(tenant)
     }
 
     /// Begins to take a new blob of a site.
@@ -161,32 +174,6 @@ impl Blobs {
         Ok((blob, bytes))
     }
 
-    /// Makes sure that a majority has what a command names, which it may then name.
-    ///
-    /// # Errors
-    /// [`Lack`].
-    pub(crate) async fn require(
-        self: &Arc<Self>,
-        site: SiteId,
-        attachments: impl Iterator<Item = &Attachment>,
-    ) -> Result<(), Lack> {
-        for &Attachment { blob, bytes, .. } in attachments {
-            let known = self.known(stored(site, blob));
-            let found = match known {
-                Some(found) => found,
-                None => {
-                    let found = self.obtain(site, blob, BlobUse::New).await?;
-                    self.spread(site, blob, found).await?;
-                    found
-                }
-            };
-            if found != bytes {
-                return Err(Lack::OtherSize { blob, found, said: bytes });
-            }
-        }
-        Ok(())
-    }
-
     /// A blob to read, fetched from another replica if this one lacks it or has it damaged.
     ///
     /// # Errors
@@ -202,7 +189,7 @@ impl Blobs {
             if let Some(reader) = found {
                 return Ok(reader);
             }
-            self.obtain(site, blob, BlobUse::Promised).await?;
+            self.obtain(site, blob, BlobUse::Promised, Errand::Read).await?;
         }
         Err(Lack::Unreachable(format!("{blob} cannot be read here at present")))
     }
@@ -238,13 +225,14 @@ impl Blobs {
         site: SiteId,
         blob: BlobId,
         why: BlobUse,
+        errand: Errand,
     ) -> Result<u64, Lack> {
         if let Some(bytes) = self.touch(site, blob).await? {
             return Ok(bytes);
         }
         let mut doubt = None;
         for node in self.others() {
-            match self.fetch(node, site, blob, why).await {
+            match self.fetch(node, (site, blob), why, errand).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(Lack::Unknown(_)) => {}
                 Err(full @ Lack::Full(_)) => return Err(full),
@@ -334,6 +322,12 @@ pub(crate) async fn on_disk<T: Send + 'static>(
         BlobError::Full(_) => {
             counter!(names::BLOBS_FULL).increment(1);
             Lack::Full(error.to_string())
+        }
+        BlobError::OwnerFull { .. } => {
+            counter!(names::BLOBS_FULL).increment(1);
+            let detail = "the files of this tenant take all the room of a node that those of one \
+                          tenant may (blobs.tenant_disk_percent_max)";
+            Lack::Full(detail.to_owned())
         }
         error => {
             tracing::warn!(%error, "a blob cannot be handled");

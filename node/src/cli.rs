@@ -27,6 +27,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use rotary_client::Gateway;
 
+pub(crate) use client::trust;
+
 use crate::config::Config;
 use crate::server::reload::Origin;
 use crate::server::{self, ServerOptions, StartError};

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use rotary_directory::FIRST_PRINCIPAL;
+use rotary_directory::{Credential, FIRST_PRINCIPAL};
 use rotary_proto::{Name, NodeId};
 use rotary_storage::{DataDir, DataDirError};
 use rotary_transport::{CertificateError, ClusterAuthority};
@@ -22,7 +22,7 @@ use crate::cli::exit;
 use crate::config::{Config, ConfigError, PeerNode};
 use crate::founder::Founder;
 use crate::gateway::password::Password;
-use crate::gateway::token::{Claims, Role, Tokens, unix_s};
+use crate::gateway::token::{Claims, Role, Tokens, UNBOUND_TTL_MAX_S, unix_s};
 
 /// What the cluster is to be.
 #[derive(Debug, Clone)]
@@ -112,7 +112,8 @@ const GATEWAYS_MAX: u64 = 64;
 /// What the first administrator signs in as.
 const LOGIN: &str = "admin";
 
-/// How long the first administrator's token is good for: ten years.
+/// How long the first administrator's token is good for, if their password does not change: ten
+/// years.
 const TOKEN_TTL_S: u64 = 10 * 365 * 24 * 3_600;
 
 /// Makes a cluster's directories.
@@ -265,12 +266,19 @@ fn make_node(
     write(&node.config, &template::config(plan, id, node, &peers_of(nodes)), false)
 }
 
+/// A token of the first administrator, which ends as any token of theirs: when their password or
+/// their leave to sign in changes.
 fn first_token(secret: &str) -> String {
-    administrator_token(secret.as_bytes(), TOKEN_TTL_S)
+    sign(secret.as_bytes(), Some(Credential::FirstUser), TOKEN_TTL_S)
 }
 
-/// A token of the first administrator, good for so many seconds.
-pub(crate) fn administrator_token(secret: &[u8], ttl_s: u64) -> String {
+/// An administrator's token of nobody's, good for so many seconds: nothing ends it before, so at
+/// most [`UNBOUND_TTL_MAX_S`].
+pub(crate) fn break_glass_token(secret: &[u8], ttl_s: u64) -> String {
+    sign(secret, None, ttl_s.min(UNBOUND_TTL_MAX_S))
+}
+
+fn sign(secret: &[u8], by: Option<Credential>, ttl_s: u64) -> String {
     Tokens::new(secret).sign(&Claims {
         role: Role::Administrator,
         tenant: None,
@@ -278,7 +286,7 @@ pub(crate) fn administrator_token(secret: &[u8], ttl_s: u64) -> String {
         agent: None,
         customer: None,
         principal: FIRST_PRINCIPAL,
-        by: None,
+        by,
         exp: unix_s() + ttl_s,
     })
 }

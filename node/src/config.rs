@@ -129,6 +129,9 @@ pub(crate) struct GatewayDoors {
     /// Plain HTTP, if empty.
     pub(crate) certificate_file: PathBuf,
     pub(crate) key_file: PathBuf,
+    /// Whom this node believes to be others of the cluster when it asks them as a client; nobody,
+    /// if empty.
+    pub(crate) ca_file: PathBuf,
     pub(crate) connections_per_address_max: usize,
     /// The base of a gateway-only node's HTTP API, as clients reach it; from listen.public, if
     /// empty.
@@ -138,6 +141,11 @@ pub(crate) struct GatewayDoors {
 }
 
 impl GatewayDoors {
+    /// Who signs the certificates of the cluster's nodes, if anybody is named.
+    pub(crate) fn trusted(&self) -> Option<&Path> {
+        (!self.ca_file.as_os_str().is_empty()).then_some(self.ca_file.as_path())
+    }
+
     /// Whether clients speak TLS.
     pub(crate) fn is_tls(&self) -> bool {
         !self.certificate_file.as_os_str().is_empty()
@@ -254,9 +262,14 @@ impl Default for Auth {
 
 impl Default for GatewayDoors {
     fn default() -> Self {
-        let (certificate_file, key_file) = (PathBuf::new(), PathBuf::new());
-        let (public, others, connections_per_address_max) = (String::new(), Vec::new(), 4_096);
-        Self { certificate_file, key_file, connections_per_address_max, public, others }
+        Self {
+            certificate_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            connections_per_address_max: 4_096,
+            public: String::new(),
+            others: Vec::new(),
+        }
     }
 }
 
@@ -354,6 +367,7 @@ impl Config {
             &mut self.telemetry.log_file,
             &mut self.gateway.certificate_file,
             &mut self.gateway.key_file,
+            &mut self.gateway.ca_file,
             &mut self.mail.credentials_file,
             &mut self.mail.ca_file,
         ];

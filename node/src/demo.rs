@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rotary_client::Trust;
 
 use crate::load::{self, Finished, Load, Tally};
 use crate::terminal::interrupted;
@@ -116,7 +117,8 @@ async fn begin(args: &DemoArgs, folder: &Folder) -> anyhow::Result<(Cluster, Loa
 async fn prepare(args: &DemoArgs, folder: &Folder, cluster: &Cluster) -> anyhow::Result<Load> {
     let ledger = folder.path.join("ledger");
     let gateways = cluster.gateways();
-    let load = Load::prepare(args.options(), &ledger, gateways, cluster.token()).await;
+    let load =
+        Load::prepare(args.options(), &ledger, gateways, cluster.token(), Trust::default()).await;
     load.context("the load could not begin")
 }
 

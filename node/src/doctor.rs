@@ -16,6 +16,7 @@ mod watch;
 
 use std::time::Duration;
 
+use rotary_client::Trust;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -64,11 +65,12 @@ impl Finding {
     }
 }
 
-/// Looks at everything, waiting at most `patience` for each node.
-pub(crate) async fn examine(config: &Config, patience: Duration) -> Vec<Finding> {
+/// Looks at everything, waiting at most `patience` for each node; those that speak TLS must be whom
+/// `trust` believes.
+pub(crate) async fn examine(config: &Config, trust: &Trust, patience: Duration) -> Vec<Finding> {
     let here = config.clone();
     let found = tokio::task::spawn_blocking(move || local::look(&here)).await;
     let mut found = found.expect("looking at files does not panic");
-    found.extend(peers::look(config, patience).await);
+    found.extend(peers::look(config, trust, patience).await);
     found
 }

@@ -211,7 +211,11 @@ fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, St
 /// the log wants to be free.
 fn blobs(config: &Config, data: &DataDir) -> Result<Blobs, StartError> {
     let free_bytes_min = config.log.free_bytes_min.saturating_mul(2);
-    let room = BlobRoom { bytes_max: config.blobs.disk_bytes_max, free_bytes_min };
+    let room = BlobRoom {
+        bytes_max: config.blobs.disk_bytes_max,
+        owner_bytes_max: config.blobs.tenant_disk_bytes_max(),
+        free_bytes_min,
+    };
     let path = data.blobs_path();
     let opened = Blobs::open(Arc::new(FileDisk), &path, room, Fatal::exit());
     opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })

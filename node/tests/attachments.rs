@@ -312,13 +312,20 @@ async fn a_file_goes_with_a_message_and_to_nobody_else() {
 /// A full store refuses files, and messages go on; so does a credential that has brought enough.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_full_is_said_and_harms_nothing_else() {
-    let bounds = "[blobs]\ndisk_bytes_max = 400000\nuploads_per_minute_max = 2";
+    let bounds = "[blobs]\ndisk_bytes_max = 800000\nuploads_per_minute_max = 2";
     let house = House::build(1, 0, bounds).await;
     let file = house.upload(1, text(1, LARGE).as_bytes()).await;
     let (gateway, path, token) = (house.gateway(1), house.uploads(), &house.nodes.token);
     let full = upload(gateway, &path, token, text(2, LARGE).as_bytes()).await;
     let full = full.expect("an answer");
     assert_eq!((full.status, full.code().as_str()), (507, "storage-full"), "{}", full.body);
+    assert!(full.body.contains("tenant_disk_percent_max"), "half is the tenant's: {}", full.body);
+    let (_, elsewhere) = tenant_and_site(&house.nodes.admin(1), "Red", json!({"name": "y"})).await;
+    let elsewhere = format!("/v1/sites/{elsewhere}/blobs");
+    let other = upload(gateway, &elsewhere, token, text(3, LARGE).as_bytes()).await;
+    assert_eq!(other.expect("an answer").status, 201, "another tenant has the rest");
+    let full = upload(gateway, &elsewhere, token, text(4, LARGE).as_bytes()).await;
+    assert_eq!(full.expect("an answer").status, 507);
     assert_eq!(house.open(1, 1, &file).await.status, 201);
     assert_eq!(house.read(1, 1, &file, "").await.body, text(1, LARGE));
     let often = upload(gateway, &path, token, b"small").await.expect("an answer");

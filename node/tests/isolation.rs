@@ -64,10 +64,10 @@ async fn nobody_gets_in_who_must_not() {
     strangers(&house).await;
     frames_of_nobody(&house).await;
     frames_of_strangers(&house).await;
-    frames_of_a_customer(&house).await;
+    frames_of_the_small(&house).await;
     posts_of_nobody(&house, &bad, &session).await;
     posts_of_strangers(&house).await;
-    posts_of_a_customer(&house).await;
+    posts_of_the_small(&house).await;
     frames_of_a_board(&house).await;
     assert_eq!(house.everything().await, before, "something changed");
 }
@@ -136,6 +136,8 @@ async fn strangers(house: &House) {
     for stranger in [
         Stranger::OtherTenant,
         Stranger::OtherSite,
+        Stranger::OtherAgent,
+        Stranger::Agent,
         Stranger::Customer,
         Stranger::Supervisor,
         Stranger::Board,
@@ -146,6 +148,8 @@ async fn strangers(house: &House) {
             let expected = match stranger {
                 Stranger::OtherTenant => Some(case.other_tenant),
                 Stranger::OtherSite => Some(case.other_site),
+                Stranger::OtherAgent => Some(case.other_agent),
+                Stranger::Agent => Some(case.agent),
                 Stranger::Customer => Some(case.customer),
                 Stranger::Supervisor => case.supervisor,
                 // A board has its session and nothing else.
@@ -154,7 +158,7 @@ async fn strangers(house: &House) {
             let Some(expected) = expected else { continue };
             let there = attempt(house, route, Ids::There, &token, &case.body).await;
             let what = format!("{stranger:?} at {route}: {}", there.body);
-            let elsewhere = stranger == Stranger::OtherTenant;
+            let elsewhere = [Stranger::OtherTenant, Stranger::OtherAgent].contains(&stranger);
             assert!(!(elsewhere && there.body.contains(TENANT)), "{what}");
             match expected {
                 Expected::No(status, code) => {
@@ -163,7 +167,7 @@ async fn strangers(house: &House) {
                 Expected::Empty => assert!([200, 201].contains(&there.status), "{what}"),
             }
             // Within their own site, a customer may know which conversation exists: ids are random.
-            if matches!(stranger, Stranger::OtherTenant | Stranger::OtherSite) {
+            if elsewhere || stranger == Stranger::OtherSite {
                 let nowhere = attempt(house, route, Ids::Nowhere, &token, &case.body).await;
                 assert_eq!(verdict(&nowhere), verdict(&there), "{what}");
             }
@@ -230,9 +234,9 @@ async fn frames_of_nobody(house: &House) {
 
 /// A session of another tenant or site does not reach this one with any frame.
 async fn frames_of_strangers(house: &House) {
-    for stranger in [Stranger::OtherTenant, Stranger::OtherSite] {
-        let token = house.token(stranger).await;
+    for stranger in [Stranger::OtherTenant, Stranger::OtherSite, Stranger::OtherAgent] {
         for (name, frame) in frames(house) {
+            let token = house.token(stranger).await;
             let mut socket = session(house, &token).await;
             send(&mut socket, &frame).await;
             send(&mut socket, &json!({"type": "ping", "t": 99})).await;
@@ -255,13 +259,23 @@ async fn frames_of_strangers(house: &House) {
     assert_eq!(answer(&mut socket).await["code"], "other-tenant");
 }
 
-/// A customer asks for everything, and gets nothing of what is not theirs.
-async fn frames_of_a_customer(house: &House) {
-    let token = house.token(Stranger::Customer).await;
-    for (name, frame) in frames(house).into_iter().filter(|(_, frame)| frame["type"] == "cmd") {
+/// Commands of every kind, by those of the site who may do little there, and what they are to be
+/// told of each.
+async fn commands_of_the_small(house: &House) -> Vec<(String, String, Value)> {
+    let mut all = Vec::new();
+    for stranger in [Stranger::Customer, Stranger::Agent] {
+        for (name, mut frame) in frames(house).into_iter().filter(|(_, f)| f["type"] == "cmd") {
+            (frame["number"], frame["acknowledged"]) = (json!(1), json!(0));
+            all.push((format!("{stranger:?}: {name}"), house.token(stranger).await, frame));
+        }
+    }
+    all
+}
+
+/// A customer, or an agent, asks for everything, and gets nothing of what is not theirs.
+async fn frames_of_the_small(house: &House) {
+    for (name, token, frame) in commands_of_the_small(house).await {
         let mut socket = session(house, &token).await;
-        let mut frame = frame.clone();
-        (frame["number"], frame["acknowledged"]) = (json!(1), json!(0));
         send(&mut socket, &frame).await;
         let answer = answer(&mut socket).await;
         if answer["type"] == "bye" {
@@ -324,9 +338,9 @@ async fn posts_of_strangers(house: &House) {
         };
         assert_eq!(said.last().expect("a bye")["code"], expected, "{name}: {said:?}");
     }
-    for stranger in [Stranger::OtherTenant, Stranger::OtherSite] {
-        let bearer = house.token(stranger).await;
+    for stranger in [Stranger::OtherTenant, Stranger::OtherSite, Stranger::OtherAgent] {
         for (name, frame) in frames(house) {
+            let bearer = house.token(stranger).await;
             let (_stream, token) = streamed(house, &bearer).await;
             let answer = posted(house, &token, &frame).await;
             let expected = match frame["type"].as_str() {
@@ -346,13 +360,10 @@ async fn posts_of_strangers(house: &House) {
     }
 }
 
-/// A customer posts everything, and gets nothing of what is not theirs.
-async fn posts_of_a_customer(house: &House) {
-    let bearer = house.token(Stranger::Customer).await;
-    for (name, frame) in frames(house).into_iter().filter(|(_, frame)| frame["type"] == "cmd") {
+/// The same over posts.
+async fn posts_of_the_small(house: &House) {
+    for (name, bearer, frame) in commands_of_the_small(house).await {
         let (_stream, token) = streamed(house, &bearer).await;
-        let mut frame = frame.clone();
-        (frame["number"], frame["acknowledged"]) = (json!(1), json!(0));
         let answer = posted(house, &token, &frame).await;
         if answer.status != 200 {
             assert_eq!(verdict(&answer), (400, "protocol".to_owned()), "{name}");

@@ -3,6 +3,9 @@
 #[path = "support/nodes.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of the support")]
 mod nodes;
+#[path = "support/wire.rs"]
+#[expect(dead_code, reason = "each test binary uses its own part of the support")]
+mod wire;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,9 @@ use serde_json::{Value, json};
 /// The shortest retention that there is, and an eighth of it for pieces to end, and some looks;
 /// generous.
 const LIMIT: Duration = Duration::from_secs(400);
+
+/// How long a conversation goes on whose beginning is forgotten before its end.
+const LASTS: Duration = Duration::from_secs(40);
 
 /// A site with a queue, and one customer's way in.
 struct Floor {
@@ -39,10 +45,7 @@ impl Floor {
 
     /// A conversation of that many messages, each of those words, which ends at once.
     async fn chat(&self, messages: u128, words: &str) -> String {
-        let path = format!("/v1/sites/{}/conversations", self.site);
-        let body = json!({"queue": "qu_1", "channel": "chat"});
-        let opened = done(&self.customer, Method::POST, &path, body).await;
-        let id = opened["conversation"].as_str().expect("a text").to_owned();
+        let id = self.open().await;
         for number in 0..messages {
             let item = rotary_proto::ItemId(number);
             let body = json!({"item": {"id": item, "body": {"text": {"text": words}}}});
@@ -52,6 +55,38 @@ impl Floor {
         let path = format!("/v1/conversations/{id}/abandon");
         done(&self.customer, Method::POST, &path, json!({})).await;
         id
+    }
+
+    /// Begins a conversation that goes on.
+    async fn open(&self) -> String {
+        let path = format!("/v1/sites/{}/conversations", self.site);
+        let body = json!({"queue": "qu_1", "channel": "chat"});
+        let opened = done(&self.customer, Method::POST, &path, body).await;
+        opened["conversation"].as_str().expect("a text").to_owned()
+    }
+
+    /// Says something with a file in a conversation, and ends it; gives where the file is read.
+    async fn end_with_file(&self, nodes: &Nodes, id: &str) -> String {
+        let token = &nodes.token;
+        let head = format!(
+            "POST /v1/sites/{}/blobs HTTP/1.1\r\nauthorization: Bearer {token}\r\n\
+             content-length: 5",
+            self.site
+        );
+        let stored = wire::send_to(&nodes.gateways[0], &head, b"words").await;
+        assert_eq!(stored.status, 201, "{}", stored.body);
+        let file: Value = serde_json::from_str(&stored.body).expect("JSON");
+        let read = format!(
+            "/v1/conversations/{id}/attachments/{}",
+            file["blob"].as_str().expect("a text")
+        );
+        let item = json!({"id": rotary_proto::ItemId(99),
+            "body": {"text": {"text": "here"}, "attachments": [file]}});
+        let path = format!("/v1/conversations/{id}/messages");
+        done(&self.customer, Method::POST, &path, json!({"item": item})).await;
+        let path = format!("/v1/conversations/{id}/abandon");
+        done(&self.customer, Method::POST, &path, json!({})).await;
+        read
     }
 
     /// The words of a conversation, or why they are not told.
@@ -126,6 +161,7 @@ async fn what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not() {
     nodes.start_all().await;
     let floor = Floor::make(&nodes).await;
     let long = "word ".repeat(800);
+    let (lasting, mut file) = (floor.open().await, None);
     let old = floor.chat(50, &long).await;
     let begun = Instant::now();
     assert_eq!(floor.words(&old).await.map(|words| words.len()), Ok(50));
@@ -140,10 +176,19 @@ async fn what_is_older_than_the_retention_is_forgotten_and_the_rest_is_not() {
     while floor.words(&old).await.is_ok() {
         assert!(begun.elapsed() < LIMIT, "it is never forgotten");
         tokio::time::sleep(Duration::from_secs(1)).await;
+        if file.is_none() && begun.elapsed() >= LASTS {
+            file = Some(floor.end_with_file(&nodes, &lasting).await);
+            assert_eq!(floor.words(&lasting).await, Ok(vec!["here".to_owned()]));
+        }
         new = floor.chat(1, "a new word").await;
     }
     assert!(begun.elapsed() > Duration::from_secs(55), "forgotten after {:?}", begun.elapsed());
     floor.assert_forgotten(&old, &new).await;
+    // A conversation whose beginning is gone is not told in part, nor are its files.
+    floor.words(&lasting).await.expect_err("it is forgotten");
+    let read = floor.admin.fetch(&file.expect("it ended")).await;
+    let why = read.expect_err("it is forgotten").to_string();
+    assert!(why.contains("older than what this cluster keeps"), "{why}");
     let after = bytes(&segments(&journal));
     assert!(after + 40 * (long.len() as u64) < before, "{before} bytes became {after}");
     let dropped = floor.measured("rotary_journal_dropped_bytes_total").await;

@@ -91,6 +91,7 @@ async fn clients_speak_tls_with_whom_they_believe() {
     not_believed(&house).await;
     plain(&house).await;
     command_line(&house);
+    tools(&house);
 }
 
 async fn session(house: &House) {
@@ -134,6 +135,63 @@ fn command_line(house: &House) {
     assert_eq!(code, Some(0), "{why}");
     let (code, why) = run(Some(house.file("no.pem", "nothing")));
     assert!(code != Some(0) && why.contains("no.pem"), "{why}");
+}
+
+/// Every tool that asks a node speaks TLS with it, and believes nobody by itself.
+fn tools(house: &House) {
+    let (authority, url) =
+        (house.file("ca.pem", &house.signed.authority), house.gateway.to_string());
+    let run = |args: &[&str], trusting: bool| {
+        let mut command = rotary();
+        command.args(args).env("ROTARY_TOKEN", &house.nodes.token);
+        if trusting {
+            command.arg("--ca").arg(&authority);
+        }
+        said(&command.output().expect("it runs"))
+    };
+    let ledger = house.nodes.dir.path().join("ledger").display().to_string();
+    let load = [
+        "load",
+        "trace",
+        "--gateway",
+        &url,
+        "--ledger",
+        &ledger,
+        "--from",
+        "10:00",
+        "--to",
+        "10:05",
+        "--speed",
+        "300",
+        "--share",
+        "0.05",
+        "--agents",
+        "4",
+        "--sites",
+        "1",
+    ];
+    let verify = ["verify", &ledger, "--gateway", &url];
+    // Others are told of a node by the address that speaks TLS.
+    let text = nodes::text(&house.nodes.config(1)).replace("\"http://", "\"https://");
+    let config = |name: &str, text: &str| {
+        let path = house.nodes.config(1).with_file_name(name);
+        std::fs::write(&path, text).expect("writable");
+        path.display().to_string()
+    };
+    let plain = config("plain.toml", &text);
+    let doctor = ["doctor", "--config", &plain];
+    let top = ["top", "--once", "--url", &url];
+    for tool in [load.as_slice(), &verify, &doctor, &top] {
+        let (code, why) = run(tool, true);
+        assert_eq!(code, Some(0), "{tool:?}: {why}");
+    }
+    for tool in [verify.as_slice(), &doctor, &top] {
+        let (code, why) = run(tool, false);
+        assert_ne!(code, Some(0), "{tool:?} believes anybody: {why}");
+    }
+    let named = text.replacen("[gateway]", "[gateway]\nca_file = \"../ca.pem\"", 1);
+    let (code, why) = run(&["doctor", "--config", &config("named.toml", &named)], false);
+    assert_eq!(code, Some(0), "{why}");
 }
 
 /// Writes another certificate where the node looks for its own.

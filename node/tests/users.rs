@@ -251,3 +251,40 @@ async fn the_glass_can_be_broken_without_a_quorum() {
     let none = rotary().args(["cluster", "break-glass", "--data"]).arg("/").output();
     assert_ne!(none.expect("it runs").status.code(), Some(0));
 }
+
+/// What `cluster init` wrote is the first administrator's, and ends as what they have does: whoever
+/// breaks the glass and sets their password has the only way in.
+#[tokio::test]
+async fn the_first_token_ends_with_the_first_password() {
+    let mut nodes = Nodes::init(1, 1);
+    nodes.start_all().await;
+    let get = async |token: &str| {
+        ask(&nodes.gateways[0], "GET", "/v1/users", token, "", &json!({})).await
+    };
+    eventually("the first administrator is there", async || {
+        get(&nodes.token).await.body.contains("us_1").then_some(())
+    })
+    .await;
+    let run = |token: &str, args: &[&str]| {
+        let mut command = rotary();
+        command.args(args).env("ROTARY_URL", nodes.gateways[0].url("")).env("ROTARY_TOKEN", token);
+        let ran = command.output().expect("it runs");
+        assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).expect("a text").trim().to_owned()
+    };
+    let data = nodes.dir.path().join("node-1").display().to_string();
+    let glass = run("", &["cluster", "break-glass", "--data", &data]);
+    let file = nodes.dir.path().join("second").display().to_string();
+    std::fs::write(&file, "second password\n").expect("writable");
+    let wanted = json!({"role": "administrator", "ttl_s": 600});
+    let child = ask(&nodes.gateways[0], "POST", "/v1/tokens", &nodes.token, "", &wanted).await;
+    let child: Value = serde_json::from_str(&child.body).expect("JSON");
+    let child = child["token"].as_str().expect("a token");
+    assert_eq!(get(child).await.status, 200);
+    run(&glass, &["user", "passwd", "us_1", "--password-file", &file]);
+    is(&get(&nodes.token).await, 401, "token-revoked");
+    is(&get(child).await, 401, "token-revoked");
+    let own = run("", &["login", "--login", "admin", "--password-file", &file]);
+    assert_eq!(get(&own).await.status, 200);
+    assert_eq!(get(&glass).await.status, 200, "it ends by itself");
+}

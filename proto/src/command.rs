@@ -16,7 +16,7 @@ use crate::ids::{
 };
 use crate::mail::MailParty;
 use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings, WebhookPlan};
-use crate::values::{Attributes, Channel, Item, Name, Priority, Sealed};
+use crate::values::{Attributes, BadValue, Channel, Item, Name, Priority, Sealed};
 use crate::web::Secret;
 
 /// One entry of a shard's log.
@@ -375,6 +375,19 @@ impl Command {
             _ => (None, &[][..]),
         };
         one.into_iter().chain(several).flat_map(|item| &item.body.attachments)
+    }
+
+    /// Whether what it says and names is within its bounds, as the shard will look again.
+    ///
+    /// # Errors
+    /// [`BadValue`] naming the bound.
+    pub fn check_bodies(&self) -> Result<(), BadValue> {
+        match self {
+            Self::Open { item, .. } => item.as_ref().map_or(Ok(()), |item| item.body.check()),
+            Self::Post { item, .. } => item.body.check(),
+            Self::EndTurn { answer, .. } => answer.check(),
+            _ => Ok(()),
+        }
     }
 
     /// The word that metrics and logs use.

@@ -113,6 +113,8 @@ pub enum Credential {
         /// In which epoch of theirs.
         epoch: u32,
     },
+    /// The first user above tenants, as they were made: what is signed before they are there.
+    FirstUser,
 }
 
 /// Every credential that is kept.
@@ -200,6 +202,10 @@ impl Directory {
             }
             Credential::User { user, epoch } => {
                 self.user(user).is_some_and(|user| user.epoch > epoch)
+            }
+            Credential::FirstUser => {
+                let first = self.users().find(|(_, user)| user.grant.tenant().is_none());
+                first.is_some_and(|(_, user)| user.epoch > 0)
             }
         }
     }

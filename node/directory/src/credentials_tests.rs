@@ -134,11 +134,17 @@ fn a_change_of_password_or_leave_ends_the_tokens_before_it() {
 fn the_first_administrator_is_made_once_and_never_beside_others() {
     let mut directory = house();
     ask(&mut directory, user(of_tenant(1), "ana"));
+    assert!(!directory.is_revoked(Credential::FirstUser), "what is signed before it is there");
     let found =
         |login: &str| DirectoryCommand::FoundUser { login: name(login), hash: "$1".to_owned() };
     let made = ask(&mut directory, found("admin"));
     assert!(matches!(made, DirectoryOutcome::Done(DirectoryDone::User { .. })), "{made:?}");
     assert_eq!(ask(&mut directory, found("other")), OK);
+    let set = |user| DirectoryCommand::SetPassword { user, hash: "$2".to_owned() };
+    assert_eq!(ask(&mut directory, set(UserId(1))), OK);
+    assert!(!directory.is_revoked(Credential::FirstUser), "that was a tenant's");
+    assert_eq!(ask(&mut directory, set(UserId(2))), OK);
+    assert!(directory.is_revoked(Credential::FirstUser));
     let grants: Vec<Grant> = directory.users().map(|(_, user)| user.grant).collect();
     assert_eq!(grants, [of_tenant(1), Grant::Administrator { tenant: None, site: None }]);
 }

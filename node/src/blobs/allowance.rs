@@ -1,45 +1,59 @@
-//! What one credential may bring before it says what for.
+//! What somebody may bring before it is said what for.
 //!
-//! Uploads have a rate, and the bytes that a credential has brought through this node and that no
-//! item names yet have a bound. Both are this node's own knowledge and begin anew when it does:
-//! what bounds the disk is the store.
+//! Uploads of one credential have a rate, and the bytes that it has brought through this node and
+//! that no item names yet have a bound; those of a whole site have one, too, and a tenant leaves
+//! others room in what a node remembers. All of this is this node's own knowledge and begins anew
+//! when it does: what bounds the disk, and a tenant's part of it, is the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rotary_proto::{AgentId, BlobId, CustomerId, PrincipalId, SiteId};
+use rotary_proto::{AgentId, BlobId, CustomerId, PrincipalId, SiteId, TenantId};
 
+use crate::admission::Budget;
+use crate::blobs::places::leaves_room;
 use crate::gateway::token::Claims;
 
 /// Blobs of one credential that no item names yet.
 const UNNAMED_PER_HOLDER_MAX: usize = 1_024;
 /// Uploads of one credential at once: a few that are slow leave room for others.
 const UPLOADS_PER_HOLDER_MAX: usize = 16;
-/// Blobs of all of them, and credentials that are remembered.
+/// Blobs of all of them, and credentials that are remembered. Tenants share them.
 const UNNAMED_MAX: usize = 65_536;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Pause between looks for what may be forgotten while there is no place.
+const FORGET_PAUSE: Duration = Duration::from_secs(1);
 
-/// Whose uploads are counted together.
+/// Whose uploads are counted together, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
+    site: SiteId,
     principal: PrincipalId,
     agent: Option<AgentId>,
     customer: Option<CustomerId>,
 }
 
-impl From<&Claims> for Holder {
-    fn from(claims: &Claims) -> Self {
+impl Holder {
+    /// Who has these claims, in that site.
+    pub(crate) fn new(claims: &Claims, site: SiteId) -> Self {
         let Claims { principal, agent, customer, .. } = claims;
-        Self { principal: *principal, agent: *agent, customer: *customer }
+        Self { site, principal: *principal, agent: *agent, customer: *customer }
+    }
+
+    const fn tenant(&self) -> TenantId {
+        self.site.tenant
     }
 }
 
-/// How much one credential may bring.
+/// How much may be brought.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) uploads_per_minute_max: u32,
+    /// Of one credential in one site.
     pub(crate) unnamed_bytes_max: u64,
+    /// Of one site.
+    pub(crate) site_unnamed_bytes_max: u64,
     /// What is not named by then is forgotten here, as it is removed there.
     pub(crate) unnamed_keep: Duration,
 }
@@ -47,8 +61,16 @@ pub(crate) struct Rules {
 /// Why somebody may bring nothing more for the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spent {
+    /// Whose budget that is.
+    pub(crate) budget: Budget,
     pub(crate) detail: String,
     pub(crate) after_ms: u64,
+}
+
+impl Spent {
+    fn of(budget: Budget, after_ms: u64, detail: String) -> Self {
+        Self { budget, detail, after_ms }
+    }
 }
 
 /// What has been brought by whom.
@@ -62,6 +84,19 @@ pub(crate) struct Allowances {
 struct Books {
     holders: BTreeMap<Holder, Account>,
     unnamed: BTreeMap<(SiteId, BlobId), Entry>,
+    /// Bytes of each site that has any: of blobs that no item names, and of uploads under way.
+    sites: BTreeMap<SiteId, u64>,
+    /// What of these tables each tenant has.
+    tenants: BTreeMap<TenantId, Tally>,
+    /// When it was last looked for what may be forgotten, because there was no place.
+    looked: Option<Instant>,
+}
+
+/// What is remembered of one tenant.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    holders: usize,
+    unnamed: usize,
 }
 
 /// What one credential has brought.
@@ -105,47 +140,24 @@ impl Allowances {
         now: Instant,
     ) -> Result<Ticket, Spent> {
         let mut books = self.lock();
-        if books.holders.len() >= UNNAMED_MAX || books.unnamed.len() >= UNNAMED_MAX {
+        if books.has_no_place(&holder) && books.forget_is_due(now) {
             self.forget(&mut books, now);
         }
-        if books.holders.len() >= UNNAMED_MAX || books.unnamed.len() >= UNNAMED_MAX {
-            let detail = "this node remembers as many files without a message as it can";
-            return Err(Spent { detail: detail.to_owned(), after_ms: 5_000 });
+        if books.has_no_place(&holder) {
+            let detail = "this node remembers as many of this tenant's files without a message \
+                          as it can";
+            return Err(Spent::of(Budget::Tenant, 5_000, detail.to_owned()));
         }
-        let most = u64::from(self.rules.uploads_per_minute_max) * 1_000;
-        let account = books.holders.entry(holder).or_insert_with(|| Account {
-            allowed: most,
-            counted: now,
-            unnamed: 0,
-            open: 0,
-            bytes: 0,
-        });
-        account.refill(most, now);
-        let unnamed_max = self.rules.unnamed_bytes_max;
-        if account.bytes.saturating_add(bytes) > unnamed_max
-            || account.unnamed >= UNNAMED_PER_HOLDER_MAX
-        {
+        let (of_site, most) = (books.bytes_of(holder.site), self.rules.site_unnamed_bytes_max);
+        if of_site.saturating_add(bytes) > most {
             let detail = format!(
-                "this credential has brought {} bytes in {} files that no message names yet; at \
-                 most {unnamed_max} in {UNNAMED_PER_HOLDER_MAX}",
-                account.bytes, account.unnamed
+                "{of_site} bytes were brought to {} that no message names yet; at most {most}",
+                holder.site
             );
-            return Err(Spent { detail, after_ms: 5_000 });
+            return Err(Spent::of(Budget::Tenant, 5_000, detail));
         }
-        if account.open >= UPLOADS_PER_HOLDER_MAX {
-            let detail =
-                format!("a credential has at most {UPLOADS_PER_HOLDER_MAX} uploads at once");
-            return Err(Spent { detail, after_ms: 1_000 });
-        }
-        if account.allowed < 1_000 {
-            let rate = self.rules.uploads_per_minute_max;
-            let detail = format!("a credential may upload {rate} files a minute");
-            let lacking = 1_000 - account.allowed;
-            return Err(Spent { detail, after_ms: (lacking * 60_000).div_ceil(most) });
-        }
-        account.allowed -= 1_000;
-        account.bytes += bytes;
-        account.open += 1;
+        books.account(holder, self.rules, now).charge(bytes, self.rules)?;
+        books.charge_site(holder.site, bytes);
         Ok(Ticket { allowances: self.clone(), holder, bytes })
     }
 
@@ -167,7 +179,15 @@ impl Allowances {
         books.unnamed = kept;
         gone.values().for_each(|entry| books.discharge(entry));
         let idle = |account: &Account| now.saturating_duration_since(account.counted) >= MINUTE;
-        books.holders.retain(|_, it| it.bytes > 0 || it.open > 0 || !idle(it));
+        let Books { holders, tenants, .. } = books;
+        holders.retain(|holder, it| {
+            let stays = it.bytes > 0 || it.open > 0 || !idle(it);
+            if !stays && let Some(tally) = tenants.get_mut(&holder.tenant()) {
+                tally.holders -= 1;
+            }
+            stays
+        });
+        tenants.retain(|_, tally| *tally != Tally::default());
     }
 
     /// The same from time to time, so that what nobody names is not counted for ever.
@@ -190,38 +210,131 @@ impl Account {
             self.counted = now;
         }
     }
+
+    /// Counts an upload of so many bytes that begins, or says what is spent.
+    fn charge(&mut self, bytes: u64, rules: Rules) -> Result<(), Spent> {
+        let unnamed_max = rules.unnamed_bytes_max;
+        if self.bytes.saturating_add(bytes) > unnamed_max || self.unnamed >= UNNAMED_PER_HOLDER_MAX
+        {
+            let detail = format!(
+                "this credential has brought {} bytes in {} files that no message names yet; at \
+                 most {unnamed_max} in {UNNAMED_PER_HOLDER_MAX}",
+                self.bytes, self.unnamed
+            );
+            return Err(Spent::of(Budget::Caller, 5_000, detail));
+        }
+        if self.open >= UPLOADS_PER_HOLDER_MAX {
+            let detail =
+                format!("a credential has at most {UPLOADS_PER_HOLDER_MAX} uploads at once");
+            return Err(Spent::of(Budget::Caller, 1_000, detail));
+        }
+        if self.allowed < 1_000 {
+            let rate = rules.uploads_per_minute_max;
+            let detail = format!("a credential may upload {rate} files a minute");
+            let lacking = 1_000 - self.allowed;
+            let after_ms = (lacking * 60).div_ceil(u64::from(rate));
+            return Err(Spent::of(Budget::Caller, after_ms, detail));
+        }
+        self.allowed -= 1_000;
+        self.bytes += bytes;
+        self.open += 1;
+        Ok(())
+    }
 }
 
 impl Books {
+    /// Whether a holder's tenant has as much of these tables as leaves room for others.
+    fn has_no_place(&self, holder: &Holder) -> bool {
+        let tally = self.tenants.get(&holder.tenant()).copied().unwrap_or_default();
+        let free = |taken: usize| UNNAMED_MAX.saturating_sub(taken);
+        let is_new = !self.holders.contains_key(holder);
+        is_new && !leaves_room(tally.holders, free(self.holders.len()))
+            || !leaves_room(tally.unnamed, free(self.unnamed.len()))
+    }
+
+    /// Looking through the tables is not for everybody who finds them full.
+    fn forget_is_due(&mut self, now: Instant) -> bool {
+        let recent = |at: Instant| now.saturating_duration_since(at) < FORGET_PAUSE;
+        if self.looked.is_some_and(recent) {
+            return false;
+        }
+        self.looked = Some(now);
+        true
+    }
+
+    /// What somebody has brought, with what they may bring as of now.
+    fn account(&mut self, holder: Holder, rules: Rules, now: Instant) -> &mut Account {
+        let most = u64::from(rules.uploads_per_minute_max) * 1_000;
+        if !self.holders.contains_key(&holder) {
+            self.tenants.entry(holder.tenant()).or_default().holders += 1;
+        }
+        let account = self.holders.entry(holder).or_insert_with(|| Account {
+            allowed: most,
+            counted: now,
+            unnamed: 0,
+            open: 0,
+            bytes: 0,
+        });
+        account.refill(most, now);
+        account
+    }
+
+    fn bytes_of(&self, site: SiteId) -> u64 {
+        self.sites.get(&site).copied().unwrap_or(0)
+    }
+
+    fn charge_site(&mut self, site: SiteId, bytes: u64) {
+        *self.sites.entry(site).or_default() += bytes;
+    }
+
+    fn discharge_site(&mut self, site: SiteId, bytes: u64) {
+        let left = self.bytes_of(site).saturating_sub(bytes);
+        if left > 0 {
+            self.sites.insert(site, left);
+        } else {
+            self.sites.remove(&site);
+        }
+    }
+
+    /// A blob that was stored counts until it is named.
+    fn enter(&mut self, key: (SiteId, BlobId), entry: Entry) {
+        if self.unnamed.contains_key(&key) {
+            return;
+        }
+        if let Some(account) = self.holders.get_mut(&entry.holder) {
+            account.bytes += entry.bytes;
+            account.unnamed += 1;
+        }
+        self.charge_site(entry.holder.site, entry.bytes);
+        self.tenants.entry(entry.holder.tenant()).or_default().unnamed += 1;
+        self.unnamed.insert(key, entry);
+    }
+
     fn discharge(&mut self, entry: &Entry) {
         if let Some(account) = self.holders.get_mut(&entry.holder) {
             account.bytes = account.bytes.saturating_sub(entry.bytes);
             account.unnamed = account.unnamed.saturating_sub(1);
         }
+        self.discharge_site(entry.holder.site, entry.bytes);
+        if let Some(tally) = self.tenants.get_mut(&entry.holder.tenant()) {
+            tally.unnamed = tally.unnamed.saturating_sub(1);
+        }
     }
 }
 
 impl Ticket {
-    /// What came of it: it counts until an item names it.
-    pub(crate) fn stored(self, site: SiteId, blob: BlobId, bytes: u64, now: Instant) {
-        let mut books = self.allowances.lock();
+    /// What came of it: it counts until an item names it. The ticket itself counts no more.
+    pub(crate) fn stored(self, blob: BlobId, bytes: u64, now: Instant) {
         let entry = Entry { holder: self.holder, bytes, since: now };
-        if books.unnamed.contains_key(&(site, blob)) {
-            return;
-        }
-        if let Some(account) = books.holders.get_mut(&self.holder) {
-            account.bytes += bytes;
-            account.unnamed += 1;
-        }
-        books.unnamed.insert((site, blob), entry);
-        // Dropping the ticket takes what it stood for off, under the same lock.
-        drop(books);
+        self.allowances.lock().enter((self.holder.site, blob), entry);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(account) = self.allowances.lock().holders.get_mut(&self.holder) {
+        let mut books = self.allowances.lock();
+        books.discharge_site(self.holder.site, self.bytes);
+        if let Some(account) = books.holders.get_mut(&self.holder) {
             account.bytes = account.bytes.saturating_sub(self.bytes);
             account.open = account.open.saturating_sub(1);
         }
@@ -229,71 +342,5 @@ impl Drop for Ticket {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: Rules = Rules {
-        uploads_per_minute_max: 3,
-        unnamed_bytes_max: 100,
-        unnamed_keep: Duration::from_secs(3_600),
-    };
-
-    fn holder(number: u32) -> Holder {
-        Holder { principal: PrincipalId(number), agent: None, customer: None }
-    }
-
-    fn blob(number: u8) -> (SiteId, BlobId) {
-        (SiteId::new(1, 2), BlobId([number; 32]))
-    }
-
-    #[test]
-    fn a_credential_has_a_rate() {
-        let (allowances, now) = (Arc::new(Allowances::new(RULES)), Instant::now());
-        for _ in 0..3 {
-            drop(allowances.admit(holder(1), 1, now).expect("within the rate"));
-        }
-        let spent = allowances.admit(holder(1), 1, now).expect_err("spent");
-        assert_eq!(spent.after_ms, 20_000, "{spent:?}");
-        assert!(allowances.admit(holder(2), 1, now).is_ok(), "others have their own");
-        assert!(allowances.admit(holder(1), 1, now + Duration::from_secs(19)).is_err());
-        assert!(allowances.admit(holder(1), 1, now + Duration::from_secs(20)).is_ok());
-    }
-
-    #[test]
-    fn bytes_without_a_message_are_bounded_until_one_names_them() {
-        let (allowances, now) = (Arc::new(Allowances::new(RULES)), Instant::now());
-        let ticket = allowances.admit(holder(1), 100, now).expect("room");
-        assert!(allowances.admit(holder(1), 1, now).is_err(), "what is under way counts");
-        let (site, id) = blob(1);
-        ticket.stored(site, id, 60, now);
-        assert!(allowances.admit(holder(1), 41, now).is_err());
-        drop(allowances.admit(holder(1), 40, now).expect("what is given up does not count"));
-        allowances.release(site, id);
-        assert!(allowances.admit(holder(1), 100, now).is_ok());
-    }
-
-    #[test]
-    fn a_credential_has_only_so_many_uploads_at_once() {
-        let rules = Rules { uploads_per_minute_max: 1_000, ..RULES };
-        let (allowances, now) = (Arc::new(Allowances::new(rules)), Instant::now());
-        let admit = || allowances.admit(holder(1), 1, now);
-        let mut open: Vec<Ticket> =
-            (0..UPLOADS_PER_HOLDER_MAX).map(|_| admit().expect("room")).collect();
-        assert!(admit().is_err());
-        assert!(allowances.admit(holder(2), 1, now).is_ok());
-        open.pop();
-        assert!(admit().is_ok());
-    }
-
-    #[test]
-    fn what_nobody_names_is_forgotten_in_the_end() {
-        let (allowances, now) = (Arc::new(Allowances::new(RULES)), Instant::now());
-        let (site, id) = blob(1);
-        allowances.admit(holder(1), 100, now).expect("room").stored(site, id, 100, now);
-        allowances.forget_old(now + RULES.unnamed_keep / 2);
-        assert!(allowances.admit(holder(1), 1, now).is_err());
-        allowances.forget_old(now + RULES.unnamed_keep);
-        assert!(allowances.lock().holders.is_empty());
-        assert!(allowances.admit(holder(1), 100, now).is_ok());
-    }
-}
+#[path = "allowance_tests.rs"]
+mod tests;

@@ -51,6 +51,17 @@ enum Answer {
     Piece { of: u64, bytes: Vec<u8> },
 }
 
+/// For whom a blob is fetched. None of them takes the places of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Another node, which acknowledges an upload with it.
+    Keep,
+    /// A command that names it. Those have places of their own before they come here.
+    Name,
+    /// A reader, or this node, which lacks it.
+    Read,
+}
+
 /// Another replica has a blob on its disk.
 #[derive(Debug)]
 pub(crate) struct Kept;
@@ -128,7 +139,7 @@ impl Blobs {
         if here.is_some() {
             return Ok(Answer::Kept);
         }
-        match self.fetch(from, site, blob, BlobUse::New).await {
+        match self.fetch(from, (site, blob), BlobUse::New, Errand::Keep).await {
             Ok(_) => Ok(Answer::Kept),
             Err(Lack::Unknown(_)) => Ok(Answer::Lacking),
             Err(Lack::Full(text)) => Ok(Answer::Full(text)),
@@ -156,17 +167,25 @@ impl Blobs {
     pub(super) async fn fetch(
         &self,
         node: NodeId,
-        site: SiteId,
-        blob: BlobId,
+        (site, blob): (SiteId, BlobId),
         why: BlobUse,
+        errand: Errand,
     ) -> Result<u64, Lack> {
-        let permit = self.fetches.acquire().await;
-        let _permit = permit.expect("the semaphore is never closed");
+        let permits = match errand {
+            Errand::Keep => Some(&self.kept),
+            Errand::Name => None,
+            Errand::Read => Some(&self.fetches),
+        };
+        let permit = match permits {
+            Some(permits) => Some(permits.acquire().await.expect("a semaphore is never closed")),
+            None => None,
+        };
         // Somebody before this one may have fetched it.
         if let Some(bytes) = self.touch(site, blob).await? {
             return Ok(bytes);
         }
         let fetched = self.fetch_pieces(node, site, blob, why).await;
+        drop(permit);
         let result = match &fetched {
             Ok(_) => "fetched",
             Err(Lack::Unknown(_)) => "lacking",

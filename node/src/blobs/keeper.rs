@@ -17,6 +17,7 @@ use metrics::counter;
 use rotary_proto::{BlobId, ShardId, SiteId};
 use rotary_storage::{BlobUse, Blobs as Store};
 
+use crate::blobs::exchange::Errand;
 use crate::blobs::{Blobs, Lack, on_disk, stored};
 use crate::gateway::doors::Doors;
 use crate::gateway::token::unix_ms;
@@ -129,7 +130,7 @@ async fn complete_one(doors: &Doors, site: SiteId, blob: BlobId) {
     if !is_wanted(doors, site, blob).await {
         return blobs.lock_missing().settle(site, blob);
     }
-    match blobs.obtain(site, blob, BlobUse::Promised).await {
+    match blobs.obtain(site, blob, BlobUse::Promised, Errand::Read).await {
         Ok(_) => blobs.lock_missing().settle(site, blob),
         Err(lack) => {
             let failures = blobs.lock_missing().postpone(site, blob, Instant::now());

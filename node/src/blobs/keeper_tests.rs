@@ -29,7 +29,7 @@ fn replica() -> Replica {
 }
 
 fn store() -> Arc<Store> {
-    let room = BlobRoom { bytes_max: 1 << 30, free_bytes_min: 0 };
+    let room = BlobRoom { bytes_max: 1 << 30, owner_bytes_max: u64::MAX, free_bytes_min: 0 };
     let fatal = Fatal::with(|_, reason| panic!("{reason}"));
     let disk = SimulatedDisk::new(2).process();
     Arc::new(Store::open(disk, Path::new("/blobs"), room, fatal).expect("empty"))

@@ -71,14 +71,12 @@ const PATIENCE: Patience =
 /// The API of the node that was named.
 pub(crate) fn api(remote: &Remote) -> Result<Api, CliError> {
     let api = Api::new(vec![remote.url.clone()], remote.token.trim(), PATIENCE)?;
-    match &remote.ca {
-        Some(path) => Ok(api.trusting(&trust(path)?)),
-        None => Ok(api),
-    }
+    Ok(api.trusting(&trust(remote.ca.as_deref())?))
 }
 
-/// The authorities that a file names.
-fn trust(path: &Path) -> Result<Trust, CliError> {
+/// The authorities that a file names; nobody, where none is given.
+pub(crate) fn trust(path: Option<&Path>) -> Result<Trust, CliError> {
+    let Some(path) = path else { return Ok(Trust::default()) };
     let failed = |what: String| CliError::Local(format!("{}: {what}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     Trust::pem(&text).map_err(|error| failed(error.to_string()))

@@ -10,7 +10,7 @@ use crate::cli::client::{CliError, read_value};
 use crate::cli::output::{Format, Table, cell, moment, rows};
 use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
-use crate::cluster::{Made, Plan, add_gateway, administrator_token, init as make};
+use crate::cluster::{Made, Plan, add_gateway, break_glass_token, init as make};
 use crate::config::Config;
 
 /// `rotary cluster init`.
@@ -79,7 +79,7 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
         "Cluster {id}: {count} nodes{gateways} in {dir}\n\n\
          Start each node, here or on its own machine:\n\n{start}\n\
          The first administrator signs in as {login}, with {password}.\n\
-         A token of theirs (also in {token_file}, for your eyes only):\n\n\
+         A token of theirs (also in {token_file}, for your eyes only), until that changes:\n\n\
          \x20 {token}\n\n\
          Then:\n\n\
          \x20 export ROTARY_URL={url} ROTARY_TOKEN=$(cat {token_file})\n\
@@ -158,10 +158,11 @@ pub(crate) fn break_glass(args: &BreakGlassArgs) -> u8 {
         Ok(secret) => {
             eprintln!(
                 "rotary: whoever has this token administers the cluster for {} s; mend what locked \
-                 you out (rotary user passwd), then let it expire",
+                 you out (rotary user passwd, which also ends every token of that user, \
+                 admin.token among the first one's), then let it expire",
                 args.ttl_s
             );
-            println!("{}", administrator_token(secret.trim_ascii(), args.ttl_s));
+            println!("{}", break_glass_token(secret.trim_ascii(), args.ttl_s));
             exit::OK
         }
         Err(error) => fail(exit::ERROR, &format!("{}: {error}", path.display())),

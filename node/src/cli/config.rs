@@ -75,8 +75,9 @@ pub(crate) struct DiffArgs {
 }
 
 /// Keys, and whole sections, that are each node's own.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "auth.",
+    "gateway.ca_file",
     "gateway.certificate_file",
     "gateway.key_file",
     "listen.",

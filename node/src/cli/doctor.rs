@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 use serde_json::json;
 
+use crate::cli::client::trust;
 use crate::cli::output::{Format, Table};
 use crate::cli::{exit, fail, fail_with};
 use crate::config::Config;
@@ -17,6 +18,10 @@ pub(crate) struct DoctorArgs {
     /// The configuration of this machine's node, which may run or not.
     #[arg(long, env = "ROTARY_CONFIG", default_value = "rotary.toml")]
     config: PathBuf,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file; gateway.ca_file, if
+    /// absent.
+    #[arg(long, env = "ROTARY_CA")]
+    ca: Option<PathBuf>,
     /// How long to wait for each node, in milliseconds.
     #[arg(long, default_value_t = 3_000, value_parser = value_parser!(u64).range(10..=60_000))]
     patience_ms: u64,
@@ -34,10 +39,14 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> u8 {
         Ok(config) => config,
         Err(error) => return fail_with(exit::USAGE, &error, Some("config-invalid")),
     };
+    let trusted = match trust(args.ca.as_deref().or(config.gateway.trusted())) {
+        Ok(trusted) => trusted,
+        Err(error) => return fail(exit::USAGE, &error),
+    };
     let patience = Duration::from_millis(args.patience_ms);
-    let mut found = examine(&config, patience).await;
+    let mut found = examine(&config, &trusted, patience).await;
     if let Some(token) = &args.token {
-        found.extend(known::look(&config, token, patience).await);
+        found.extend(known::look(&config, (token, &trusted), patience).await);
     }
     match args.output {
         Format::Json => println!("{:#}", json!({"data": found})),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rotary_client::{Api, Gateway, Patience};
+use rotary_client::{Api, Gateway, Patience, Trust};
 use rotary_proto::NodeId;
 use serde_json::Value;
 
@@ -13,20 +13,29 @@ use crate::config::Config;
 use crate::doctor::Finding;
 
 /// Asks whichever core node answers, the own one first.
-pub(crate) async fn look(config: &Config, token: &str, patience: Duration) -> Vec<Finding> {
-    match ask(config, token, patience).await {
+pub(crate) async fn look(
+    config: &Config,
+    with: (&str, &Trust),
+    patience: Duration,
+) -> Vec<Finding> {
+    match ask(config, with, patience).await {
         Ok(cluster) => judge(config, &cluster),
         Err(why) => vec![Finding::warning("unavailable", "/v1/cluster", why)],
     }
 }
 
-async fn ask(config: &Config, token: &str, patience: Duration) -> Result<Value, String> {
+async fn ask(
+    config: &Config,
+    (token, trust): (&str, &Trust),
+    patience: Duration,
+) -> Result<Value, String> {
     let mut peers: Vec<_> = config.cluster.peers.iter().collect();
     peers.sort_by_key(|peer| peer.id != config.node.id);
     let gateways: Result<Vec<Gateway>, _> = peers.iter().map(|peer| peer.public.parse()).collect();
     let gateways = gateways.map_err(|error| format!("{error}"))?;
     let patience = Patience { attempt: patience, total: patience };
     let api = Api::new(gateways, token, patience).map_err(|error| error.to_string())?;
+    let api = api.trusting(trust);
     api.read("/v1/cluster").await.map_err(|error| error.to_string())
 }
 

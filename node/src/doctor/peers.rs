@@ -31,13 +31,13 @@ pub(super) struct Told {
 }
 
 /// Looks at every node, this one included, at once.
-pub(super) async fn look(config: &Config, patience: Duration) -> Vec<Finding> {
+pub(super) async fn look(config: &Config, trust: &Trust, patience: Duration) -> Vec<Finding> {
     let tls = &config.tls;
     let ours = Certificates::load(&tls.ca_file, &tls.cert_file, &tls.key_file).ok();
     let looks = config.cluster.peers.iter().map(|peer| {
         let ours = ours.as_ref();
         async move {
-            let told = ask(peer, patience).await;
+            let told = ask(peer, trust, patience).await;
             if peer.id == config.node.id {
                 return this_node(config, peer, &told);
             }
@@ -52,7 +52,11 @@ pub(super) async fn look(config: &Config, patience: Duration) -> Vec<Finding> {
 }
 
 /// Asks a node who it is.
-pub(super) async fn ask(peer: &PeerNode, patience: Duration) -> Result<Told, String> {
+pub(super) async fn ask(
+    peer: &PeerNode,
+    trust: &Trust,
+    patience: Duration,
+) -> Result<Told, String> {
     let gateway: Gateway = peer.public.parse().map_err(|error| format!("{error}"))?;
     let request = Outgoing {
         method: Method::GET,
@@ -63,7 +67,7 @@ pub(super) async fn ask(peer: &PeerNode, patience: Duration) -> Result<Told, Str
         body: Bytes::new(),
     };
     let asked = unix_ms();
-    let answer = Http::new(patience, &Trust::default()).send(&gateway, request, patience).await;
+    let answer = Http::new(patience, trust).send(&gateway, request, patience).await;
     let answered = unix_ms();
     read(&answer.map_err(|error| error.to_string())?, asked, answered)
         .ok_or_else(|| format!("{gateway} is no node of Rotary"))

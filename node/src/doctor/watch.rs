@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rotary_client::Trust;
 use rotary_proto::NodeId;
 
+use crate::cli::trust;
 use crate::config::Config;
 use crate::doctor::{Finding, local, peers};
 
@@ -18,13 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// again from time to time. `reaches` says whether peers are connected over UDP.
 pub(crate) async fn watch(config: Config, reaches: impl Fn(NodeId) -> bool) {
     let mut told = BTreeSet::new();
+    let trusted = trust(config.gateway.trusted()).unwrap_or_else(|error| {
+        tracing::warn!(%error, "gateway.ca_file is of no use: nodes that speak TLS are not seen");
+        Trust::default()
+    });
     tell(&mut told, look_here(&config).await);
     tokio::time::sleep(FIRST_LOOK).await;
     loop {
         let mut found = look_here(&config).await;
         for peer in &config.cluster.peers {
             // A node that nobody answers for may be stopped on purpose: the cluster view says so.
-            let Ok(answer) = peers::ask(peer, PATIENCE).await else { continue };
+            let Ok(answer) = peers::ask(peer, &trusted, PATIENCE).await else { continue };
             found.extend(peers::differing(peer, &answer));
             let node = NodeId(peer.id);
             if !reaches(node) {

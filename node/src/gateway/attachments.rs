@@ -13,13 +13,14 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use rotary_proto::query::Stage;
 use rotary_proto::{Attachment, BlobId, ConversationId, Event, EventRecord};
 use rotary_storage::{BlobError, BlobReader};
 
 use crate::blobs::Lack;
 use crate::gateway::conversations::find;
 use crate::gateway::doors::Doors;
-use crate::gateway::events::{blocking, read_story, served};
+use crate::gateway::events::{blocking, read_story, readable};
 use crate::gateway::extract::{Caller, Ids, Query};
 use crate::gateway::list::Reading;
 use crate::gateway::problem::Problem;
@@ -101,9 +102,9 @@ pub(crate) async fn show(
     Query(reading): Query<Reading>,
     wanted: Wanted,
 ) -> Result<File, Problem> {
-    find(&doors, &claims, id, reading.consistency).await?;
-    if claims.agent.is_some() {
-        served(&claims, &read_story(&doors, id, usize::MAX).await?)?;
+    let stage = find(&doors, &claims, id, reading.consistency).await?.stage;
+    if claims.agent.is_some() || stage == Stage::Closed {
+        readable(&claims, id, stage, &read_story(&doors, id, usize::MAX).await?)?;
     }
     let shard = doors.shard_of(id.site).await?.id;
     let replica = doors.replica.clone();

@@ -17,6 +17,7 @@ use rotary_storage::BlobWriter;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::admission::Budget;
 use crate::blobs::{Holder, Lack, Spent, on_disk};
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
@@ -72,7 +73,7 @@ pub(crate) async fn upload(
 ) -> Result<(StatusCode, AxumJson<Stored>), Problem> {
     permit(&claims, Action::Upload(site))?;
     doors.shard_of(site).await?;
-    let taken = take(&doors, Holder::from(&claims), site, upload).await;
+    let taken = take(&doors, Holder::new(&claims, site), site, upload).await;
     let result = match &taken {
         Ok(_) => "stored",
         Err(problem) if problem.status.is_server_error() => "failed",
@@ -98,9 +99,11 @@ async fn take(
     }
     let allowances = doors.blobs.allowances();
     let ticket = allowances.admit(holder, expected, Instant::now()).map_err(over_budget)?;
-    let _place = doors.blobs.take_place().ok_or_else(|| {
-        let detail = "this node takes as many uploads as it can at once; use another";
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail).after(1_000)
+    let _place = doors.blobs.take_place(site.tenant).ok_or_else(|| {
+        let detail = "this node takes as many uploads of this tenant at once as it can and leave \
+                      others room; use another node";
+        let spent = Spent { budget: Budget::Tenant, detail: detail.to_owned(), after_ms: 1_000 };
+        over_budget(spent)
     })?;
     let writer = doors.blobs.begin(site, expected).await?;
     let read = tokio::time::timeout(PATIENCE, read_into(writer, body, most)).await;
@@ -109,7 +112,7 @@ async fn take(
         return Err(Problem::bad_value("the body is empty: a file has at least one byte"));
     }
     let (blob, bytes) = doors.blobs.complete(site, writer).await?;
-    ticket.stored(site, blob, bytes, Instant::now());
+    ticket.stored(blob, bytes, Instant::now());
     Ok(Stored { blob, media_type, bytes })
 }
 
@@ -147,8 +150,12 @@ fn broken_off(why: &str) -> Problem {
     Problem::malformed(format!("the body broke off: {why}; nothing of it is kept"))
 }
 
-fn over_budget(Spent { detail, after_ms }: Spent) -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "caller-over-budget", detail).after(after_ms)
+fn over_budget(Spent { budget, detail, after_ms }: Spent) -> Problem {
+    let code = match budget {
+        Budget::Caller => "caller-over-budget",
+        Budget::Tenant | Budget::Shard => "tenant-over-budget",
+    };
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, code, detail).after(after_ms)
 }
 
 impl From<Lack> for Problem {
@@ -159,6 +166,10 @@ impl From<Lack> for Problem {
             Lack::OtherSize { .. } => Self::bad_value(detail),
             Lack::Full(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail).after(5_000)
+            }
+            Lack::Busy => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Self::new(status, "tenant-over-budget", detail).after(1_000)
             }
             Lack::Unreachable(_) => Self::unavailable(detail).after(1_000),
         }

@@ -169,18 +169,11 @@ impl Doors {
         let op = envelope.command.word();
         let begun = Instant::now();
         let step = trace::step(op, envelope.command.conversation());
-        // A majority has what a command names before anybody hears of it.
-        let named = self.blobs.require(envelope.site, envelope.command.attachments()).await;
-        named.map_err(SpineError::Attachment)?;
         let class = Class::of(&envelope.command);
         let full = if class == Class::New { self.spine.short_of_space() } else { None };
         let answer = match full {
             Some(full) => Err(SpineError::StorageFull(full)),
-            None => {
-                let asker = Asker::of(&envelope);
-                let command = ShardCommand::Site(envelope);
-                self.propose_as(class, asker, shard, &command, PATIENCE).await
-            }
+            None => self.propose_named(class, shard, envelope).await,
         };
         let result = match &answer {
             Ok(Answer { repeated: true, .. }) => "repeated",
@@ -199,6 +192,29 @@ impl Doors {
         }
         histogram!(names::COMMAND_COMMIT, "op" => op).record(begun.elapsed().as_secs_f64());
         answer
+    }
+
+    /// Proposes a command of a site once a majority has the files that it names. That may take a
+    /// while, so it is looked before whether the command may pass at all, and again once all is
+    /// there. What the log will refuse for its own bounds has nothing looked for.
+    async fn propose_named(
+        &self,
+        class: Class,
+        shard: ShardId,
+        envelope: Envelope,
+    ) -> Result<Answer, SpineError> {
+        let (asker, command) = (Asker::of(&envelope), ShardCommand::Site(envelope));
+        let payload = encoded(&command)?;
+        if let ShardCommand::Site(Envelope { site, command, .. }) = &command
+            && command.attachments().next().is_some()
+            && command.check_bodies().is_ok()
+        {
+            let passes = self.admission.admit(shard, class, asker, payload.len());
+            drop(passes.map_err(SpineError::OverBudget)?);
+            let named = self.blobs.require(*site, command.attachments()).await;
+            named.map_err(SpineError::Attachment)?;
+        }
+        self.propose_encoded(class, asker, shard, payload, PATIENCE).await
     }
 
     /// The cluster's own command to a site.
@@ -232,8 +248,17 @@ impl Doors {
         command: &C,
         patience: Duration,
     ) -> Result<A, SpineError> {
-        let payload = codec::encode(command, Limit::Entry)
-            .map_err(|error| SpineError::NotApplied(error.to_string()))?;
+        self.propose_encoded(class, asker, shard, encoded(command)?, patience).await
+    }
+
+    async fn propose_encoded<A: DeserializeOwned>(
+        &self,
+        class: Class,
+        asker: Option<Asker>,
+        shard: ShardId,
+        payload: Vec<u8>,
+        patience: Duration,
+    ) -> Result<A, SpineError> {
         let permit = self.admission.admit(shard, class, asker, payload.len());
         let permit = permit.map_err(SpineError::OverBudget)?;
         let answer = self.spine.propose(shard, payload, patience, true).await?;
@@ -300,6 +325,11 @@ impl Doors {
     pub(crate) fn is_behind(&self, shard: ShardId) -> bool {
         !self.replica.is_whole(shard) || self.spine.status(shard).is_none_or(|status| status.behind)
     }
+}
+
+fn encoded<C: Serialize>(command: &C) -> Result<Vec<u8>, SpineError> {
+    let payload = codec::encode(command, Limit::Entry);
+    payload.map_err(|error| SpineError::NotApplied(error.to_string()))
 }
 
 fn site_unknown(site: SiteId) -> Problem {

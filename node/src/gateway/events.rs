@@ -223,11 +223,7 @@ pub(crate) async fn messages(
     let view = find(&doors, &claims, id, query.consistency).await?;
     let limit = limit(query.limit)?;
     let story = read_story(&doors, id, usize::MAX).await?;
-    if view.stage == Stage::Closed && over(id, &story).is_none() {
-        // That it was there is remembered for longer than what was said.
-        return Err(forgotten(id));
-    }
-    served(&claims, &story)?;
+    readable(&claims, id, view.stage, &story)?;
     let sees_notes = claims.role != Role::Customer;
     let ended = if sees_notes { ended(&story) } else { BTreeMap::new() };
     let messages = story.into_iter().filter_map(|record| message(record, &ended, sees_notes));
@@ -237,8 +233,23 @@ pub(crate) async fn messages(
     Ok(AxumJson(Page { data, next }))
 }
 
+/// Whether the words of a conversation may be read, and the files that they name, where `story` is
+/// what is left of its events.
+pub(crate) fn readable(
+    claims: &Claims,
+    id: ConversationId,
+    stage: Stage,
+    story: &[EventRecord],
+) -> Result<(), Problem> {
+    if stage == Stage::Closed && over(id, story).is_none() {
+        // That it was there is remembered for longer than what was said.
+        return Err(forgotten(id));
+    }
+    served(claims, story)
+}
+
 /// An agent reads the words of conversations that were proposed to them, and of no others.
-pub(crate) fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
+fn served(claims: &Claims, story: &[EventRecord]) -> Result<(), Problem> {
     let Some(agent) = claims.agent else { return Ok(()) };
     if story.iter().any(|record| record.audience.agents.contains(&agent)) {
         return Ok(());

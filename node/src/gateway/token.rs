@@ -65,7 +65,8 @@ pub(crate) struct Claims {
     pub(crate) customer: Option<CustomerId>,
     /// Whose retries these are.
     pub(crate) principal: PrincipalId,
-    /// What it was signed for, and ends with; absent for what `cluster init` made.
+    /// What it was signed for, and ends with; absent for what `cluster break-glass` made, which is
+    /// good for at most [`UNBOUND_TTL_MAX_S`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) by: Option<Credential>,
     /// Seconds since 1970 at which it expires.
@@ -94,6 +95,19 @@ impl Claims {
             Role::Customer => self.customer.map(Subject::Customer),
             Role::Board => None,
         }
+    }
+
+    /// Whether they may be taken, if the signature is right.
+    fn taken(&self) -> Result<(), TokenError> {
+        if !self.is_whole() {
+            return Err(TokenError::Malformed);
+        }
+        // Nothing could end it: whoever has the secret makes such tokens for a short time alone.
+        let longest = unix_s().saturating_add(UNBOUND_TTL_MAX_S + CLOCK_OFFSET_MAX_S);
+        if self.by.is_none() && self.exp > longest {
+            return Err(TokenError::Revoked);
+        }
+        Ok(())
     }
 
     /// Whether they fit together: what the role needs is there.
@@ -161,6 +175,11 @@ struct Signed<T> {
     claims: T,
 }
 
+/// How long a token may be good for that no credential ends: an hour.
+pub(crate) const UNBOUND_TTL_MAX_S: u64 = 3_600;
+/// How far the clock of who made it may be ahead of this one's.
+const CLOCK_OFFSET_MAX_S: u64 = 300;
+
 const BEARER: &str = "rotary";
 const RESUME: &str = "rotary-resume";
 
@@ -187,7 +206,7 @@ impl Tokens {
     /// Who holds a bearer token.
     pub(crate) fn check(&self, token: &str) -> Result<Claims, TokenError> {
         let claims: Claims = self.decode(BEARER, token)?;
-        if claims.is_whole() { Ok(claims) } else { Err(TokenError::Malformed) }
+        claims.taken().map(|()| claims)
     }
 
     /// A resume token.
@@ -198,7 +217,7 @@ impl Tokens {
     /// What a resume token says.
     pub(crate) fn check_resume(&self, token: &str) -> Result<ResumeClaims, TokenError> {
         let claims: ResumeClaims = self.decode(RESUME, token)?;
-        if claims.holder.is_whole() { Ok(claims) } else { Err(TokenError::Malformed) }
+        claims.holder.taken().map(|()| claims)
     }
 
     fn encode<T: Serialize>(&self, audience: &str, claims: &T) -> String {
@@ -295,6 +314,20 @@ mod tests {
         assert_eq!(tokens.check(&token), Err(TokenError::Malformed));
         let bearer = tokens.sign(&claims());
         assert_eq!(tokens.check_resume(&bearer), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn what_nothing_ends_is_good_for_a_short_time_alone() {
+        let tokens = Tokens::new(b"secret");
+        let of = |by, ttl_s| Claims { by, exp: unix_s() + ttl_s, ..claims() };
+        let (hour, year) = (UNBOUND_TTL_MAX_S, 366 * 24 * 3_600);
+        assert!(tokens.check(&tokens.sign(&of(None, hour))).is_ok());
+        assert!(tokens.check(&tokens.sign(&of(claims().by, year))).is_ok());
+        let long = of(None, year);
+        assert_eq!(tokens.check(&tokens.sign(&long)), Err(TokenError::Revoked));
+        let (session, sites, exp) = (SessionId(3), vec![SiteId::new(1, 2)], long.exp);
+        let resume = tokens.sign_resume(&ResumeClaims { session, sites, holder: long, exp });
+        assert_eq!(tokens.check_resume(&resume), Err(TokenError::Revoked));
     }
 
     #[test]

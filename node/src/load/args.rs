@@ -47,6 +47,9 @@ pub(crate) struct TraceArgs {
     /// An administrator's token of the whole cluster.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     pub token: String,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    pub ca: Option<PathBuf>,
     /// Print the verdict as JSON on standard output.
     #[arg(long)]
     pub json: bool,
@@ -130,6 +133,9 @@ pub(crate) struct VerifyArgs {
     /// An administrator's token, for reading again.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    pub ca: Option<PathBuf>,
     /// Print the verdict as JSON on standard output.
     #[arg(long)]
     pub json: bool,

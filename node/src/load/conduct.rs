@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rotary_client::{Gateway, Over, SessionConfig};
+use rotary_client::{Gateway, Over, SessionConfig, Trust};
 use rotary_proto::values::Item;
 use rotary_proto::{Attributes, Body, Channel, Command, ConversationId, CustomerId, ItemId};
 use tokio::sync::watch;
@@ -42,6 +42,8 @@ pub(super) struct Conduct {
     pub tally: Arc<Tally>,
     pub pace: Pace,
     pub entrances: Arc<Entrances>,
+    /// Whom they take for one.
+    pub trust: Trust,
     /// What carries sessions.
     pub over: Over,
     /// Of offers.
@@ -56,7 +58,7 @@ impl Conduct {
     /// A session whose first gateway is the `number`-th, so that sessions are spread.
     pub(super) fn session(&self, number: usize, token: &str) -> SessionConfig {
         let config = SessionConfig::new(self.entrances.from(number), token.to_owned());
-        SessionConfig { over: self.over, ..config }
+        SessionConfig { over: self.over, trust: self.trust.clone(), ..config }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use rotary_client::{Api, Gateway, Patience};
+use rotary_client::{Api, Gateway, Patience, Trust};
 use rotary_proto::SiteId;
 use rotary_proto::query::SiteView;
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ use super::tally::Tally;
 use super::verify;
 use super::verify::Verifier;
 use super::world::{self, World};
+use crate::cli::trust;
 use crate::report;
 
 /// How long agents may take to sign in.
@@ -74,6 +75,7 @@ impl Load {
         folder: &Path,
         gateways: Vec<Gateway>,
         token: &str,
+        trust: Trust,
     ) -> anyhow::Result<Self> {
         // What is wrong on this side is said before anything is made on the other.
         let day = Day::read(&options)?;
@@ -85,7 +87,7 @@ impl Load {
         let (hurry, hurries) = watch::channel(false);
         let (closing, closes) = watch::channel(false);
         let pace = Pace::new(options.speed, hurries);
-        let api = Api::new(gateways.clone(), token, Patience::default())?;
+        let api = Api::new(gateways.clone(), token, Patience::default())?.trusting(&trust);
         let built = World::build(api, &options, &pace).await;
         let world = Arc::new(built.inspect_err(|_| Ledger::discard(folder))?);
         let conduct = Arc::new(Conduct {
@@ -95,6 +97,7 @@ impl Load {
             pace,
             entrances: Arc::new(Entrances::of(gateways)),
             over: options.over,
+            trust,
             decline_share: options.decline,
             lapse_share: options.lapse,
             closing: closes,
@@ -294,7 +297,8 @@ pub(super) async fn trace(args: TraceArgs) -> anyhow::Result<bool> {
     };
     let options = args.options.clone();
     eprintln!("{}", Day::read(&options)?.told(&options, args.gateways.len()));
-    let mut load = Load::prepare(options, &folder, args.gateways.clone(), &args.token).await?;
+    let (gateways, trust) = (args.gateways.clone(), trust(args.ca.as_deref())?);
+    let mut load = Load::prepare(options, &folder, gateways, &args.token, trust).await?;
     eprintln!("{} agents signed in; ledger in {}", args.options.agents, folder.display());
     let progress = tokio::spawn(progress(load.tally()));
     let stopper = load.stopper();

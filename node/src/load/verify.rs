@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rotary_client::{Api, Gateway, Patience};
+use rotary_client::{Api, Gateway, Patience, Trust};
 use rotary_proto::SiteId;
 
 use super::args::VerifyArgs;
 use super::ledger::{History, LINES, OpEnd, Readings, Verdict, check};
 use super::readback::{self, Wanted};
+use crate::cli::trust;
 
 /// The evidence of a saved run.
 fn evidence(folder: &Path) -> anyhow::Result<(History, Readings)> {
@@ -22,11 +23,16 @@ fn lines_of(folder: &Path) -> String {
 }
 
 /// Reads the nodes again, and replaces what was read back before.
-async fn read_again(folder: &Path, gateways: &[Gateway], token: &str) -> anyhow::Result<()> {
+async fn read_again(
+    folder: &Path,
+    gateways: &[Gateway],
+    token: &str,
+    trust: &Trust,
+) -> anyhow::Result<()> {
     let history = History::read(&folder.join(LINES)).with_context(|| lines_of(folder))?;
     let sites = history.run.as_ref().map(|run| run.sites.clone());
     let wanted = Wanted::by(&history, sites.context("the ledger has no run")?);
-    let api = Api::new(gateways.to_vec(), token, Patience::default())?;
+    let api = Api::new(gateways.to_vec(), token, Patience::default())?.trusting(trust);
     Ok(readback::read(&api, &wanted).await?.save(folder)?)
 }
 
@@ -45,9 +51,10 @@ pub(super) fn print(verdict: &Verdict, json: bool) -> anyhow::Result<()> {
 /// # Errors
 /// Evidence that cannot be read.
 pub(crate) async fn verify(args: VerifyArgs) -> anyhow::Result<bool> {
-    let VerifyArgs { ledger, json, gateways, token } = args;
+    let VerifyArgs { ledger, json, gateways, token, ca } = args;
     if !gateways.is_empty() {
-        read_again(&ledger, &gateways, token.as_deref().unwrap_or_default()).await?;
+        let (token, trust) = (token.unwrap_or_default(), trust(ca.as_deref())?);
+        read_again(&ledger, &gateways, &token, &trust).await?;
     }
     let judged = tokio::task::spawn_blocking(move || {
         let (history, readings) = evidence(&ledger)?;

@@ -260,8 +260,10 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "token-revoked",
         "What the token was made with is good no more.",
-        "Its API key was revoked, or its user was disabled or got another password since.",
-        "Sign in again with `rotary login`, or make another key with `rotary apikey create`.",
+        "Its API key was revoked, or its user was disabled or got another password since. \
+         `admin.token` of `cluster init` is the first administrator's, `us_1`.",
+        "Sign in again with `rotary login`, or make another key with `rotary apikey create`. \
+         Where nobody can sign in: `rotary cluster break-glass`, and `rotary user passwd`.",
     ),
     page(
         "login-failed",
@@ -341,8 +343,8 @@ pub(super) const PAGES: &[Page] = &[
         "tenant-over-budget",
         "The tenant has its share.",
         "The shard has more to do than it can, and this tenant asks for more of it than an \
-         equal share; or the tenant has as many sockets on this node as one may have. Other \
-         tenants of the shard are served.",
+         equal share; or the tenant has as many sockets, uploads or files without a message on \
+         this node as one may have. Other tenants are served.",
         "Send it again after `retry_after_ms`, or open the session on another node. If it \
          lasts, find out what the tenant does so much of \
          (`rotary_commands_total`), or move a site to another shard.",
@@ -351,17 +353,19 @@ pub(super) const PAGES: &[Page] = &[
         "caller-over-budget",
         "One credential or session has too much on its way.",
         "It has more commands or bytes without an answer than `admission.caller_commands_max` \
-         allows on this node, or too many sockets.",
+         allows on this node, too many sockets, or has uploaded more than `[blobs]` allows.",
         "Wait for answers before sending more; `retry_after_ms` says when to try again. Give \
          each program a key of its own.",
     ),
     page(
         "storage-full",
         "The node has no room for new work.",
-        "Free space on the disk of its log is below `log.free_bytes_min`. Work that was begun \
-         goes on.",
+        "Free space on the disk of its log is below `log.free_bytes_min`; or, where a file was \
+         refused, attached files take as much as `blobs.disk_bytes_max` allows, or those of the \
+         tenant as much as `blobs.tenant_disk_percent_max` does. Work that was begun goes on.",
         "Make room, or give the node a larger disk; it notices by itself. Retention frees \
-         what the journal holds.",
+         what the journal holds, and the files that its messages name. `detail` says which \
+         bound it is; a tenant's part may be raised if the disk has room for it.",
     ),
     page(
         "no-leader",

@@ -9,6 +9,14 @@ pub enum BlobError {
     /// There is no room for it; nothing else is harmed.
     #[error("no room for the blob: {0}")]
     Full(String),
+    /// Whoever it is of has what one may have; others have room.
+    #[error("no room for the blob: its owner's take {used} of {owner_bytes_max} bytes")]
+    OwnerFull {
+        /// Bytes that they take.
+        used: u64,
+        /// Bytes that they may take.
+        owner_bytes_max: u64,
+    },
     /// The disk failed.
     #[error("blob {path}: {source}")]
     Io {

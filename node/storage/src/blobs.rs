@@ -19,6 +19,7 @@ use crate::blob_file::{
     BLOCK_BYTES, BlobDigest, BlobHeader, BlobName, HEADER_BYTES, SUM_BYTES, TOUCHED_AT, block_at,
     decode_block, encode_block, encode_touched, file_length,
 };
+use crate::blob_used::Used;
 use crate::disk::{Disk, DiskFile, read_up_to};
 use crate::fatal::{EXIT_STORAGE, Fatal};
 
@@ -32,6 +33,8 @@ const LOOK_BYTES: u64 = 1024 * 1024;
 pub struct BlobRoom {
     /// Bytes of all files together.
     pub bytes_max: u64,
+    /// Bytes of the files of one owner: of all scopes whose upper 32 bits are the same.
+    pub owner_bytes_max: u64,
     /// Bytes that stay free on the disk for others.
     pub free_bytes_min: u64,
 }
@@ -39,7 +42,8 @@ pub struct BlobRoom {
 /// Why room is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobUse {
-    /// Somebody brings something new: it must fit into [`BlobRoom::bytes_max`].
+    /// Somebody brings something new: it must fit into [`BlobRoom::bytes_max`], and into what its
+    /// owner may have.
     New,
     /// It has been promised already: only the disk itself bounds it.
     Promised,
@@ -52,8 +56,7 @@ pub struct Blobs {
     fatal: Fatal,
     room: BlobRoom,
     parts: AtomicU64,
-    /// Bytes of files that have a name or are being written.
-    used: AtomicU64,
+    used: Used,
     /// Directories of scopes that are known to be there. Held where a name comes or goes, so that
     /// what is touched is not removed.
     names: Mutex<BTreeSet<u64>>,
@@ -84,25 +87,23 @@ impl Blobs {
             disk.remove(&new.join(name)).map_err(failed)?;
         }
         let directory = directory.to_owned();
-        let (parts, used, names) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::default());
+        let (parts, used, names) = (AtomicU64::new(0), Used::default(), Mutex::default());
         let blobs = Self { disk, directory, fatal, room, parts, used, names };
-        let mut used = 0_u64;
         for scope in blobs.scopes()? {
             // A blob may have got its name from a process that died before this sync.
             blobs.sync_folder(&blobs.folder(scope))?;
             for name in blobs.list(scope)? {
                 let path = blobs.path(name);
                 let file = blobs.disk.open(&path).and_then(|file| file.len());
-                used = used.saturating_add(file.map_err(|error| BlobError::of(&path, error))?);
+                blobs.used.add(scope, file.map_err(|error| BlobError::of(&path, error))?);
             }
         }
-        blobs.used.store(used, Ordering::Relaxed);
         Ok(blobs)
     }
 
     /// Bytes that all blobs take on disk, those that are being written included.
     pub fn used_bytes(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.used.all()
     }
 
     /// Every scope that has or had a blob, in order.
@@ -229,7 +230,7 @@ impl Blobs {
         let path = self.path(name);
         let length = self.disk.open(&path).and_then(|file| file.len());
         match length.and_then(|length| self.disk.remove(&path).map(|()| length)) {
-            Ok(length) => self.give_back(length),
+            Ok(length) => self.used.give_back(name.scope, length),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(BlobError::of(&path, error)),
         }
@@ -240,14 +241,14 @@ impl Blobs {
     /// room for as many.
     ///
     /// # Errors
-    /// `Full`, `Io`.
+    /// `Full`, `OwnerFull`, `Io`.
     pub fn begin(
         self: &Arc<Self>,
         scope: u64,
         why: BlobUse,
         expected: u64,
     ) -> Result<BlobWriter, BlobError> {
-        self.look_for_room(why, expected)?;
+        self.look_for_room(scope, why, expected)?;
         let number = self.parts.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.join(NEW).join(number.to_string());
         let file = self.disk.create(&path).map_err(|error| BlobError::of(&path, error))?;
@@ -259,16 +260,20 @@ impl Blobs {
         Ok(writer)
     }
 
-    /// Whether so many bytes more fit.
+    /// Whether so many bytes more of a scope fit.
     ///
     /// # Errors
-    /// `Full`, `Io`.
-    pub fn look_for_room(&self, why: BlobUse, more: u64) -> Result<(), BlobError> {
+    /// `Full`, `OwnerFull`, `Io`.
+    fn look_for_room(&self, scope: u64, why: BlobUse, more: u64) -> Result<(), BlobError> {
         let more = file_length(more).unwrap_or(u64::MAX);
-        let BlobRoom { bytes_max, free_bytes_min } = self.room;
+        let BlobRoom { bytes_max, owner_bytes_max, free_bytes_min } = self.room;
         let used = self.used_bytes();
         if why == BlobUse::New && used.saturating_add(more) > bytes_max {
             return Err(BlobError::Full(format!("blobs take {used} of {bytes_max} bytes")));
+        }
+        let used = self.used.of_owner(scope);
+        if why == BlobUse::New && used.saturating_add(more) > owner_bytes_max {
+            return Err(BlobError::OwnerFull { used, owner_bytes_max });
         }
         let free = self.disk.free_bytes(&self.directory);
         let free = free.map_err(|error| BlobError::of(&self.directory, error))?;
@@ -277,12 +282,6 @@ impl Blobs {
             return Err(BlobError::Full(text));
         }
         Ok(())
-    }
-
-    fn give_back(&self, bytes: u64) {
-        let less = |used: u64| Some(used.saturating_sub(bytes));
-        // The closure always gives a value.
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     fn folder(&self, scope: u64) -> PathBuf {
@@ -298,22 +297,20 @@ impl Blobs {
         self.names.lock().expect("no code panics while it holds this lock")
     }
 
-    /// Gives a written file its name, in place of whatever had it.
+    /// Gives a written file its name, in place of whatever had it. The name is not durable yet.
     fn adopt(&self, from: &Path, name: BlobName) -> Result<(), BlobError> {
         let folder = self.folder(name.scope);
         let path = self.path(name);
-        {
-            let mut scopes = self.lock();
-            if !scopes.contains(&name.scope) {
-                let made = self.disk.make_directory(&folder);
-                made.map_err(|error| BlobError::of(&folder, error))?;
-                scopes.insert(name.scope);
-            }
-            let replaced = self.disk.open(&path).and_then(|file| file.len()).unwrap_or(0);
-            self.disk.rename(from, &path).map_err(|error| BlobError::of(&path, error))?;
-            self.give_back(replaced);
+        let mut scopes = self.lock();
+        if !scopes.contains(&name.scope) {
+            let made = self.disk.make_directory(&folder);
+            made.map_err(|error| BlobError::of(&folder, error))?;
+            scopes.insert(name.scope);
         }
-        self.sync_folder(&folder)
+        let replaced = self.disk.open(&path).and_then(|file| file.len()).unwrap_or(0);
+        self.disk.rename(from, &path).map_err(|error| BlobError::of(&path, error))?;
+        self.used.give_back(name.scope, replaced);
+        Ok(())
     }
 
     fn sync_folder(&self, folder: &Path) -> Result<(), BlobError> {
@@ -369,7 +366,7 @@ impl BlobWriter {
     /// Takes more bytes. They go to the file block by block.
     ///
     /// # Errors
-    /// `Full`, `Io`.
+    /// `Full`, `OwnerFull`, `Io`.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
         self.digest.update(bytes);
         while !bytes.is_empty() {
@@ -389,7 +386,7 @@ impl BlobWriter {
         written.map_err(|error| BlobError::of(&self.path, error))?;
         self.count(block.len() as u64);
         if (self.blocks * BLOCK_BYTES as u64).is_multiple_of(LOOK_BYTES) {
-            self.store.look_for_room(self.why, 0)?;
+            self.store.look_for_room(self.scope, self.why, 0)?;
         }
         self.blocks += 1;
         self.block.clear();
@@ -398,7 +395,7 @@ impl BlobWriter {
 
     fn count(&mut self, bytes: u64) {
         self.counted += bytes;
-        self.store.used.fetch_add(bytes, Ordering::Relaxed);
+        self.store.used.add(self.scope, bytes);
     }
 
     /// Makes the blob durable under its name, which is what its bytes say; with `expected` only if
@@ -429,7 +426,9 @@ impl BlobWriter {
         written.map_err(|error| BlobError::of(&self.path, error))?;
         self.file.sync().map_err(|error| self.store.sync_failed(&self.path, error))?;
         self.store.adopt(&self.path, name)?;
+        // It takes its room from here on, whatever becomes of the sync.
         self.named = true;
+        self.store.sync_folder(&self.store.folder(name.scope))?;
         Ok((name, bytes))
     }
 }
@@ -439,7 +438,7 @@ impl Drop for BlobWriter {
         if self.named {
             return;
         }
-        self.store.give_back(self.counted);
+        self.store.used.give_back(self.scope, self.counted);
         if let Err(error) = self.store.disk.remove(&self.path) {
             let path = self.path.display();
             tracing::debug!(%path, %error, "a blob that is given up is removed at the next start");

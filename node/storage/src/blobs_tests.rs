@@ -8,7 +8,8 @@ use super::*;
 use crate::blob_file::blob_digest;
 use crate::simulated_disk::SimulatedDisk;
 
-const ROOM: BlobRoom = BlobRoom { bytes_max: 1 << 30, free_bytes_min: 0 };
+const ROOM: BlobRoom =
+    BlobRoom { bytes_max: 1 << 30, owner_bytes_max: u64::MAX, free_bytes_min: 0 };
 
 fn open(disk: &SimulatedDisk) -> Arc<Blobs> {
     open_with(disk, ROOM, Fatal::with(|_, reason| panic!("{reason}")))
@@ -124,17 +125,48 @@ fn a_blob_has_a_bound_and_leaves_room_for_others() {
     let disk = SimulatedDisk::new(1);
     let fatal = Fatal::with(|_, reason| panic!("{reason}"));
     let length = file_length(100).expect("small");
-    let blobs = open_with(&disk, BlobRoom { bytes_max: length, free_bytes_min: 0 }, fatal.clone());
+    let blobs = open_with(
+        &disk,
+        BlobRoom { bytes_max: length, owner_bytes_max: u64::MAX, free_bytes_min: 0 },
+        fatal.clone(),
+    );
     put(&blobs, 7, &content(100), 1).expect("room");
     let full = put(&blobs, 7, &content(1), 1);
     assert!(matches!(full, Err(BlobError::Full(_))), "{full:?}");
     let promised = blobs.begin(7, BlobUse::Promised, 1);
     assert!(promised.is_ok(), "what was promised is kept all the same");
     disk.set_capacity(10 * length);
-    let room = BlobRoom { bytes_max: u64::MAX, free_bytes_min: 9 * length };
+    let room =
+        BlobRoom { bytes_max: u64::MAX, owner_bytes_max: u64::MAX, free_bytes_min: 9 * length };
     let narrow = open_with(&disk, room, fatal);
     let full = narrow.begin(7, BlobUse::Promised, 100).map(|_| ());
     assert!(matches!(full, Err(BlobError::Full(_))), "{full:?}");
+}
+
+#[test]
+fn one_owner_leaves_room_for_others() {
+    let disk = SimulatedDisk::new(1);
+    let fatal = Fatal::with(|_, reason| panic!("{reason}"));
+    let length = file_length(100).expect("small");
+    let room = BlobRoom { owner_bytes_max: length, ..ROOM };
+    let blobs = open_with(&disk, room, fatal.clone());
+    let (first, second, other) = (1 << 32 | 1, 1 << 32 | 2, 2 << 32 | 1);
+    let name = put(&blobs, first, &content(100), 1).expect("room");
+    let open = |blobs: &Arc<Blobs>, scope| blobs.begin(scope, BlobUse::New, 1).map(drop);
+    for blobs in [&blobs, &open_with(&disk, room, fatal)] {
+        for scope in [first, second] {
+            let full = open(blobs, scope);
+            assert!(matches!(full, Err(BlobError::OwnerFull { .. })), "{scope:x}: {full:?}");
+        }
+        open(blobs, other).expect("others have their own");
+        blobs.begin(first, BlobUse::Promised, 1).map(drop).expect("it is kept all the same");
+    }
+    let mut unsaid = blobs.begin(other, BlobUse::New, 0).expect("room");
+    let written = unsaid.append(&content(2 * LOOK_BYTES as usize));
+    assert!(matches!(written, Err(BlobError::OwnerFull { .. })), "{written:?}");
+    drop(unsaid);
+    assert!(blobs.remove_older(name, 2).expect("removed"));
+    open(&blobs, second).expect("there is room again");
 }
 
 #[test]
@@ -165,6 +197,21 @@ fn a_failed_sync_ends_the_process() {
     disk.fail_sync(0);
     assert!(put(&blobs, 7, b"hello", 1).is_err());
     assert!(ended.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_has_its_name_counts_whatever_becomes_of_the_sync() {
+    let disk = SimulatedDisk::new(1);
+    let blobs = open_with(&disk, ROOM, Fatal::with(|_, _| {}));
+    put(&blobs, 7, b"first", 1).expect("room");
+    let mut writer = blobs.begin(7, BlobUse::New, 6).expect("room");
+    writer.append(b"second").expect("room");
+    // The block, the header, their sync and the new name are there; the sync of the folder is not.
+    disk.die_after(4);
+    assert!(writer.finish(None, 1).is_err());
+    let name = BlobName { scope: 7, digest: blob_digest(7, b"second") };
+    assert!(disk.files().iter().any(|(path, _)| *path == path_of(&blobs, name)), "it is named");
+    assert_eq!(blobs.used_bytes(), disk.used_bytes());
 }
 
 proptest! {

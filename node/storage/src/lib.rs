@@ -31,6 +31,7 @@
 
 mod blob_error;
 mod blob_file;
+mod blob_used;
 mod blobs;
 pub mod contract;
 mod data_dir;

@@ -25,6 +25,10 @@ pub(crate) struct Case {
     pub(crate) customer: Expected,
     /// To a supervisor of the site, where they may not do what administrators may.
     pub(crate) supervisor: Option<Expected>,
+    /// To another agent of the site.
+    pub(crate) agent: Expected,
+    /// To an agent of another tenant.
+    pub(crate) other_agent: Expected,
 }
 
 use Expected::{Empty, No};
@@ -32,11 +36,14 @@ use Expected::{Empty, No};
 const NOT_ALLOWED: Expected = No(403, "not-allowed");
 const NOT_YOURS: Expected = No(403, "not-yours");
 const NOT_FOUND: Expected = No(404, "not-found");
+const NOT_ASSIGNED: Expected = No(409, "not-assigned");
 
 /// A route below a site, or of a conversation: whose site it is, decides.
 fn of_site(body: Value, customer: Expected) -> Case {
     let (other_tenant, other_site) = (No(403, "other-tenant"), NOT_ALLOWED);
-    Case { body, other_tenant, other_site, customer, supervisor: None }
+    // An agent of the site may no more than a customer of it, unless a route says otherwise.
+    let (agent, other_agent) = (customer, other_tenant);
+    Case { body, other_tenant, other_site, customer, supervisor: None, agent, other_agent }
 }
 
 /// The same, where administrators alone may.
@@ -46,8 +53,9 @@ fn set_up(body: Value) -> Case {
 
 /// A list of which everybody who may see it gets what is theirs.
 fn own_rows(supervisor: Option<Expected>) -> Case {
-    let (body, customer) = (json!({}), NOT_ALLOWED);
-    Case { body, other_tenant: Empty, other_site: Empty, customer, supervisor }
+    let (customer, agent, other_agent) = (NOT_ALLOWED, NOT_ALLOWED, NOT_ALLOWED);
+    let (other_tenant, other_site) = (Empty, Empty);
+    Case { body: json!({}), other_tenant, other_site, customer, supervisor, agent, other_agent }
 }
 
 /// Routes that nobody needs a credential for, and that tell nothing of any tenant.
@@ -109,6 +117,7 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         .with(json!({"name": "intruder"})),
         "POST /v1/sites" => Case {
             other_tenant: No(403, "other-tenant"),
+            other_agent: No(403, "other-tenant"),
             other_site: NOT_ALLOWED,
             supervisor: Some(NOT_ALLOWED),
             ..own_rows(None)
@@ -135,15 +144,13 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
 /// Giving somebody what the asker has not.
 fn granting(body: Value) -> Case {
     let (other_tenant, other_site) = (No(403, "other-tenant"), NOT_ALLOWED);
-    let (customer, supervisor) = (NOT_ALLOWED, Some(NOT_ALLOWED));
-    Case { body, other_tenant, other_site, customer, supervisor }
+    Case { body, other_tenant, other_site, ..own_rows(Some(NOT_ALLOWED)) }
 }
 
 /// Changing a credential, which is not there for those whose it is not.
 fn handling(body: Value) -> Case {
     let (other_tenant, other_site) = (NOT_FOUND, NOT_FOUND);
-    let (customer, supervisor) = (NOT_ALLOWED, Some(NOT_ALLOWED));
-    Case { body, other_tenant, other_site, customer, supervisor }
+    Case { body, other_tenant, other_site, ..own_rows(Some(NOT_ALLOWED)) }
 }
 
 impl Case {
@@ -163,8 +170,11 @@ fn case_of_site(house: &House, route: &str) -> Case {
         | "GET /webhooks"
         | "GET /effects" => of_site(json!({}), NOT_ALLOWED),
         // Names are for everybody in the site, a customer's own conversations and events for them.
-        "GET /events" | "GET /skills" | "GET /reasons" | "GET /dispositions"
-        | "GET /conversations" => of_site(json!({}), Empty),
+        "GET /events" | "GET /skills" | "GET /reasons" | "GET /dispositions" => {
+            of_site(json!({}), Empty)
+        }
+        // An agent's own come to their session.
+        "GET /conversations" => Case { agent: NOT_ALLOWED, ..of_site(json!({}), Empty) },
         // A customer of the site may bring a file for a conversation of their own.
         "POST /blobs" => of_site(json!({}), Empty),
         "PUT /settings"
@@ -177,10 +187,12 @@ fn case_of_site(house: &House, route: &str) -> Case {
         "PUT /webhooks/{webhook}" => set_up(json!({"plan": {"name": "intruder",
             "url": "https://intruder.example", "topics": ["conversation.opened"],
             "give_up_ms": 60_000, "enabled": true}})),
-        "PUT /agents/{agent}/state" => of_site(json!({"declared": "ready"}), NOT_ALLOWED),
+        "PUT /agents/{agent}/state" => {
+            Case { agent: NOT_YOURS, ..of_site(json!({"declared": "ready"}), NOT_ALLOWED) }
+        }
         "POST /conversations" => {
             let body = json!({"queue": "qu_1", "channel": "chat", "customer": CUSTOMER});
-            of_site(body, NOT_YOURS)
+            Case { agent: NOT_ALLOWED, ..of_site(body, NOT_YOURS) }
         }
         _ => panic!(
             "{route} of a site {}: say in node/tests/isolation/cases.rs who is refused",
@@ -190,24 +202,24 @@ fn case_of_site(house: &House, route: &str) -> Case {
 }
 
 fn case_of_conversation(route: &str) -> Case {
+    let of = |customer, agent| Case { agent, ..of_site(json!({}), customer) };
     match route {
-        "GET "
-        | "GET /messages"
-        | "GET /attachments/{blob}"
-        | "POST /abandon"
-        | "POST /hand-over" => of_site(json!({}), NOT_YOURS),
+        // Who waits in a queue is no secret to agents of the site; what was said is.
+        "GET " => of(NOT_YOURS, Empty),
+        "GET /messages" | "GET /attachments/{blob}" => of(NOT_YOURS, NOT_YOURS),
+        "POST /hand-over" | "POST /abandon" => of(NOT_YOURS, NOT_ALLOWED),
         "POST /messages" => {
             let item = json!({"id": format!("it_{:032x}", 9), "body": {"text": {"text": "hello"}}});
-            of_site(json!({"item": item}), NOT_YOURS)
+            of(NOT_YOURS, NOT_ASSIGNED).with(json!({"item": item}))
         }
-        "GET /trace"
-        | "POST /close"
-        | "POST /hold"
-        | "POST /retrieve"
-        | "POST /requeue"
-        | "POST /wrap-up"
-        | "POST /offers/{offer}/accept"
-        | "POST /offers/{offer}/decline" => of_site(json!({}), NOT_ALLOWED),
+        "GET /trace" => of(NOT_ALLOWED, NOT_ALLOWED),
+        "POST /close" | "POST /hold" | "POST /retrieve" | "POST /requeue" => {
+            of(NOT_ALLOWED, NOT_ASSIGNED)
+        }
+        "POST /wrap-up" => of(NOT_ALLOWED, No(409, "not-in-wrap-up")),
+        "POST /offers/{offer}/accept" | "POST /offers/{offer}/decline" => {
+            of(NOT_ALLOWED, No(409, "offer-gone"))
+        }
         _ => {
             panic!("{route} of a conversation: say in node/tests/isolation/cases.rs who is refused")
         }

@@ -1,5 +1,7 @@
 //! The house that is broken into: everything in it has one word in its names.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -14,6 +16,10 @@ pub(crate) const TENANT: &str = "harbour";
 pub(crate) const CUSTOMER: &str = "cu_00000000000000000000000000000001";
 /// Another customer of the site.
 const STRANGER: &str = "cu_00000000000000000000000000000002";
+
+/// Agents of the site, and of the other tenant's, who have nothing: an agent has few sessions, and
+/// each that is tried leaves one behind for a while.
+const AGENTS: u32 = 90;
 
 /// A tenant with a site, everything that a site has, an API key and a user; beside it another site
 /// and another tenant.
@@ -30,6 +36,10 @@ pub(crate) struct House {
     pub(crate) blob: String,
     other_site: String,
     other_tenant: String,
+    /// A site of that.
+    other_house: String,
+    /// The last agent for whom a token was made.
+    agent: AtomicU32,
 }
 
 /// Somebody who is somebody, but not here.
@@ -37,6 +47,10 @@ pub(crate) struct House {
 pub(crate) enum Stranger {
     OtherTenant,
     OtherSite,
+    /// An agent of a site of another tenant.
+    OtherAgent,
+    /// An agent of the site whom the conversation was never proposed to.
+    Agent,
     Customer,
     Supervisor,
     Board,
@@ -66,7 +80,7 @@ impl House {
         .await;
         let (tenant, site) = place(&nodes, None, TENANT, MARK).await;
         let (_, other_site) = place(&nodes, Some(&tenant), "", "south").await;
-        let (other_tenant, _) = place(&nodes, None, "other", "east").await;
+        let (other_tenant, other_house) = place(&nodes, None, "other", "east").await;
         let conversation = format!("cv_{}.{:032x}", &site["st_".len()..], 1);
         let whose = json!({"role": "administrator", "site": site});
         let with = |more: Value| merged(&whose, more);
@@ -89,6 +103,8 @@ impl House {
             blob: text(&file["blob"]),
             other_site,
             other_tenant,
+            other_house,
+            agent: AtomicU32::new(1),
         };
         house.furnish().await;
         house
@@ -111,6 +127,11 @@ impl House {
         put("/dispositions/di_1", json!({"name": "Sold"})).await;
         put("/queues/qu_1", json!({"name": format!("{MARK} sales")})).await;
         put("/agents/ag_1", json!({"name": {"text": format!("{MARK} Ana")}})).await;
+        for agent in 2..=AGENTS {
+            put(&format!("/agents/ag_{agent}"), json!({"name": {"text": "Ben"}})).await;
+            let agent = format!("/v1/sites/{}/agents/ag_{agent}", self.other_house);
+            done(&api, Method::PUT, &agent, json!({"name": {"text": "Eve"}})).await;
+        }
         let file = json!({"blob": self.blob, "media_type": "application/json",
             "bytes": self.file_bytes()});
         let body = json!({"text": {"text": MARK}, "attachments": [file]});
@@ -127,6 +148,8 @@ impl House {
                 json!({"role": "administrator", "tenant": self.other_tenant})
             }
             Stranger::OtherSite => json!({"role": "administrator", "site": self.other_site}),
+            Stranger::OtherAgent => self.agent(&self.other_house),
+            Stranger::Agent => self.agent(&self.site),
             Stranger::Customer => {
                 json!({"role": "customer", "site": self.site, "customer": STRANGER})
             }
@@ -134,6 +157,12 @@ impl House {
             Stranger::Board => json!({"role": "board", "site": self.site}),
         };
         self.sign(merged(&who, json!({"ttl_s": 3_600}))).await
+    }
+
+    /// The next agent of a site who has nothing.
+    fn agent(&self, site: &str) -> Value {
+        let number = self.agent.fetch_add(1, Ordering::Relaxed) % (AGENTS - 1) + 2;
+        json!({"role": "agent", "site": site, "agent": format!("ag_{number}")})
     }
 
     /// A token, made by the administrator of everything.
@@ -209,11 +238,11 @@ impl House {
 }
 
 /// Takes out what goes on by itself: how long somebody has waited, and what strangers' own sessions
-/// add to the site's events.
+/// add to the site's events, or do to the link of the agent whose they are.
 fn forget_time(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for own in ["waited_ms", "oldest_wait_ms", "sequence", "sessions"] {
+            for own in ["waited_ms", "oldest_wait_ms", "sequence", "sessions", "link"] {
                 fields.remove(own);
             }
             fields.values_mut().for_each(forget_time);

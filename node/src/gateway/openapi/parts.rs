@@ -116,7 +116,7 @@ impl Part for Upload {
     fn describe(draft: &mut Draft<'_>) {
         draft.refused(400, ["malformed", "bad-value"]);
         draft.refused(413, ["too-large"]);
-        draft.refused(429, ["busy", "caller-over-budget"]);
+        draft.refused(429, ["caller-over-budget", "tenant-over-budget"]);
         draft.refused(503, ["unavailable"]);
         draft.refused(507, ["storage-full"]);
         draft.octets_body();

@@ -133,7 +133,11 @@ impl Spine for Leaderless {
 
 /// Blobs that nobody else has.
 fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
-    let room = rotary_storage::BlobRoom { bytes_max: 1 << 20, free_bytes_min: 0 };
+    let room = rotary_storage::BlobRoom {
+        bytes_max: 1 << 20,
+        owner_bytes_max: u64::MAX,
+        free_bytes_min: 0,
+    };
     let disk = Arc::new(rotary_storage::FileDisk);
     let fatal = Fatal::with(|_, _| {});
     let store = rotary_storage::Blobs::open(disk, &dir.join("blobs"), room, fatal);

@@ -30,7 +30,7 @@ fn check(bytes: &[u8]) {
     process.make_directory(path.parent().expect("a folder")).expect("a directory");
     let file = process.create(&path).expect("a file");
     file.write_at(0, bytes).expect("written");
-    let room = BlobRoom { bytes_max: 1 << 40, free_bytes_min: 0 };
+    let room = BlobRoom { bytes_max: 1 << 40, owner_bytes_max: u64::MAX, free_bytes_min: 0 };
     let blobs = Blobs::open(process, Path::new("/blobs"), room, Fatal::with(|_, _| {}));
     let blobs = Arc::new(blobs.expect("a directory with one file"));
     if let Some(reader) = blobs.find(name).expect("readable") {
