@@ -57,7 +57,8 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub folder: Option<PathBuf>,
     /// The first port; each node takes a few above it.
-    #[arg(long, default_value_t = 7080, value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
+    #[arg(long, default_value_t = 7080)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1_024..=65_000))]
     pub port_base: u16,
     /// The day to replay.
     #[arg(long, default_value = "2003-03-03")]
