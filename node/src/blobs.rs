@@ -16,6 +16,7 @@ pub(crate) mod keeper;
 mod named;
 mod naming;
 mod places;
+mod scrub;
 
 pub(crate) use allowance::{Allowances, Holder, Spent};
 pub(crate) use exchange::SERVICE_BLOB;
@@ -209,13 +210,14 @@ impl Blobs {
         let (store, checked) = (self.store.clone(), reader.clone());
         let check = move || match checked.check(from, to) {
             Err(BlobError::Damaged { .. }) => {
-                store.remove_damaged(stored(site, blob)).map(|_| false)
+                store.set_aside_damaged(stored(site, blob)).map(|_| false)
             }
             other => other.map(|()| true),
         };
         if on_disk(check).await? {
             return Ok(reader);
         }
+        self.found_damaged(site, blob);
         self.open(site, blob).await
     }
 

@@ -390,6 +390,37 @@ async fn what_was_acknowledged_survives_the_node_that_took_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_disk_damaged_is_found_and_mended_before_anybody_reads_it() {
+    let mut house = House::build(3, 0, "[blobs]\nscrub_bytes_per_second = 1000000000").await;
+    let file = house.upload(1, text(6, LARGE).as_bytes()).await;
+    assert_eq!(house.open(1, 1, &file).await.status, 201);
+    let path = house.on_disk(3, &file);
+    eventually("everybody has it", async || path.exists().then_some(())).await;
+    assert!(house.nodes.stop(3).success());
+    let whole = std::fs::read(&path).expect("readable");
+    let mut damaged = whole.clone();
+    damaged[LARGE / 2] ^= 1;
+    std::fs::write(&path, &damaged).expect("writable");
+    house.nodes.start(3);
+    // Its header says when it was last asked for; the rest is as it was.
+    let rest = 80..;
+    eventually("it is fetched again", async || {
+        let found = std::fs::read(&path).ok()?;
+        (found.get(rest.clone()) == whole.get(rest.clone())).then_some(())
+    })
+    .await;
+    assert!(house.nodes.log(3).contains("\"code\":\"blob-damaged\""));
+    let aside = house.nodes.dir.path().join("node-3/data/blobs/damaged");
+    let aside: Vec<_> = std::fs::read_dir(aside).expect("there").flatten().collect();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(std::fs::read(aside[0].path()).expect("readable"), damaged);
+    house.nodes.ready(&house.gateway(3).clone()).await;
+    let metrics = house.nodes.admin(3).fetch("/metrics").await.expect("an answer");
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(metrics.lines().any(|line| line == "rotary_blobs_damaged_total 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_away_completes_itself() {
     let mut house = House::build(3, 0, "").await;
     house.nodes.kill(3);

@@ -155,7 +155,7 @@ impl Blobs {
             match bytes {
                 Ok(bytes) => Ok(Answer::Piece { of: reader.bytes(), bytes }),
                 Err(rotary_storage::BlobError::Damaged { .. }) => {
-                    store.remove_damaged(stored(site, blob)).map(|_| Answer::Lacking)
+                    store.set_aside_damaged(stored(site, blob)).map(|_| Answer::Lacking)
                 }
                 Err(error) => Err(error),
             }

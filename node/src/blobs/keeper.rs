@@ -65,7 +65,7 @@ impl Missing {
         self.0.len()
     }
 
-    fn add(&mut self, site: SiteId, blob: BlobId, now: Instant) {
+    pub(super) fn add(&mut self, site: SiteId, blob: BlobId, now: Instant) {
         if self.0.len() < MISSING_MAX {
             self.0.entry((site, blob)).or_insert(Attempt { due: now, failures: 0 });
         }
@@ -96,6 +96,7 @@ pub(crate) fn start(doors: &Doors) {
     tokio::spawn(note_names(doors.clone()));
     tokio::spawn(complete(doors.clone()));
     tokio::spawn(sweep(doors.clone()));
+    tokio::spawn(super::scrub::scrub(doors.blobs.clone()));
 }
 
 /// Looks for what records name that have just been indexed.

@@ -19,6 +19,8 @@ pub(crate) struct Blobs {
     pub(crate) tenant_disk_percent_max: u8,
     /// How long one that no message names is kept.
     pub(crate) unnamed_keep: Keep,
+    /// At which they are read again to find damage; not at all, if 0.
+    pub(crate) scrub_bytes_per_second: u64,
     /// Of one credential.
     pub(crate) uploads_per_minute_max: u32,
     /// Of one credential.
@@ -34,6 +36,7 @@ impl Default for Blobs {
             disk_bytes_max: 64 * 1024 * 1024 * 1024,
             tenant_disk_percent_max: 50,
             unnamed_keep: Keep(Some(Duration::from_secs(24 * 3_600))),
+            scrub_bytes_per_second: 4 * 1024 * 1024,
             uploads_per_minute_max: 60,
             unnamed_bytes_max: 256 * 1024 * 1024,
             site_unnamed_bytes_max: 4 * 1024 * 1024 * 1024,

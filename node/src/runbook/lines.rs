@@ -26,6 +26,16 @@ pub(super) const PAGES: &[Page] = &[
          keeps its words.",
     ),
     page(
+        "blob-damaged",
+        "A file on this node's disk was damaged.",
+        "Its bytes are not those that were written: the disk, its controller or memory changed \
+         them. The damaged file is in `blobs/damaged/` of the data directory, sixteen at most; \
+         the whole one is fetched from another replica, which `blob-missing` says if it fails.",
+        "One may be chance. With more of them (`rotary_blobs_damaged_total`) look at the disk's \
+         own report (`smartctl`) and replace it. What is set aside can be removed when the node is \
+         stopped.",
+    ),
+    page(
         "core-silent",
         "A gateway-only node hears nothing of a core node.",
         "That node stopped or is cut off, or UDP does not get through to its `peer` address. \

@@ -148,6 +148,8 @@ registry! {
     BLOBS_MISSING: Gauge "rotary_blobs_missing" [];
     /// Files asked of other nodes. `result` is `fetched`, `lacking` or `failed`.
     BLOBS_FETCHED: Counter "rotary_blobs_fetched_total" ["result"];
+    /// Files that were found damaged on this node's disk, set aside and fetched again.
+    BLOBS_DAMAGED: Counter "rotary_blobs_damaged_total" [];
     /// Files removed because no message names them.
     BLOBS_REMOVED: Counter "rotary_blobs_removed_total" [];
     /// Files that this node had no room for.

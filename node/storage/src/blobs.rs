@@ -25,6 +25,12 @@ use crate::fatal::{EXIT_STORAGE, Fatal};
 
 /// Where blobs are written before they have a name.
 const NEW: &str = "new";
+/// Where damaged blobs are set aside, to be looked at by people,
+const ASIDE: &str = "damaged";
+/// so many at most: further ones are removed.
+const ASIDE_MAX: usize = 16;
+/// Bytes that are checked at a time.
+const CHECK_BYTES: u64 = 1024 * 1024;
 /// Bytes after which it is looked again whether there is room.
 const LOOK_BYTES: u64 = 1024 * 1024;
 
@@ -89,6 +95,7 @@ impl Blobs {
         let directory = directory.to_owned();
         let (parts, used, names) = (AtomicU64::new(0), Used::default(), Mutex::default());
         let blobs = Self { disk, directory, fatal, room, parts, used, names };
+        blobs.count_aside()?;
         for scope in blobs.scopes()? {
             // A blob may have got its name from a process that died before this sync.
             blobs.sync_folder(&blobs.folder(scope))?;
@@ -132,34 +139,80 @@ impl Blobs {
         Ok(names.iter().filter_map(of).collect())
     }
 
-    /// A blob, if it is there and its header is whole. One that is damaged is removed: it counts as
-    /// not there, and another replica has it.
+    /// A blob, if it is there and its header is whole. One that is damaged is set aside: it counts
+    /// as not there, and another replica has it.
     ///
     /// # Errors
     /// `Newer`, which stays where it is; `Io`.
     pub fn find(&self, name: BlobName) -> Result<Option<BlobReader>, BlobError> {
         match self.open_file(name) {
-            Err(BlobError::Damaged { .. }) => self.remove_damaged(name).map(|_| None),
+            Err(BlobError::Damaged { .. }) => self.set_aside_damaged(name).map(|_| None),
             found => found,
         }
     }
 
-    /// Reads a blob whole, removes it if it is damaged, and says whether it did.
+    /// Begins to check a blob, if it is there.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn begin_check(&self, name: BlobName) -> Result<Option<BlobCheck>, BlobError> {
+        match self.open_file(name) {
+            Ok(found) => Ok(found.map(|found| found.check_all())),
+            // It is whole, as far as this build can say.
+            Err(BlobError::Newer { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a blob whole, sets it aside if it is damaged, and says whether it did.
     ///
     /// # Errors
     /// `Io`.
-    pub fn remove_damaged(&self, name: BlobName) -> Result<bool, BlobError> {
+    pub fn set_aside_damaged(&self, name: BlobName) -> Result<bool, BlobError> {
         let names = self.lock();
         let checked = self
             .open_file(name)
-            .and_then(|found| found.map_or(Ok(()), |found| found.check(0, u64::MAX)));
+            .and_then(|found| found.map_or(Ok(()), |found| found.check_all().finish()));
         match checked {
             Err(error @ BlobError::Damaged { .. }) => {
-                tracing::warn!(%error, "a damaged blob is removed");
-                self.remove_under(&names, name).map(|()| true)
+                tracing::warn!(%error, "a damaged blob is set aside");
+                self.set_aside(&names, name).map(|()| true)
             }
             checked => checked.map(|()| false),
         }
+    }
+
+    /// Takes a blob out of its place. What is set aside takes room as before.
+    fn set_aside(
+        &self,
+        names: &MutexGuard<'_, BTreeSet<u64>>,
+        name: BlobName,
+    ) -> Result<(), BlobError> {
+        let (path, aside) = (self.path(name), self.directory.join(ASIDE));
+        let failed = |error| BlobError::of(&aside, error);
+        self.disk.make_directory(&aside).map_err(failed)?;
+        if self.disk.list(&aside).map_err(failed)?.len() >= ASIDE_MAX {
+            return self.remove_under(names, name);
+        }
+        let digits = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let to = aside.join(format!("{:016x}-{digits}", name.scope));
+        let replaced = self.disk.open(&to).and_then(|file| file.len()).unwrap_or(0);
+        self.disk.rename(&path, &to).map_err(failed)?;
+        self.used.give_back(name.scope, replaced);
+        Ok(())
+    }
+
+    /// Counts what was set aside before.
+    fn count_aside(&self) -> Result<(), BlobError> {
+        let aside = self.directory.join(ASIDE);
+        for name in self.disk.list(&aside).unwrap_or_default() {
+            let path = aside.join(&name);
+            let scope = name.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let bytes = self.disk.open(&path).and_then(|file| file.len());
+            let bytes = bytes.map_err(|error| BlobError::of(&path, error))?;
+            self.used.add(scope.unwrap_or_default(), bytes);
+        }
+        Ok(())
     }
 
     fn open_file(&self, name: BlobName) -> Result<Option<BlobReader>, BlobError> {
@@ -180,7 +233,7 @@ impl Blobs {
         if header.name != name {
             return Err(damaged("it is another blob".to_owned()));
         }
-        Ok(Some(BlobReader { path, file, bytes: header.bytes, touched_ms }))
+        Ok(Some(BlobReader { path, file, name, bytes: header.bytes, touched_ms }))
     }
 
     /// Says that a blob is about to be named, if it is there, and gives how many bytes it has. Its
@@ -451,6 +504,7 @@ impl Drop for BlobWriter {
 pub struct BlobReader {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
+    name: BlobName,
     bytes: u64,
     touched_ms: Option<u64>,
 }
@@ -482,6 +536,11 @@ impl BlobReader {
         Ok(block.split_off((offset - begins) as usize))
     }
 
+    /// Begins to check all of it: its blocks, and that its bytes are what its name says.
+    fn check_all(&self) -> BlobCheck {
+        BlobCheck { reader: self.clone(), digest: BlobDigest::new(self.name.scope), at: 0 }
+    }
+
     /// Checks every block that has bytes between two offsets.
     ///
     /// # Errors
@@ -491,6 +550,44 @@ impl BlobReader {
         while at < to.min(self.bytes) {
             at += self.read(at)?.len() as u64;
         }
+        Ok(())
+    }
+}
+
+/// A blob that is being checked, a piece at a time.
+pub struct BlobCheck {
+    reader: BlobReader,
+    digest: BlobDigest,
+    at: u64,
+}
+
+impl BlobCheck {
+    /// Checks the next piece, at most a mebibyte and a block, and says how many bytes it had; 0
+    /// once all of it is known to be whole.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn step(&mut self) -> Result<u64, BlobError> {
+        let begun = self.at;
+        while self.at < self.reader.bytes && self.at - begun < CHECK_BYTES {
+            let block = self.reader.read(self.at)?;
+            self.digest.update(&block);
+            self.at += block.len() as u64;
+        }
+        if self.at == begun {
+            let digest = std::mem::replace(&mut self.digest, BlobDigest::new(0)).finish();
+            if digest != self.reader.name.digest {
+                let what = "its bytes are not those that its name says";
+                let damaged = BlobError::damaged(HEADER_BYTES as u64, what);
+                return Err(damaged.at(&self.reader.path));
+            }
+        }
+        Ok(self.at - begun)
+    }
+
+    /// Checks what is left.
+    fn finish(mut self) -> Result<(), BlobError> {
+        while self.step()? > 0 {}
         Ok(())
     }
 }

@@ -107,6 +107,37 @@ fn a_damaged_blob_counts_as_not_there() {
 }
 
 #[test]
+fn a_damaged_blob_is_set_aside_and_counted_as_long_as_it_is_there() {
+    let disk = SimulatedDisk::new(1);
+    let blobs = open(&disk);
+    let whole = put(&blobs, 7, &content(3 * BLOCK_BYTES), 1).expect("room");
+    assert!(!blobs.set_aside_damaged(whole).expect("it is whole"));
+    for n in 1..=ASIDE_MAX + 2 {
+        let name = put(&blobs, 7, &content(n), 1).expect("room");
+        disk.flip_bit(&path_of(&blobs, name), block_at(0) * 8);
+        assert!(blobs.set_aside_damaged(name).expect("moved"), "{n}");
+        assert_eq!(blobs.list(7).expect("listed"), vec![whole]);
+        let files = disk.files();
+        let aside = files.iter().filter(|(path, _)| path.starts_with("/blobs/damaged"));
+        assert_eq!(aside.count(), n.min(ASIDE_MAX));
+        assert_eq!(blobs.used_bytes(), disk.used_bytes());
+    }
+    assert_eq!(open(&disk).used_bytes(), disk.used_bytes(), "it is counted alike later");
+    // Blocks that are whole and another blob's bytes: no checksum says so, the name does.
+    let (a, b) =
+        (put(&blobs, 7, b"aaaa", 1).expect("room"), put(&blobs, 7, b"bbbb", 1).expect("room"));
+    let from = disk.process();
+    let file = from.open(&path_of(&blobs, b)).expect("there");
+    let block = read_up_to(file.as_ref(), block_at(0), 8).expect("readable");
+    let file = from.open(&path_of(&blobs, a)).expect("there");
+    file.write_at(block_at(0), &block).expect("writable");
+    assert_eq!(blobs.find(a).expect("readable").expect("there").read(0).expect("whole"), b"bbbb");
+    let checked = blobs.find(a).expect("readable").expect("there").check_all().finish();
+    assert!(matches!(checked, Err(BlobError::Damaged { .. })), "{checked:?}");
+    assert!(blobs.set_aside_damaged(a).expect("removed"));
+}
+
+#[test]
 fn only_what_is_old_and_untouched_is_removed() {
     let disk = SimulatedDisk::new(1);
     let blobs = open(&disk);

@@ -76,7 +76,7 @@ mod tail;
 
 pub use blob_error::BlobError;
 pub use blob_file::{BlobName, blob_digest};
-pub use blobs::{BlobReader, BlobRoom, BlobUse, BlobWriter, Blobs};
+pub use blobs::{BlobCheck, BlobReader, BlobRoom, BlobUse, BlobWriter, Blobs};
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
 pub use drive::Drive;
