@@ -21,6 +21,7 @@
 mod actor;
 mod admission;
 mod archive;
+mod background;
 mod balance;
 mod bank;
 mod blobs;

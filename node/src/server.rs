@@ -33,6 +33,7 @@ use rotary_storage::{
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
+use crate::background::begun_behind;
 use crate::config::{Config, LogEngine, Role};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
@@ -126,7 +127,7 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let stores = stores(config, &data, fatal.clone())?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
-    let lookup = Lookup::open(&data.lookup_path(), &journal)?;
+    let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
     let blobs = blobs(config, &data)?;
     Ok(Ground {
         node,

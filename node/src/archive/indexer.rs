@@ -8,6 +8,7 @@ use std::time::Duration;
 use rotary_proto::ShardId;
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalError, LookupError};
 
+use crate::background;
 use crate::blobs::NotingKeys;
 use crate::replica::Replica;
 
@@ -54,6 +55,7 @@ impl Drop for Indexer {
 }
 
 fn run(replica: &Replica, fatal: &Fatal, closing: &AtomicBool) {
+    background::step_back();
     let shards: Vec<ShardId> = replica.shards().map(|shard| shard.id).collect();
     for shard in &shards {
         if let Err(error) = replica.journal().scrub(shard.0) {
