@@ -1,13 +1,13 @@
 //! What nodes tell each other beside the log: signs of life, and what may be lost.
 //!
 //! Five times a second every node asks each of its peers which shards it leads, and of which it has
-//! heard. A leader counts as in office while shard time runs, which it does only with a quorum
-//! behind it. A replica that has not heard of one for [`FEED_SILENCE_MS`] takes no new sessions;
-//! those it has stay, as long as nobody else is better off: while a shard has no leader, its feeds
-//! stand still everywhere, and moving would help nobody. Signals between the parties of a
-//! conversation travel the same lane.
+//! heard, and how long ago. A leader counts as in office while shard time runs, which it does only
+//! with a quorum behind it. A replica that has not heard of one for [`FEED_SILENCE_MS`] takes no
+//! new sessions; those it has stay, as long as nobody else is better off, having heard of one
+//! clearly later: while a shard has no leader, its feeds stand still everywhere, and moving would
+//! help nobody. Signals between the parties of a conversation travel the same lane.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ pub(crate) const SERVICE_SIGNAL: u8 = 4;
 /// The transport service that hears of a session's client whose connection is here.
 pub(crate) const SERVICE_HEAR: u8 = 11;
 
+/// Two nodes hear the same sign of life at most a beat and an answer's way apart; who has heard one
+/// so much later has heard another.
+const CLEARLY_LATER: Duration = Duration::from_millis(2 * FEED_HEARTBEAT_MS + 50);
+
 /// A shard that the answering node leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Led {
@@ -47,8 +51,8 @@ struct Led {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Beat {
     led: Vec<Led>,
-    /// Shards whose leader it has heard lately.
-    fresh: BTreeSet<ShardId>,
+    /// Shards whose leader it has heard lately, and how long ago, in milliseconds.
+    fresh: BTreeMap<ShardId, u64>,
 }
 
 /// A signal on its way to where the other parties are.
@@ -75,8 +79,8 @@ pub(crate) struct Freshness {
 #[derive(Default)]
 struct Known {
     leaders: BTreeMap<ShardId, Heard>,
-    /// What each node last said, and when.
-    said: BTreeMap<NodeId, (Instant, BTreeSet<ShardId>)>,
+    /// When each node last answered, and when it had last heard the leaders that it had heard.
+    said: BTreeMap<NodeId, (Instant, BTreeMap<ShardId, Instant>)>,
 }
 
 impl Known {
@@ -102,7 +106,9 @@ impl Freshness {
     /// A node answered.
     fn answered(&self, node: NodeId, beat: Beat, at: Instant) {
         beat.led.into_iter().for_each(|led| self.note(led, at));
-        self.lock().said.insert(node, (at, beat.fresh));
+        let heard = |age_ms: u64| at.checked_sub(Duration::from_millis(age_ms)).unwrap_or(at);
+        let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms)));
+        self.lock().said.insert(node, (at, fresh.collect()));
     }
 
     /// A node said that it leads a shard.
@@ -122,19 +128,27 @@ impl Freshness {
     }
 
     /// Whether a session would be better off elsewhere: this node has not heard the shard's leader
-    /// lately, and some other has, or this node is cut off from most others.
+    /// lately, and some other has, clearly later than this one did; or this node is cut off from
+    /// most others. Of a leader that died all have heard at about the same time.
     pub(crate) fn is_behind(&self, shard: ShardId, now: Instant) -> bool {
         let known = self.lock();
         let recent = || known.said.values().filter(|(at, _)| is_recent(*at, now));
-        let better = recent().any(|(_, fresh)| fresh.contains(&shard));
+        let later = |heard: &Instant| match known.leaders.get(&shard) {
+            Some(own) => heard.saturating_duration_since(own.at) >= CLEARLY_LATER,
+            None => true,
+        };
+        let better = recent().any(|(_, fresh)| fresh.get(&shard).is_some_and(later));
         let cut_off = recent().count() <= self.nodes / 2;
         !known.is_fresh(shard, now) && (better || cut_off)
     }
 
-    /// Shards whose leader was heard lately.
-    fn fresh(&self, now: Instant) -> BTreeSet<ShardId> {
+    /// Shards whose leader was heard lately, and how many milliseconds ago.
+    fn fresh(&self, now: Instant) -> BTreeMap<ShardId, u64> {
         let known = self.lock();
-        known.leaders.keys().copied().filter(|shard| known.is_fresh(*shard, now)).collect()
+        let fresh = known.leaders.iter().filter(|(shard, _)| known.is_fresh(**shard, now));
+        fresh
+            .map(|(shard, heard)| (*shard, now.duration_since(heard.at).as_millis() as u64))
+            .collect()
     }
 
     /// The index up to which the leader had applied when it was last heard of.
@@ -308,13 +322,13 @@ mod tests {
     fn a_replica_is_behind_only_if_another_is_better_off() {
         let (freshness, shard, begin) = (Freshness::new(3), ShardId(1), Instant::now());
         let led = Led { shard, term: 1, time: Stamp(1), applied: 1 };
-        let beat = |led: &[Led], fresh: &[ShardId]| Beat {
+        let beat = |led: &[Led], fresh: &[(ShardId, u64)]| Beat {
             led: led.to_vec(),
             fresh: fresh.iter().copied().collect(),
         };
         assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
         freshness.answered(NodeId(1), beat(&[], &[]), begin);
-        freshness.answered(NodeId(2), beat(&[led], &[shard]), begin);
+        freshness.answered(NodeId(2), beat(&[led], &[(shard, 0)]), begin);
         assert!(!freshness.is_behind(shard, begin), "the leader is heard");
         let later = begin + Duration::from_millis(FEED_SILENCE_MS + 1);
         assert!(freshness.is_behind(shard, later), "cut off from everybody");
@@ -322,7 +336,9 @@ mod tests {
         freshness.answered(NodeId(3), beat(&[], &[]), later);
         assert!(!freshness.is_behind(shard, later), "nobody leads the shard");
         assert!(!freshness.is_fresh(shard, later));
-        freshness.answered(NodeId(3), beat(&[], &[shard]), later);
+        freshness.answered(NodeId(3), beat(&[], &[(shard, FEED_SILENCE_MS - 300)]), later);
+        assert!(!freshness.is_behind(shard, later), "it heard of the same leader's end");
+        freshness.answered(NodeId(3), beat(&[], &[(shard, 50)]), later);
         assert!(freshness.is_behind(shard, later), "another node hears the leader");
     }
 }
