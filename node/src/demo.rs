@@ -105,6 +105,9 @@ async fn begin(args: &DemoArgs, folder: &Folder) -> anyhow::Result<(Cluster, Loa
     if args.script.is_none() {
         cluster.wire().await?;
     }
+    for _ in 0..args.more_gateways() {
+        cluster.add_gateway().await?;
+    }
     let made = begun.elapsed();
     cluster.start_all().await?;
     cluster.wait_ready(START).await?;

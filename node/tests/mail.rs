@@ -50,6 +50,12 @@ struct Relay {
     cut: AtomicUsize,
 }
 
+/// A client that comes as far as it is held at.
+async fn came(held: oneshot::Receiver<Held>) -> Held {
+    let held = tokio::time::timeout(nodes::LIMIT, held).await;
+    held.expect("a client in time").expect("the relay lives")
+}
+
 impl Relay {
     async fn start() -> (Arc<Self>, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -231,9 +237,25 @@ impl Floor {
         .await
     }
 
+    /// Starts a node again, and waits until it may own effects: one that comes into the view while
+    /// a mail is begun leaves that unknown.
     async fn restart(&mut self, node: usize) {
         self.nodes.start(node);
         self.nodes.ready(&self.nodes.gateways[node - 1].clone()).await;
+        let all = "[nd_1, nd_2, nd_3]";
+        eventually("all are in the view", async || (self.view()? == all).then_some(())).await;
+    }
+
+    /// The replicas that live, by what a leader last said of them.
+    fn view(&self) -> Option<String> {
+        let told = (1..=3).flat_map(|node| {
+            let log = self.nodes.log(node);
+            let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.collect::<Vec<Value>>()
+        });
+        let views = told.filter(|line| line["message"] == "these replicas live");
+        let last = views.max_by_key(|line| line["timestamp"].as_str().map(str::to_owned))?;
+        last["replicas"].as_str().map(str::to_owned)
     }
 
     /// The outcomes of each mail, by its effect's id, as a supervisor traces them; and which
@@ -297,7 +319,7 @@ async fn a_mail_is_taken_once_wherever_its_sender_dies() {
     // Before it began: whoever owns it next sends it.
     let held = relay.hold(Stage::Hello);
     floor.say("hello").await;
-    let (node, _release) = held.await.expect("a client");
+    let (node, _release) = came(held).await;
     floor.nodes.kill(node);
     assert_eq!(floor.delivered("hello").await, "sent");
     floor.restart(node).await;
@@ -306,7 +328,7 @@ async fn a_mail_is_taken_once_wherever_its_sender_dies() {
     for (stage, words) in [(Stage::Mail, "mail"), (Stage::Data, "data"), (Stage::Taken, "taken")] {
         let held = relay.hold(stage);
         floor.say(words).await;
-        let (node, _release) = held.await.expect("a client");
+        let (node, _release) = came(held).await;
         floor.nodes.kill(node);
         assert_eq!(floor.delivered(words).await, "unknown");
         floor.restart(node).await;
@@ -315,11 +337,11 @@ async fn a_mail_is_taken_once_wherever_its_sender_dies() {
     // In the middle of it: without a quorum the dot is not written.
     let (held, words) = (relay.hold(Stage::Data), relay.hold(Stage::Words));
     floor.say("words").await;
-    let (node, release) = held.await.expect("a client");
+    let (node, release) = came(held).await;
     let others: Vec<usize> = (1..=3).filter(|other| *other != node).collect();
     others.iter().for_each(|other| floor.nodes.pause(*other, true));
     release.send(()).expect("it waits");
-    let (_, _release) = words.await.expect("a client");
+    let (_, _release) = came(words).await;
     floor.nodes.kill(node);
     others.iter().for_each(|other| floor.nodes.pause(*other, false));
     assert_eq!(floor.delivered("words").await, "unknown");
@@ -348,11 +370,11 @@ async fn a_no_is_certain_and_a_later_is_tried_again() {
     let held = relay.hold(Stage::Data);
     let words = relay.hold(Stage::Words);
     floor.say("cut off").await;
-    let (node, release) = held.await.expect("a client");
+    let (node, release) = came(held).await;
     let others: Vec<usize> = (1..=3).filter(|other| *other != node).collect();
     others.iter().for_each(|other| floor.nodes.pause(*other, true));
     release.send(()).expect("it waits");
-    let (_, release) = words.await.expect("a client");
+    let (_, release) = came(words).await;
     drop(release);
     eventually("it hangs up", async || (relay.cut.load(Ordering::Relaxed) > 0).then_some(())).await;
     assert_eq!(relay.taken().len(), 1, "only the first");

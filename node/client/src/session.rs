@@ -34,8 +34,9 @@ const COMMANDS_WAITING_MAX: usize = 256;
 /// Notices that wait for the reader before the socket is read no further.
 const NOTICES_WAITING_MAX: usize = 4_096;
 
-/// Frames that wait to be posted before a line without a socket is given up.
-const WAITING_POSTS_MAX: usize = 1_024;
+/// Frames that wait to be posted before a line without a socket is given up: a resume sends every
+/// command without a result again, 64 of each of 64 sites.
+const WAITING_POSTS_MAX: usize = 8_192;
 
 /// What carries a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -150,17 +150,23 @@ impl Blobs {
     async fn piece(&self, site: SiteId, blob: BlobId, offset: u64) -> Result<Answer, String> {
         let store = self.store.clone();
         let read = move || {
-            let Some(reader) = store.find(stored(site, blob))? else { return Ok(Answer::Lacking) };
+            let lacking = (Answer::Lacking, false);
+            let Some(reader) = store.find(stored(site, blob))? else { return Ok(lacking) };
             let bytes = read_piece(&reader, offset);
             match bytes {
-                Ok(bytes) => Ok(Answer::Piece { of: reader.bytes(), bytes }),
+                Ok(bytes) => Ok((Answer::Piece { of: reader.bytes(), bytes }, false)),
                 Err(rotary_storage::BlobError::Damaged { .. }) => {
-                    store.set_aside_damaged(stored(site, blob)).map(|_| Answer::Lacking)
+                    let aside = store.set_aside_damaged(stored(site, blob))?;
+                    Ok((Answer::Lacking, aside))
                 }
                 Err(error) => Err(error),
             }
         };
-        on_disk(read).await.map_err(|lack| lack.to_string())
+        let (answer, aside) = on_disk(read).await.map_err(|lack| lack.to_string())?;
+        if aside {
+            self.found_damaged(site, blob);
+        }
+        Ok(answer)
     }
 
     /// Reads a blob from another node, and makes it durable here; gives its size.

@@ -102,6 +102,8 @@ impl Blobs {
         let place = self.naming.places.take(site.tenant).ok_or(Lack::Busy)?;
         let (say, heard) = watch::channel(None);
         under_way.insert(name, heard.clone());
+        // A task that is dropped unborn takes its name off the list.
+        drop(under_way);
         let ends = UnderWay { blobs: self.clone(), name, _place: place };
         tokio::spawn(async move {
             let sure = timeout(ONE_MAX, ends.blobs.make_sure(site, blob)).await;

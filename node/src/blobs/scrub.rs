@@ -37,11 +37,19 @@ async fn pass(blobs: &Arc<Blobs>, pace: u64) -> Result<(), Lack> {
     for scope in on_disk(move || store.scopes()).await? {
         let store = blobs.store.clone();
         for name in on_disk(move || store.list(scope)).await? {
-            // What cannot be read was told, and is no reason to leave the others unread.
-            if let Ok(false) = is_whole(blobs, name, pace).await
-                && set_aside(blobs, name).await?
-            {
-                blobs.found_damaged(SiteId::from_key(scope), BlobId(name.digest));
+            let (site, blob) = (SiteId::from_key(scope), BlobId(name.digest));
+            let aside = match is_whole(blobs, name, pace).await {
+                Ok(true) => Ok(false),
+                Ok(false) => set_aside(blobs, name).await,
+                Err(lack) => Err(lack),
+            };
+            match aside {
+                Ok(true) => blobs.found_damaged(site, blob),
+                Ok(false) => {}
+                // No reason to leave the others unread.
+                Err(lack) => {
+                    tracing::warn!(%site, %blob, %lack, "a file could not be read through")
+                }
             }
         }
     }

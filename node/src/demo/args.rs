@@ -47,9 +47,10 @@ pub(crate) struct DemoArgs {
     /// Customers with sockets of `sockets`, up to six for each agent.
     #[arg(long, default_value_t = 10_000)]
     pub customers: usize,
-    /// The gateways of `sockets`: none for sockets at a core node itself.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=8))]
-    pub gateways: u16,
+    /// Gateway-only nodes of `sockets`, 2 if not said, 0 for sockets at a core node itself; and of
+    /// `bank-day`, 0 if not said, of which one is killed at every third kill.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(0..=8))]
+    pub gateways: Option<u16>,
     /// Keep the folder.
     #[arg(long)]
     pub keep: bool,
@@ -110,7 +111,11 @@ impl DemoArgs {
 
     /// Gateway-only nodes beside the core ones.
     pub(super) fn more_gateways(&self) -> u16 {
-        if self.script == Some(Script::Sockets) { self.gateways } else { 0 }
+        match self.script {
+            Some(Script::Sockets) => self.gateways.unwrap_or(2),
+            Some(Script::BankDay) => self.gateways.unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Kills that must count for an asserted run to pass.

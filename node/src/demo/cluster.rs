@@ -172,6 +172,11 @@ impl Cluster {
         cores.map(|node| node.gateway.clone()).collect()
     }
 
+    /// Whether a node keeps replicas.
+    pub(super) fn is_core(&self, id: NodeId) -> bool {
+        self.nodes.iter().any(|node| node.id == id && node.core)
+    }
+
     /// The nodes that are running, as far as is known.
     pub(super) fn running(&self) -> Vec<NodeId> {
         self.nodes.iter().filter(|node| node.child.is_some()).map(|node| node.id).collect()

@@ -179,19 +179,33 @@ pub(super) async fn kill(
     Ok(blow.cost(tally))
 }
 
-/// The node to kill next: the leader with the most live conversations, or else the one that leads
-/// fewest; never the one killed `last`, which people have hardly returned to.
+/// What kind of node is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prey {
+    /// The one with the most live conversations in the shards it leads.
+    Leader,
+    /// The core node that leads fewest.
+    Follower,
+    /// A gateway-only one.
+    Gateway,
+}
+
+/// The node to kill next; never the one killed `last` unless it is the leader, because people have
+/// hardly returned to it.
 pub(super) async fn victim(
     cluster: &Cluster,
     sites: &[SiteId],
-    leader: bool,
+    prey: Prey,
     last: Option<NodeId>,
 ) -> anyhow::Result<NodeId> {
     let view = View::of(&cluster.api()?, sites).await?;
     let mut nodes = cluster.running();
-    nodes.retain(|node| leader || Some(*node) != last);
+    nodes.retain(|node| cluster.is_core(*node) == (prey != Prey::Gateway));
+    if nodes.len() > 1 && prey != Prey::Leader {
+        nodes.retain(|node| Some(*node) != last);
+    }
     nodes.sort_by_key(|node| (view.led_live(*node), *node));
-    let chosen = if leader { nodes.last() } else { nodes.first() };
+    let chosen = if prey == Prey::Leader { nodes.last() } else { nodes.first() };
     chosen.copied().ok_or_else(|| anyhow::anyhow!("no node is running"))
 }
 

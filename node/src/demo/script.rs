@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::args::{DemoArgs, Script};
 use super::cluster::Cluster;
-use super::kills::{self, Kill};
+use super::kills::{self, Kill, Prey};
 use super::view::View;
 use crate::load::{Finished, Load, Tally};
 
@@ -59,10 +59,10 @@ impl Traffic {
     async fn strike(
         &self,
         cluster: &mut Cluster,
-        leader: bool,
+        prey: Prey,
         last: Option<NodeId>,
     ) -> anyhow::Result<Kill> {
-        let node = kills::victim(cluster, &self.sites, leader, last).await?;
+        let node = kills::victim(cluster, &self.sites, prey, last).await?;
         let begun = Instant::now();
         let mut kill = kills::kill(cluster, &self.tally, &self.sites, node).await?;
         tokio::time::sleep(DEAD.saturating_sub(begun.elapsed())).await;
@@ -111,13 +111,23 @@ async fn kill_leader(
     let traffic = Traffic::begin(load, true);
     tokio::time::sleep(Duration::from_secs(5)).await;
     traffic.wait_for_people(cluster).await?;
-    let kill = traffic.strike(cluster, true, None).await?;
+    let kill = traffic.strike(cluster, Prey::Leader, None).await?;
     tokio::time::sleep(Duration::from_secs(args.seconds.unwrap_or(5))).await;
     traffic.stopper.send_replace(true);
     Ok((traffic.end().await?, vec![kill]))
 }
 
-/// Replays a whole day with kills spread over it, every other one of a leader.
+/// Every other kill is of a leader; where there are gateway-only nodes, every third is, and every
+/// third of one of these.
+const fn prey(number: usize, gateways: bool) -> Prey {
+    match (gateways, number % 2, number % 3) {
+        (false, 0, _) | (true, _, 0) => Prey::Leader,
+        (false, ..) | (true, _, 1) => Prey::Follower,
+        (true, ..) => Prey::Gateway,
+    }
+}
+
+/// Replays a whole day with kills spread over it.
 async fn bank_day(
     args: &DemoArgs,
     cluster: &mut Cluster,
@@ -133,8 +143,11 @@ async fn bank_day(
         if let Some(fallen) = cluster.fallen().first() {
             bail!("{fallen}");
         }
-        let last = kills.last().map(|kill| kill.node);
-        kills.push(traffic.strike(cluster, number % 2 == 0, last).await?);
+        let prey = prey(number, args.more_gateways() > 0);
+        // The last of its kind: gateways are killed in turns, too.
+        let of_kind = |kill: &&Kill| cluster.is_core(kill.node) == (prey != Prey::Gateway);
+        let last = kills.iter().rev().find(of_kind).map(|kill| kill.node);
+        kills.push(traffic.strike(cluster, prey, last).await?);
     }
     Ok((traffic.end().await?, kills))
 }

@@ -39,7 +39,7 @@ pub(super) async fn run(args: &DemoArgs, cluster: &mut Cluster) -> anyhow::Resul
         "--customers {customers} is too many for --agents {agents}: up to six each"
     );
     let cores = cluster.cores();
-    let doors: Vec<Gateway> = match args.gateways {
+    let doors: Vec<Gateway> = match args.more_gateways() {
         0 => cores.clone(),
         _ => cluster.gateways().into_iter().filter(|door| !cores.contains(door)).collect(),
     };

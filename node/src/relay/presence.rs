@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ANNOUNCE_PATIENCE: Duration = Duration::from_secs(6);
 /// Pause after the directory has refused it: nothing changes that quickly.
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+/// Times in a row, a second apart, after which a refusal is told; a run that is gone is forgotten
+/// after three.
+const REFUSALS_TOLD: u32 = 5;
 /// How long the core nodes may take to hear that this node stops.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -39,7 +42,7 @@ pub(crate) async fn keep_saying(relay: Relay, identity: Identity, cores: Vec<Nod
 
 /// The same to one of them. Whoever holds `turn` has this node announced.
 async fn keep_telling(relay: &Relay, identity: &Identity, core: NodeId, turn: &Arc<Mutex<()>>) {
-    let mut told = None;
+    let mut refused = Refusals::default();
     loop {
         let heard = tell(relay, identity, core, (Wants::Nothing, PATIENCE)).await;
         if heard == Some(Heard::Unknown)
@@ -48,14 +51,30 @@ async fn keep_telling(relay: &Relay, identity: &Identity, core: NodeId, turn: &A
             tokio::spawn(announce(relay.clone(), identity.clone(), core, turn));
         }
         match heard {
-            Some(Heard::Refused(why)) if told.as_ref() != Some(&why) => {
-                tell_refused(core, &why);
-                told = Some(why);
-            }
-            Some(Heard::Known) => told = None,
+            Some(Heard::Refused(why)) if refused.lasts(&why) => tell_refused(core, &why),
+            Some(Heard::Known) => refused = Refusals::default(),
             _ => {}
         }
         tokio::time::sleep(PRESENT_EVERY).await;
+    }
+}
+
+/// The same refusal, time after time.
+#[derive(Debug, Default)]
+struct Refusals {
+    why: String,
+    times: u32,
+}
+
+impl Refusals {
+    /// Whether it is time to tell of it: once it has lasted longer than this node's run before this
+    /// one, that was killed a moment ago, is taken for another node.
+    fn lasts(&mut self, why: &str) -> bool {
+        if self.why != why {
+            (self.why, self.times) = (why.to_owned(), 0);
+        }
+        self.times = self.times.saturating_add(1);
+        self.times == REFUSALS_TOLD
     }
 }
 

@@ -95,7 +95,7 @@ impl Blobs {
         let directory = directory.to_owned();
         let (parts, used, names) = (AtomicU64::new(0), Used::default(), Mutex::default());
         let blobs = Self { disk, directory, fatal, room, parts, used, names };
-        blobs.count_aside()?;
+        blobs.count_aside();
         for scope in blobs.scopes()? {
             // A blob may have got its name from a process that died before this sync.
             blobs.sync_folder(&blobs.folder(scope))?;
@@ -202,17 +202,18 @@ impl Blobs {
         Ok(())
     }
 
-    /// Counts what was set aside before.
-    fn count_aside(&self) -> Result<(), BlobError> {
+    /// Counts what was set aside before. The folder is for people, so what cannot be opened there
+    /// is theirs.
+    fn count_aside(&self) {
         let aside = self.directory.join(ASIDE);
         for name in self.disk.list(&aside).unwrap_or_default() {
             let path = aside.join(&name);
             let scope = name.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-            let bytes = self.disk.open(&path).and_then(|file| file.len());
-            let bytes = bytes.map_err(|error| BlobError::of(&path, error))?;
-            self.used.add(scope.unwrap_or_default(), bytes);
+            match self.disk.open(&path).and_then(|file| file.len()) {
+                Ok(bytes) => self.used.add(scope.unwrap_or_default(), bytes),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "not counted"),
+            }
         }
-        Ok(())
     }
 
     fn open_file(&self, name: BlobName) -> Result<Option<BlobReader>, BlobError> {

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -169,10 +170,20 @@ async fn open(gateway: &Gateway, trust: &Trust) -> Result<Socket, DialError> {
         .max_message_size(Some(FRAME_BYTES_MAX))
         .max_frame_size(Some(FRAME_BYTES_MAX));
     let shaken = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
-    shaken.map(|(socket, _)| socket).map_err(|error| match error {
-        Error::Http(_) | Error::Protocol(_) => DialError::NoSocket(error.to_string()),
-        error => DialError::Failed(error.to_string()),
+    shaken.map(|(socket, _)| socket).map_err(|error| match opens_no_socket(&error) {
+        true => DialError::NoSocket(error.to_string()),
+        false => DialError::Failed(error.to_string()),
     })
+}
+
+/// Whether what answered speaks HTTP and takes no upgrade, for good. A gateway that has too much to
+/// do, stops or dies answers something else, or nothing to its end.
+fn opens_no_socket(error: &Error) -> bool {
+    match error {
+        Error::Http(answer) => !matches!(answer.status().as_u16(), 429 | 500 | 502..=504),
+        Error::Protocol(fault) => !matches!(fault, ProtocolError::HandshakeIncomplete),
+        _ => false,
+    }
 }
 
 /// Sends one frame.

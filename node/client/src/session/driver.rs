@@ -64,6 +64,8 @@ pub(super) struct Driver {
     heard: Instant,
     pinged: Instant,
     ticked: Instant,
+    /// From which place on, and since when, the gateway says that it has sent more than came.
+    lagging: Option<(u64, Instant)>,
     /// When a gateway was last given up on that may yet take the session up.
     given_up: Option<Instant>,
 }
@@ -92,6 +94,7 @@ impl Driver {
             heard: now,
             pinged: now,
             ticked: now,
+            lagging: None,
             given_up: None,
         }
     }
@@ -228,6 +231,7 @@ impl Driver {
         self.stream.welcomed(mode, seq).map_err(|fault| Left::Ended(End::Fault(fault)))?;
         self.learn(&gateways);
         (self.heard, self.pinged, self.acked) = (now, now, seq);
+        self.lagging = None;
         for result in results {
             self.window.settle(result, now);
         }
@@ -351,7 +355,8 @@ impl Driver {
                 self.stream.board(&board).map_err(faulty)?;
                 Notice::Board(board)
             }
-            ServerFrame::Pong { .. } | ServerFrame::Hello { .. } => return Ok(()),
+            ServerFrame::Pong { seq, .. } => return self.expect_delivered(seq),
+            ServerFrame::Hello { .. } => return Ok(()),
             ServerFrame::Welcome { .. } => {
                 return Err(Left::Lost("a second welcome on one socket".to_owned()));
             }
@@ -359,6 +364,20 @@ impl Driver {
         self.notices.send(notice).await.map_err(|_| Left::Unread)?;
         if self.stream.seq() >= self.acked + ACK_EVERY {
             self.ack(line).await?;
+        }
+        Ok(())
+    }
+
+    /// The gateway has sent so much. Where pongs come another way than events, something between
+    /// may hold the events back.
+    fn expect_delivered(&mut self, sent: u64) -> Result<(), Left> {
+        let came = self.stream.seq();
+        let (from, since) = self.lagging.get_or_insert((came, Instant::now()));
+        if sent <= came || came > *from {
+            self.lagging = None;
+        } else if since.elapsed() > self.config.silence {
+            let why = format!("events up to {sent} were sent, and none came after {came}");
+            return Err(Left::Lost(why));
         }
         Ok(())
     }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode};
-use rotary_proto::frame::{ClientFrame, ServerFrame};
+use rotary_proto::frame::{ClientFrame, Retry, ServerFrame};
 use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -24,10 +25,13 @@ use crate::http::{Answer, Http, Outgoing};
 
 /// Most frames of one post.
 const FRAMES_MAX: usize = SESSION_WINDOW_COMMANDS_MAX;
-/// Bytes of frames after which a post takes no more of them; the gateway takes twice as many.
-const FRAMES_BYTES: usize = 64 * 1024;
-/// How long a post of commands may take: they wait for the log.
-const COMMANDS_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of frames in one post, unless a single one has more; the gateway takes twice as many.
+pub(super) const FRAMES_BYTES: usize = 64 * 1024;
+/// How long a post of commands may take: they wait for the log, one after the other. That the
+/// gateway is there is found out by pings, which have a lane of their own.
+const COMMANDS_PATIENCE: Duration = Duration::from_secs(30);
+/// How long what is written may take to go out once the session is over.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The stream and the two lanes of posts.
 pub(super) struct Posts {
@@ -119,8 +123,9 @@ impl Posts {
     pub(super) async fn close(&mut self) {
         if let Some(Lanes { commands, rest, answers }) = self.lanes.take() {
             drop(answers);
-            commands.finish().await;
-            rest.finish().await;
+            let finished = async { tokio::join!(commands.finish(), rest.finish()) };
+            // What is not out by then is as lost as it would be with a socket.
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, finished).await;
         }
     }
 }
@@ -171,16 +176,17 @@ struct Poster {
 impl Poster {
     /// Posts what waits, one request at a time, until one fails or nothing more will come.
     async fn run(self, mut waiting: mpsc::Receiver<String>) {
-        while let Some(first) = waiting.recv().await {
-            let mut body = format!("{{\"frames\":[{first}");
-            let mut frames = 1;
-            while frames < FRAMES_MAX && body.len() < FRAMES_BYTES {
-                let Ok(next) = waiting.try_recv() else { break };
-                body.push(',');
-                body.push_str(&next);
-                frames += 1;
-            }
-            body.push_str("]}");
+        let mut held = None;
+        loop {
+            let first = match held.take() {
+                Some(first) => first,
+                None => match waiting.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            let (body, more) = batch(first, &mut waiting);
+            held = more;
             let said = self.post(body).await;
             let broken = said.is_err();
             let (frames, why) = match said {
@@ -201,13 +207,48 @@ impl Poster {
         let request = post("/v1/session/frames", &self.token, body.into_bytes());
         let answer = self.http.send(&self.gateway, request, self.patience).await;
         let Answer { status, body, .. } = answer.map_err(|error| error.to_string())?;
-        if status != StatusCode::OK {
-            let text = String::from_utf8_lossy(&body);
-            return Err(format!("a post was answered with {status}: {text}"));
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body)
+                .map_err(|error| format!("an answer that cannot be read: {error}")),
+            // It would be answered the same again.
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE => {
+                Ok(Said { frames: vec![never(&body)] })
+            }
+            _ => {
+                let text = String::from_utf8_lossy(&body);
+                Err(format!("a post was answered with {status}: {text}"))
+            }
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| format!("an answer that cannot be read: {error}"))
     }
+}
+
+/// A post of that frame and of those that wait and fit beside it; and one that waits and does not.
+pub(super) fn batch(
+    first: String,
+    waiting: &mut mpsc::Receiver<String>,
+) -> (String, Option<String>) {
+    let mut body = format!("{{\"frames\":[{first}");
+    let (mut frames, mut held) = (1, None);
+    while frames < FRAMES_MAX {
+        let Ok(next) = waiting.try_recv() else { break };
+        if body.len() + next.len() > FRAMES_BYTES {
+            held = Some(next);
+            break;
+        }
+        body.push(',');
+        body.push_str(&next);
+        frames += 1;
+    }
+    body.push_str("]}");
+    (body, held)
+}
+
+/// The end of a session that says what no gateway takes.
+fn never(problem: &[u8]) -> ServerFrame {
+    let problem: Value = serde_json::from_slice(problem).unwrap_or_default();
+    let word = |field: &str| problem[field].as_str().unwrap_or_default().to_owned();
+    let (code, detail) = (word("code"), word("detail"));
+    ServerFrame::Bye { code, detail, retry: Retry::Never, after_ms: None }
 }
 
 fn post<'a>(path: &'a str, token: &'a str, body: Vec<u8>) -> Outgoing<'a> {

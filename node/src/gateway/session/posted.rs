@@ -147,6 +147,11 @@ fn protocol(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "protocol", detail)
 }
 
+/// Whether the command that was told so is what was not right, which says nothing of others.
+fn is_about_command(code: &str) -> bool {
+    matches!(code, "blob-unknown" | "bad-value")
+}
+
 fn nobody() -> Problem {
     Problem::not_allowed("who are you?")
 }
@@ -200,7 +205,9 @@ impl Post<'_> {
         let Numbered { site, number, .. } = asked;
         if let Some(before) = failed {
             let (code, after_ms) = match before {
-                CommandReply::NotApplied { code, after_ms, .. } => (code.clone(), *after_ms),
+                CommandReply::NotApplied { code, after_ms, .. } if !is_about_command(code) => {
+                    (code.clone(), *after_ms)
+                }
                 _ => ("unavailable".to_owned(), 0),
             };
             let detail = "not tried: a command before it was not applied".to_owned();
