@@ -119,10 +119,15 @@ async fn begin(args: &DemoArgs, folder: &Folder) -> anyhow::Result<(Cluster, Loa
 
 async fn prepare(args: &DemoArgs, folder: &Folder, cluster: &Cluster) -> anyhow::Result<Load> {
     let ledger = folder.path.join("ledger");
-    let gateways = cluster.gateways();
+    // The nodes that are read back at the end; the others are doors to them.
+    let cores = cluster.cores();
     let load =
-        Load::prepare(args.options(), &ledger, gateways, cluster.token(), Trust::default()).await;
-    load.context("the load could not begin")
+        Load::prepare(args.options(), &ledger, cores.clone(), cluster.token(), Trust::default());
+    let load = load.await.context("the load could not begin")?;
+    for gateway in cluster.gateways().into_iter().filter(|gateway| !cores.contains(gateway)) {
+        load.entrances().open(gateway);
+    }
+    Ok(load)
 }
 
 /// Prints what it came to; whether it passed.
