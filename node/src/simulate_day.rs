@@ -23,6 +23,7 @@ mod calibration;
 mod erlang;
 mod floor;
 mod random;
+mod seeds;
 mod staffing;
 mod tell;
 mod theory;

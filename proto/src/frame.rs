@@ -261,6 +261,17 @@ pub enum CommandReply {
     },
 }
 
+impl CommandReply {
+    /// Whether the command itself is what was not right, so that it would be told the same again
+    /// and others would not: it names a file that nobody has, or another one than it says.
+    pub fn is_about_command(&self) -> bool {
+        match self {
+            Self::NotApplied { code, .. } => matches!(code.as_str(), "blob-unknown" | "bad-value"),
+            Self::Outcome(_) | Self::Unknown { .. } => false,
+        }
+    }
+}
+
 /// What may be missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

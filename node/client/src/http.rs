@@ -108,7 +108,7 @@ impl Http {
     }
 
     /// Sends a request whose answer goes on, and gives its status and its body once the first is
-    /// there, within `limit`.
+    /// there.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -116,14 +116,9 @@ impl Http {
         &self,
         gateway: &Gateway,
         request: Outgoing<'_>,
-        limit: Duration,
     ) -> Result<(StatusCode, Incoming), HttpError> {
-        let asked = self.client.request(request.build(gateway)?);
-        let answered = tokio::time::timeout(limit, asked).await.map_err(|_| HttpError::Broken {
-            gateway: gateway.clone(),
-            cause: format!("no answer within {} ms", limit.as_millis()),
-        })?;
-        let response = answered.map_err(|error| failed(gateway, &error))?;
+        let response = self.client.request(request.build(gateway)?).await;
+        let response = response.map_err(|error| failed(gateway, &error))?;
         let (parts, body) = response.into_parts();
         Ok((parts.status, body))
     }

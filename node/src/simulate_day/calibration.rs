@@ -23,6 +23,7 @@ pub(crate) use shown::{json, picture, table};
 
 use super::erlang::{ErlangA, Measures};
 use super::floor::Floor;
+use super::seeds;
 use super::workload::{Customer, HandleTimes, Interval, Laws, customers, micros};
 use super::world::{self, Story, WorldError};
 use crate::bank::Mix;
@@ -138,23 +139,9 @@ impl Trial {
         ]
     }
 
-    /// Runs every seed on as many threads as there are processors.
+    /// Runs every seed.
     pub(crate) fn run(&self) -> Result<Comparison, WorldError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-        let share = |thread| -> Result<Vec<Sums>, WorldError> {
-            let mine = (0..self.seeds).filter(|seed| seed % threads == thread);
-            mine.map(|seed| self.run_seed(self.seed + u64::from(seed))).collect()
-        };
-        let shares: Vec<_> = std::thread::scope(|scope| {
-            let running: Vec<_> =
-                (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
-            running.into_iter().map(|thread| thread.join()).collect()
-        });
-        let mut runs = Vec::new();
-        for share in shares {
-            runs.extend(share.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(self.compare(&runs))
+        Ok(self.compare(&seeds::each(self.seed, self.seeds, |seed| self.run_seed(seed))?))
     }
 
     fn run_seed(&self, seed: u64) -> Result<Sums, WorldError> {

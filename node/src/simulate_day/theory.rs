@@ -23,6 +23,7 @@ use super::SimulateDayArgs;
 use super::calibration::{Estimate, ratio};
 use super::erlang::{ErlangA, erlang_c};
 use super::floor::{CHATS_AT_ONCE, Floor};
+use super::seeds;
 use super::workload::{Customer, Day, HandleTimes, Laws, customers, micros};
 use super::world::{self, Story, WorldError};
 
@@ -149,21 +150,7 @@ impl Question {
     }
 
     fn run(&self, laws: &Laws) -> Result<Vec<Sums>, WorldError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-        let share = |thread| -> Result<Vec<Sums>, WorldError> {
-            let mine = (0..self.seeds).filter(|seed| seed % threads == thread);
-            mine.map(|seed| self.run_seed(laws, self.seed + u64::from(seed))).collect()
-        };
-        let shares: Vec<_> = std::thread::scope(|scope| {
-            let running: Vec<_> =
-                (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
-            running.into_iter().map(|thread| thread.join()).collect()
-        });
-        let mut runs = Vec::new();
-        for share in shares {
-            runs.extend(share.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(runs)
+        seeds::each(self.seed, self.seeds, |seed| self.run_seed(laws, seed))
     }
 
     fn run_seed(&self, laws: &Laws, seed: u64) -> Result<Sums, WorldError> {

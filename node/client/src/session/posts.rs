@@ -15,7 +15,7 @@ use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::dial::{DialError, FRAME_BYTES_MAX};
 use super::events::Events;
@@ -40,13 +40,15 @@ pub(super) struct Posts {
     lanes: Option<Lanes>,
     http: Http,
     gateway: Gateway,
-    ping: Duration,
+    silence: Duration,
 }
 
 struct Lanes {
-    commands: Lane,
-    rest: Lane,
+    commands: mpsc::Sender<String>,
+    rest: mpsc::Sender<String>,
     answers: mpsc::Receiver<Result<ServerFrame, String>>,
+    /// They end with what sends to them, or with this.
+    posters: JoinSet<()>,
 }
 
 impl Posts {
@@ -59,29 +61,28 @@ impl Posts {
         let http = Http::new(config.connect, &config.trust);
         let body = serde_json::to_vec(first).map_err(|error| error.to_string())?;
         let request = post("/v1/session/stream", "", body);
-        let limit = config.connect + config.welcome;
-        let opened = http.open(gateway, request, limit).await.map_err(|e| e.to_string())?;
-        let (status, body) = opened;
+        let (status, body) = http.open(gateway, request).await.map_err(|e| e.to_string())?;
         if status != StatusCode::OK {
             return Err(format!("the stream was answered with {status}").into());
         }
         let (events, gateway) = (Events::new(FRAME_BYTES_MAX), gateway.clone());
-        Ok(Self { body, events, lanes: None, http, gateway, ping: config.silence })
+        Ok(Self { body, events, lanes: None, http, gateway, silence: config.silence })
     }
 
     /// From here on there is a session to post for.
     pub(super) fn welcomed(&mut self, resume_token: &str) {
         let (tell, answers) = mpsc::channel(FRAMES_MAX);
-        let poster = |patience| Poster {
-            http: self.http.clone(),
-            gateway: self.gateway.clone(),
-            token: resume_token.to_owned(),
-            patience,
-            tell: tell.clone(),
+        let mut posters = JoinSet::new();
+        let mut lane = |patience| {
+            let (frames, waiting) = mpsc::channel(WAITING_POSTS_MAX);
+            let (http, gateway) = (self.http.clone(), self.gateway.clone());
+            let (token, tell) = (resume_token.to_owned(), tell.clone());
+            posters.spawn(Poster { http, gateway, token, patience, tell }.run(waiting));
+            frames
         };
-        let commands = Lane::new(poster(COMMANDS_PATIENCE));
-        let rest = Lane::new(poster(self.ping.max(Duration::from_secs(1))));
-        self.lanes = Some(Lanes { commands, rest, answers });
+        let commands = lane(COMMANDS_PATIENCE);
+        let rest = lane(self.silence.max(Duration::from_secs(1)));
+        self.lanes = Some(Lanes { commands, rest, answers, posters });
     }
 
     /// The next frame, from the stream or from an answer. What a dropped call has read is kept.
@@ -116,45 +117,16 @@ impl Posts {
             ClientFrame::Cmd { .. } => &lanes.commands,
             _ => &lanes.rest,
         };
-        lane.frames.try_send(text).map_err(|_| "too much waits to be posted".to_owned())
+        lane.try_send(text).map_err(|_| "too much waits to be posted".to_owned())
     }
 
     /// Waits until what was written is posted.
     pub(super) async fn close(&mut self) {
-        if let Some(Lanes { commands, rest, answers }) = self.lanes.take() {
-            drop(answers);
-            let finished = async { tokio::join!(commands.finish(), rest.finish()) };
+        if let Some(Lanes { commands, rest, answers, mut posters }) = self.lanes.take() {
+            drop((commands, rest, answers));
+            let posted = async { while posters.join_next().await.is_some() {} };
             // What is not out by then is as lost as it would be with a socket.
-            let _ = tokio::time::timeout(CLOSE_PATIENCE, finished).await;
-        }
-    }
-}
-
-/// Frames on their way to the poster; it ends with the lane.
-struct Lane {
-    frames: mpsc::Sender<String>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Lane {
-    fn new(poster: Poster) -> Self {
-        let (frames, waiting) = mpsc::channel(WAITING_POSTS_MAX);
-        Self { frames, task: Some(tokio::spawn(poster.run(waiting))) }
-    }
-
-    async fn finish(mut self) {
-        let task = self.task.take();
-        drop(self);
-        if let Some(task) = task {
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, posted).await;
         }
     }
 }
@@ -187,18 +159,17 @@ impl Poster {
             };
             let (body, more) = batch(first, &mut waiting);
             held = more;
-            let said = self.post(body).await;
-            let broken = said.is_err();
-            let (frames, why) = match said {
-                Ok(said) => (said.frames, None),
-                Err(why) => (Vec::new(), Some(why)),
-            };
-            for answer in frames.into_iter().map(Ok).chain(why.map(Err)) {
-                // Nobody listens to the answers of what is said on leaving.
-                let _ = self.tell.send(answer).await;
-            }
-            if broken {
-                return;
+            // Nobody listens to the answers of what is said on leaving.
+            match self.post(body).await {
+                Ok(said) => {
+                    for frame in said.frames {
+                        let _ = self.tell.send(Ok(frame)).await;
+                    }
+                }
+                Err(why) => {
+                    let _ = self.tell.send(Err(why)).await;
+                    return;
+                }
             }
         }
     }

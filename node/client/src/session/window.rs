@@ -23,12 +23,6 @@ const UNKNOWN_RETRY: Duration = Duration::from_millis(100);
 /// How long to wait at least before sending again what was not applied.
 const NOT_APPLIED_RETRY: Duration = Duration::from_millis(20);
 
-/// Whether the command is what was not right, so that it would be told the same again: it names a
-/// file that nobody has, or another one than it says.
-fn is_about_command(code: &str) -> bool {
-    matches!(code, "blob-unknown" | "bad-value")
-}
-
 /// A command without an outcome.
 #[derive(Debug)]
 struct Pending {
@@ -104,7 +98,7 @@ impl Window {
                 }
                 return;
             }
-            CommandReply::NotApplied { code, .. } if is_about_command(code) => {
+            reply if reply.is_about_command() => {
                 if let Some(pending) = window.pending.remove(&result.number) {
                     let _ = pending.reply.send(result);
                 }

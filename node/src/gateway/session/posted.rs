@@ -147,11 +147,6 @@ fn protocol(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "protocol", detail)
 }
 
-/// Whether the command that was told so is what was not right, which says nothing of others.
-fn is_about_command(code: &str) -> bool {
-    matches!(code, "blob-unknown" | "bad-value")
-}
-
 fn nobody() -> Problem {
     Problem::not_allowed("who are you?")
 }
@@ -205,7 +200,7 @@ impl Post<'_> {
         let Numbered { site, number, .. } = asked;
         if let Some(before) = failed {
             let (code, after_ms) = match before {
-                CommandReply::NotApplied { code, after_ms, .. } if !is_about_command(code) => {
+                CommandReply::NotApplied { code, after_ms, .. } if !before.is_about_command() => {
                     (code.clone(), *after_ms)
                 }
                 _ => ("unavailable".to_owned(), 0),
