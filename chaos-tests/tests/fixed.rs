@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Runs the simulation with those arguments; it must succeed. Its case files are in `target/cases`.
 fn simulate(arguments: &[&str]) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rotary-chaos-tests"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rotary-chaos"));
     // Where `target` is, so that a case file is found where the message says.
     command.args(arguments).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let output = command.output().expect("the simulation starts");

@@ -1,0 +1,94 @@
+//! Planted bugs: proof that the invariants can fail.
+//!
+//! Each is planted at run time in the shell around the production code (a disk, a store, a machine
+//! or a door that stands between), so that production code has no switch for it. Every one must be
+//! caught within a bounded number of seeds: the `bugs` command tries them all.
+
+mod disk;
+mod door;
+mod machine;
+mod store;
+
+use clap::ValueEnum;
+
+use crate::simulation::faults::Kind;
+
+pub(crate) use disk::PlantedDisk;
+pub(crate) use door::PlantedDoor;
+pub(crate) use machine::PlantedMachine;
+pub(crate) use store::{PlantedPurge, PlantedStore};
+
+/// What can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Bug {
+    /// An append is acknowledged when it is asked for, not when it is on disk.
+    AckBeforeSync,
+    /// A vote is acknowledged and never written.
+    VoteForgotten,
+    /// Cutting a conflicting tail cuts one entry too many.
+    TruncateTooMuch,
+    /// A sync does nothing and says that it did.
+    SyncIgnored,
+    /// A failed sync is tried again, which reports success.
+    FailedSyncRetried,
+    /// A log that is damaged is begun anew.
+    DamageBegunAnew,
+    /// The end of the log is lost at every start, without a word.
+    TailLost,
+    /// One replica passes over some entries.
+    EntrySkipped,
+    /// One replica's state drifts by a microsecond now and then.
+    StateDrifts,
+    /// The retry window does not recognise requests.
+    RetryForgotten,
+    /// Shard time is taken from the wall clock.
+    StampFromWall,
+    /// The capacity of agents is misread by one.
+    CapacityMissed,
+    /// An offer that is gone can be accepted.
+    GoneOfferAccepted,
+    /// Now and then a forwarded command gets the answer to another one.
+    AnswerOfAnother,
+    /// A command whose outcome is unknown is called done.
+    UnknownCalledDone,
+    /// One replica's journal lacks some records.
+    JournalRecordSkipped,
+    /// One replica's journal says something else now and then.
+    JournalRecordAltered,
+    /// A sync of the journal does nothing and says that it did.
+    JournalSyncIgnored,
+    /// The log does not wait for the journal before it forgets.
+    JournalMarkIgnored,
+    /// The log forgets some entries that no snapshot stands for.
+    PurgeTooMuch,
+    /// What a replica lacks below its snapshot is never fetched.
+    HistoryNotFetched,
+    /// The directory's retry window does not recognise requests.
+    DirectoryForgets,
+    /// A log is set aside without a note that it was.
+    RebuildUnnoted,
+    /// Nodes mark what their journal has, and not what it has on disk.
+    MarkAhead,
+    /// States are not told who the members are.
+    MembersUntold,
+    /// Retention does not ask how far the snapshot is.
+    RetentionUnbounded,
+}
+
+impl Bug {
+    /// The kind of fault that shows it, which is made more often where it is planted; none if any
+    /// run shows it.
+    pub(crate) const fn favours(self) -> Option<Kind> {
+        match self {
+            Self::DamageBegunAnew => Some(Kind::BitFlip),
+            Self::AckBeforeSync
+            | Self::SyncIgnored
+            | Self::JournalSyncIgnored
+            | Self::MarkAhead => Some(Kind::PowerCut),
+            Self::FailedSyncRetried => Some(Kind::FailedSync),
+            Self::TailLost => Some(Kind::Crash),
+            Self::HistoryNotFetched | Self::RebuildUnnoted => Some(Kind::DiskLost),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! One node: a process that starts, runs, stops being polled, crashes and starts again, and the
+//! disk and wall clock that outlive it.
+//!
+//! A process is a runtime of its own, whose clock stands until the world moves it. Dropping the
+//! runtime is a crash: no task gets to do anything more.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rotary_log::{
+    Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
+    WallClock,
+};
+use rotary_proto::{NodeId, ShardId, Wall};
+use rotary_storage::Journal;
+use rotary_transport::{
+    Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
+};
+use tokio::runtime::{Builder, RngSeed, Runtime};
+use tokio::time::Instant;
+
+use crate::simulation::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
+use crate::simulation::hall::Hall;
+use crate::simulation::history::Ms;
+use crate::simulation::invariants::{self, Extent, Findings, Owing, PurgeBound};
+use crate::simulation::layer::Layered;
+use crate::simulation::machine::directory::DirectoryMachine;
+use crate::simulation::machine::{Ground, ShardMachine};
+use crate::simulation::network::{Network, address};
+use crate::simulation::node_disk::{Engine, NodeDisk, Opened};
+use crate::simulation::observer::{Observed, Observer};
+use crate::simulation::promised::Promised;
+use crate::simulation::random::Random;
+use crate::simulation::store::{Shadow, Shadowed};
+use crate::simulation::upkeep::{Marked, Upkeep};
+use crate::simulation::workload::site_of;
+
+/// The time of day at which every world begins: an ordinary day in 2023, in ms since 1970.
+pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
+/// How long the journal lets records gather before it writes, in ms at most.
+const JOURNAL_REST_MS_MAX: Ms = 60;
+/// Of a thousand worlds, so many have journals with a retention.
+const RETENTION_PERMILLE: u64 = 400;
+/// A client gives one attempt so long.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// What the nodes of a world share.
+pub(crate) struct Cluster {
+    pub(crate) seed: u64,
+    pub(crate) nodes: usize,
+    /// Data shards.
+    pub(crate) shards: usize,
+    has_directory: bool,
+    pub(crate) bug: Option<Bug>,
+    /// Bytes of entries that make a snapshot due.
+    snapshot_bytes_min: u64,
+    /// Entries kept behind a snapshot.
+    snapshot_entries_kept: u64,
+    /// Entries from one compared digest to the next.
+    digest_entries: u64,
+    /// How long journals keep records, in ms; none for ever.
+    pub(crate) retention_ms: Option<Ms>,
+    pub(crate) network: Network,
+    pub(crate) observer: Observer,
+    authority: ClusterAuthority,
+    certificates: Vec<NodePem>,
+    now_ms: Arc<AtomicU64>,
+}
+
+impl Cluster {
+    pub(crate) fn new(
+        seed: u64,
+        nodes: usize,
+        (shards, has_directory): (usize, bool),
+        bug: Option<Bug>,
+        keep_all: bool,
+    ) -> Self {
+        seed_secrets(Random::salted(seed, "secrets").next());
+        let authority = ClusterAuthority::create("simulated").expect("a good id");
+        let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
+        let certificates = (0..nodes).map(issue).collect();
+        let mut random = Random::salted(seed, "snapshots");
+        let mut retention = Random::salted(seed, "retention");
+        let keeps_ms = retention.between(10_000, 30_000);
+        let drops = retention.permille(RETENTION_PERMILLE) || bug == Some(Bug::RetentionUnbounded);
+        Self {
+            seed,
+            nodes,
+            shards,
+            has_directory,
+            bug,
+            snapshot_bytes_min: random.between(8, 256) * 1024,
+            snapshot_entries_kept: random.between(0, 200),
+            retention_ms: (drops && !keep_all).then_some(keeps_ms),
+            digest_entries: Random::salted(seed, "digests").between(8, 128),
+            network: Network::new(seed, nodes),
+            observer: Observer::new(nodes, shards),
+            authority,
+            certificates,
+            now_ms: Arc::default(),
+        }
+    }
+
+    /// The group of the directory, behind those of the data shards, if there is one.
+    pub(crate) fn directory(&self) -> Option<u32> {
+        self.has_directory.then_some(self.shards as u32)
+    }
+
+    /// How many groups every node has a replica of.
+    pub(crate) fn groups(&self) -> u32 {
+        self.shards as u32 + u32::from(self.has_directory)
+    }
+
+    /// Moves the time that wall clocks and the observer read.
+    pub(crate) fn move_to(&self, now_ms: Ms) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+        self.observer.lock().now_ms = now_ms;
+        self.network.deliver(now_ms);
+    }
+}
+
+/// The id of the node at that place.
+pub(crate) fn id_of(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// A node.
+pub(crate) struct Node {
+    pub(crate) index: usize,
+    pub(crate) disk: NodeDisk,
+    pub(crate) shadow: Shadow,
+    /// What its journal said is durable.
+    pub(crate) promised: Promised,
+    observer: Observer,
+    /// What its log forgot too early.
+    forgotten: Arc<Mutex<Vec<String>>>,
+    /// What it lacks since it was rebuilt.
+    owing: Option<Owing>,
+    /// Whether digests come out wrong in its memory, until its process ends.
+    pub(crate) astray: Arc<AtomicBool>,
+    /// What its wall clock is off by, in ms, and how often it was read.
+    pub(crate) wall_off_ms: Arc<AtomicI64>,
+    pub(crate) wall_reads: Arc<AtomicU64>,
+    /// Its disk's random choices: how long a sync takes.
+    random: Random,
+    journal_random: Random,
+    /// What a sync takes at most.
+    pub(crate) sync_ms_max: Ms,
+    starts: u64,
+    running: Option<Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    base: Instant,
+    started_ms: Ms,
+    /// The process is not given the processor before that time.
+    paused_until: Ms,
+    log: Arc<OnceLock<Arc<Log>>>,
+    engine: Engine,
+    pump_at: Option<Ms>,
+    journal_at: Option<Ms>,
+    pumps: u64,
+    ended: Arc<Mutex<Option<String>>>,
+    door: Arc<PlantedDoor>,
+}
+
+/// What a client's attempt came to.
+pub(crate) struct Reply {
+    pub(crate) operation: usize,
+    pub(crate) node: usize,
+    pub(crate) sent_ms: Ms,
+    /// None if the connection was lost.
+    pub(crate) told: Option<Result<Proposed, ProposeError>>,
+}
+
+/// Where replies gather.
+pub(crate) type Replies = Arc<Mutex<Vec<Reply>>>;
+
+/// Says that the connection was lost, unless there is an answer first.
+struct Attempt {
+    replies: Replies,
+    reply: Option<Reply>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut replies = self.replies.lock().expect("no code panics while it holds this lock");
+        replies.extend(self.reply.take());
+    }
+}
+
+impl Node {
+    pub(crate) fn new(cluster: &Cluster, index: usize) -> Self {
+        let mut random = Random::salted(cluster.seed, &format!("disk {index}"));
+        let mut journal_random = Random::salted(cluster.seed, &format!("journal {index}"));
+        Self {
+            index,
+            disk: NodeDisk::new(&mut random, &mut journal_random, cluster.bug),
+            shadow: Shadow::default(),
+            promised: Promised::default(),
+            observer: cluster.observer.clone(),
+            forgotten: Arc::default(),
+            owing: None,
+            astray: Arc::default(),
+            wall_off_ms: Arc::default(),
+            wall_reads: Arc::default(),
+            random,
+            journal_random,
+            sync_ms_max: 2,
+            starts: 0,
+            running: None,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether its log is there for clients.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.log.get().is_some())
+    }
+
+    /// Its journal, while it runs.
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.running.as_ref().map(|running| &running.engine.journal)
+    }
+
+    /// Whether every replica of it has a vote and all of its history.
+    pub(crate) fn is_whole(&self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let Some(log) = running.log.get() else { return false };
+        let journal = &running.engine.journal;
+        let _entered = running.runtime.enter();
+        let votes = |shard| log.status(shard).is_some_and(|status| !status.cut);
+        log.shards().all(|shard| votes(shard) && journal.missing(shard.0).is_none())
+    }
+
+    /// Its runs so far; the number of the present one.
+    pub(crate) fn starts(&self) -> u64 {
+        self.starts
+    }
+
+    /// Starts a process on what the disk holds.
+    ///
+    /// # Errors
+    /// Why the log or the journal cannot be opened.
+    pub(crate) fn start(&mut self, cluster: &Cluster, now_ms: Ms) -> Result<(), String> {
+        self.starts += 1;
+        cluster.observer.lock().invariants.started(self.index);
+        let ended: Arc<Mutex<Option<String>>> = Arc::default();
+        let fatal = fatal_into(ended.clone());
+        let opened = self.disk.open(fatal.clone()).map_err(|error| error.to_string())?;
+        let Opened { engine, stores } = opened;
+        let groups: Vec<u32> = (0..cluster.groups()).collect();
+        self.shadow.recover(&groups, &*stores.log).map_err(|error| error.to_string())?;
+        self.promised.recover(&engine.journal);
+        self.check_streams(cluster, &engine.journal, Extent::Some, &mut cluster.observer.lock());
+        let stores = self.watched(stores, &engine.journal, cluster.bug);
+        self.astray.store(false, Ordering::Relaxed);
+        let (journal, astray) = (engine.journal.clone(), self.astray.clone());
+        let ground = Ground { journal, fatal, astray, marked: Marked::default() };
+        let seed =
+            Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts)).next();
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
+            .build()
+            .expect("a runtime without a network needs nothing");
+        let base = runtime.block_on(async { Instant::now() });
+        let log = Arc::new(OnceLock::new());
+        let door = Arc::new(PlantedDoor::new(cluster.bug));
+        let boot = self.boot(cluster, seed, ground, stores, log.clone(), door.clone());
+        let failed = ended.clone();
+        runtime.spawn(async move {
+            if let Err(error) = boot.await {
+                failed.lock().expect("not poisoned").get_or_insert(error);
+            }
+        });
+        let (paused_until, pump_at, journal_at, pumps) = (0, None, None, 0);
+        let started_ms = now_ms;
+        self.running = Some(Running {
+            runtime,
+            base,
+            started_ms,
+            paused_until,
+            log,
+            engine,
+            pump_at,
+            journal_at,
+            pumps,
+            ended,
+            door,
+        });
+        Ok(())
+    }
+
+    /// The stores, with those who watch what goes in and out.
+    fn watched(&self, stores: LogStores, journal: &Arc<Journal>, bug: Option<Bug>) -> LogStores {
+        let (snapshots, journal) = (stores.snapshots.clone(), journal.clone());
+        let store = Arc::new(Layered(Shadowed::new(self.shadow.clone(), stores.log)));
+        let wrong = self.forgotten.clone();
+        let store = Arc::new(Layered(PurgeBound { store, snapshots, journal, wrong }));
+        let store = Arc::new(Layered(PlantedPurge { store, bug }));
+        LogStores { log: store, ..stores }
+    }
+
+    /// What an operator does who has it rebuilt from the others.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn set_aside(&mut self, cluster: &Cluster, now_ms: Ms) -> Result<(), String> {
+        self.disk.set_aside(cluster.groups()).map_err(|error| error.to_string())?;
+        self.shadow.forget(now_ms);
+        self.promised.forget();
+        self.owing = Some(Owing(cluster.observer.lock().last_indexes()));
+        Ok(())
+    }
+
+    /// Compares its journal with what machines said.
+    pub(crate) fn check_streams(
+        &self,
+        cluster: &Cluster,
+        journal: &Journal,
+        extent: Extent,
+        observed: &mut Observed,
+    ) {
+        let drops = cluster.retention_ms.is_some();
+        for (shard, story) in (0..).zip(&observed.stories) {
+            let place = (self.index, shard, site_of(shard));
+            invariants::stream(place, journal, (extent, drops), story, &mut observed.findings);
+        }
+    }
+
+    /// What its disk gave back wrongly, and what its log forgot too early.
+    pub(crate) fn check_disk(&mut self, found: &mut Findings) {
+        invariants::disk(self.index, &self.shadow, &mut self.promised, found);
+        invariants::purges(self.index, &self.forgotten, found);
+        let Some(running) = &self.running else { return };
+        let Some(log) = running.log.get() else { return };
+        invariants::ahead(self.index, log, &running.engine.journal, found);
+        if let Some(owing) = &self.owing {
+            let _entered = running.runtime.enter();
+            if owing.check(self.index, log, found) {
+                self.owing = None;
+            }
+        }
+    }
+
+    fn boot(
+        &self,
+        cluster: &Cluster,
+        seed: u64,
+        ground: Ground,
+        store: LogStores,
+        log: Arc<OnceLock<Arc<Log>>>,
+        door: Arc<PlantedDoor>,
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let id = id_of(self.index);
+        let config = LogConfig {
+            fatal: ground.fatal.clone(),
+            wall: self.wall(cluster),
+            seed: Some(seed),
+            blocking: Blocking::Inline,
+            snapshot_bytes_min: cluster.snapshot_bytes_min,
+            snapshot_entries_kept: cluster.snapshot_entries_kept,
+            digest_entries: cluster.digest_entries,
+            ..LogConfig::new(id, (0..cluster.nodes).map(id_of))
+        };
+        let machines: Vec<(ShardId, Box<dyn Machine>)> =
+            (0..cluster.groups()).map(|shard| self.machine(cluster, &ground, shard)).collect();
+        let socket = cluster.network.socket(self.index, seed);
+        let (ca, pem) = (&cluster.authority, &cluster.certificates[self.index]);
+        let certificates = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
+        let (node, bug, keep_ms) = (self.index, cluster.bug, cluster.retention_ms);
+        let (observer, wall) = (cluster.observer.clone(), config.wall.clone());
+        let shards = (0..cluster.shards as u32).map(ShardId).collect();
+        let peers: BTreeMap<_, _> =
+            (0..cluster.nodes).map(|node| (id_of(node), address(node))).collect();
+        async move {
+            let certificates = certificates.map_err(|error| error.to_string())?;
+            let listen = socket.local_address();
+            let transport = TransportConfig { node: id, listen, peers, certificates };
+            let journal = ground.journal;
+            let gate = Door::new();
+            let hall = Hall { shards: gate.clone(), journal: journal.clone(), door };
+            let transport = Transport::start_over(socket, transport, Arc::new(hall));
+            let transport = Arc::new(transport.map_err(|error| error.to_string())?);
+            let members: Vec<NodeId> = config.members.iter().copied().collect();
+            let snapshots = store.snapshots.clone();
+            let started = Log::start(config, store, transport.clone(), &gate, machines).await;
+            let started = Arc::new(started.map_err(|error| error.to_string())?);
+            drop(log.set(started.clone()));
+            for shard in started.shards() {
+                started.initialize(shard).await.map_err(|error| error.to_string())?;
+            }
+            let upkeep = Upkeep {
+                node,
+                id,
+                log: started,
+                journal: journal.clone(),
+                snapshots,
+                shards,
+                marked: ground.marked,
+                wall,
+                keep_ms,
+                observer,
+                bug,
+            };
+            let (shards, blocking) = (upkeep.shards.clone(), Blocking::Inline);
+            upkeep.keep(History { journal, transport, members, shards, blocking }).await;
+            Ok(())
+        }
+    }
+
+    fn machine(
+        &self,
+        cluster: &Cluster,
+        ground: &Ground,
+        shard: u32,
+    ) -> (ShardId, Box<dyn Machine>) {
+        let planted = PlantedMachine { node: self.index, bug: cluster.bug };
+        if Some(shard) == cluster.directory() {
+            let machine = DirectoryMachine::new(shard, cluster.observer.clone(), planted);
+            return (ShardId(shard), Box::new(machine));
+        }
+        let machine = ShardMachine::new(shard, ground.clone(), cluster.observer.clone(), planted);
+        (ShardId(shard), Box::new(machine))
+    }
+
+    fn wall(&self, cluster: &Cluster) -> WallClock {
+        let (now, off) = (cluster.now_ms.clone(), self.wall_off_ms.clone());
+        let reads = self.wall_reads.clone();
+        WallClock::with(move || {
+            reads.fetch_add(1, Ordering::Relaxed);
+            let now = DAWN_MS + now.load(Ordering::Relaxed);
+            Wall(now.saturating_add_signed(off.load(Ordering::Relaxed)))
+        })
+    }
+
+    /// Lets the process run until that time; then says why it has ended, if it has.
+    pub(crate) fn run_to(&mut self, now_ms: Ms) -> Option<String> {
+        let (random, sync_ms_max) = (&mut self.random, self.sync_ms_max);
+        let running = self.running.as_mut()?;
+        if now_ms < running.paused_until {
+            return None;
+        }
+        if running.pump_is_due(now_ms, || random.below(sync_ms_max + 1)) {
+            let before = self.disk.data();
+            if running.pump() {
+                self.disk.note_cold(before, false);
+            }
+        }
+        let rest = || self.journal_random.between(1, JOURNAL_REST_MS_MAX + sync_ms_max);
+        if running.journal_is_due(now_ms, rest) {
+            let before = self.disk.data();
+            if running.pump_journal() {
+                self.disk.note_cold(before, true);
+            }
+            self.promised.note(&running.engine.journal);
+        }
+        let target = running.base + Duration::from_millis(now_ms - running.started_ms);
+        let late = std::mem::take(&mut running.paused_until) > 0;
+        running.runtime.block_on(async {
+            if late {
+                // Whatever became due meanwhile is due at once, as after a process was stopped.
+                tokio::time::advance(target - Instant::now()).await;
+            }
+            tokio::time::sleep_until(target).await;
+        });
+        self.observer.lock().invariants.closings.durable(self.index, &running.engine.journal);
+        running.ended.lock().expect("not poisoned").take()
+    }
+
+    /// Keeps the process from running until that time, or no longer than it is late already.
+    /// Whether there was one.
+    pub(crate) fn pause_until(&mut self, ms: Ms) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        running.paused_until = if ms == 0 { running.paused_until.min(1) } else { ms };
+        true
+    }
+
+    /// Whether the process is kept from running.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.paused_until > 0)
+    }
+
+    /// Batches that its process has written.
+    pub(crate) fn pumps(&self) -> u64 {
+        self.running.as_ref().map_or(0, |running| running.pumps)
+    }
+
+    /// Ends the process where it stands. Whether there was one.
+    pub(crate) fn crash(&mut self, cluster: &Cluster) -> bool {
+        cluster.network.close(self.index);
+        let Some(running) = self.running.take() else { return false };
+        drop(running.runtime);
+        true
+    }
+
+    /// Asks the node for a client.
+    pub(crate) fn ask(&self, shard: u32, payload: &[u8], reply: Reply, replies: &Replies) {
+        let attempt = Attempt { replies: replies.clone(), reply: Some(reply) };
+        let Some(running) = &self.running else { return };
+        let Some(log) = running.log.get().cloned() else { return };
+        let (payload, door) = (Bytes::copy_from_slice(payload), running.door.clone());
+        running.runtime.spawn(async move {
+            let mut attempt = attempt;
+            let deadline = Instant::now() + ATTEMPT;
+            let told = log.propose_with_retry(ShardId(shard), payload, deadline, true).await;
+            if let Some(reply) = &mut attempt.reply {
+                reply.told = Some(door.told(told));
+            }
+        });
+    }
+}
+
+impl Running {
+    /// Whether a sync that was asked for is to be done by now.
+    fn pump_is_due(&mut self, now_ms: Ms, latency: impl FnOnce() -> Ms) -> bool {
+        if self.pump_at.is_none() && self.engine.asks() {
+            self.pump_at = Some(now_ms + latency());
+        }
+        self.pump_at.is_some_and(|at| at <= now_ms)
+    }
+
+    /// The same, of the journal.
+    fn journal_is_due(&mut self, now_ms: Ms, rest: impl FnOnce() -> Ms) -> bool {
+        if self.journal_at.is_none() && self.engine.journal_asks() {
+            self.journal_at = Some(now_ms + rest());
+        }
+        self.journal_at.is_some_and(|at| at <= now_ms)
+    }
+
+    /// Whether something was written to the journal, whole.
+    fn pump_journal(&mut self) -> bool {
+        let _entered = self.runtime.enter();
+        self.journal_at = None;
+        let done = self.engine.pump_journal();
+        self.pumps += u64::from(done);
+        done && self.ended.lock().expect("not poisoned").is_none()
+    }
+
+    /// Whether a batch was written to the log, whole.
+    fn pump(&mut self) -> bool {
+        let _entered = self.runtime.enter();
+        self.pump_at = None;
+        let done = self.engine.pump();
+        self.pumps += u64::from(done);
+        done && self.ended.lock().expect("not poisoned").is_none()
+    }
+}
+
+fn fatal_into(ended: Arc<Mutex<Option<String>>>) -> Fatal {
+    Fatal::with(move |code, reason| {
+        let mut ended = ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ended.get_or_insert_with(|| format!("exit code {code}: {reason}"));
+    })
+}

@@ -1,0 +1,296 @@
+//! The loop that moves time, a millisecond at a step, and the phases of a run.
+//!
+//! Set up, then faults, then heal; then the cluster must converge, serve what is opened, and agree.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::simulation::bugs::Bug;
+use crate::simulation::faults::Faults;
+use crate::simulation::history::Ms;
+use crate::simulation::invariants::{CONVERGE_MS_MAX, Extent, Findings, Isolation, Liveness};
+use crate::simulation::node::{Cluster, Node};
+use crate::simulation::panics;
+use crate::simulation::random::Random;
+use crate::simulation::report::Report;
+use crate::simulation::store::Shadow;
+use crate::simulation::trace::Trace;
+use crate::simulation::workload::{Following, Registrar, Workload};
+
+/// Setting up takes no longer, without faults.
+const SET_UP_MS_MAX: Ms = 60_000;
+/// Conversations that are opened in each site at the end, and must be served.
+const PROBES: u32 = 6;
+/// What a violation is given to show the others that come with it.
+const VIOLATIONS_MAX: usize = 20;
+
+/// What makes a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    pub(crate) seed: u64,
+    /// How long faults are made.
+    pub(crate) fault_ms: Ms,
+    /// Wall clocks do not jump, though the plan says so.
+    pub(crate) still_clocks: bool,
+    /// Journals keep everything, though the world has a retention.
+    pub(crate) keep_all: bool,
+    pub(crate) bug: Option<Bug>,
+    /// Where the trace goes.
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    SetUp,
+    Faults { until_ms: Ms },
+    Converge { since_ms: Ms },
+    Serve,
+    Settle { since_ms: Ms },
+    Over,
+}
+
+struct World {
+    cluster: Cluster,
+    nodes: Vec<Node>,
+    shadows: Vec<Shadow>,
+    workload: Workload,
+    registrar: Registrar,
+    readers: Following,
+    faults: Faults,
+    isolation: Isolation,
+    liveness: Liveness,
+    order: Random,
+    trace: Trace,
+    told: usize,
+    findings: Findings,
+    fault_ms: Ms,
+    phase: Phase,
+    now_ms: Ms,
+}
+
+/// Runs a world to its end, or to the first broken promise.
+///
+/// # Errors
+/// If the trace cannot be written.
+pub(crate) fn run(parameters: &Parameters) -> Result<Report, String> {
+    panics::watch();
+    let began = Instant::now();
+    let mut world = World::new(parameters)?;
+    while world.phase != Phase::Over && world.findings.0.is_empty() {
+        world.step();
+    }
+    Ok(world.report(parameters.seed, began))
+}
+
+impl World {
+    fn new(parameters: &Parameters) -> Result<Self, String> {
+        let Parameters { seed, fault_ms, still_clocks, keep_all, bug, .. } = *parameters;
+        let mut random = Random::salted(seed, "world");
+        let nodes = if random.permille(250) { 5 } else { 3 };
+        let shards = random.between(1, 2) as usize;
+        // A directory costs as much as a data shard.
+        let has_directory = shards == 1 || random.permille(250);
+        let cluster = Cluster::new(seed, nodes, (shards, has_directory), bug, keep_all);
+        let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
+        let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
+        Ok(Self {
+            shadows: made.iter().map(|node| node.shadow.clone()).collect(),
+            nodes: made,
+            workload: Workload::new(seed, shards),
+            registrar: Registrar::new(seed, cluster.directory()),
+            readers: Following::new(seed, shards, cluster.retention_ms.is_some()),
+            faults: Faults::new(seed, nodes, still_clocks, bug.and_then(Bug::favours)),
+            isolation: Isolation::new(nodes),
+            liveness: Liveness::default(),
+            order: Random::salted(seed, "order"),
+            trace,
+            told: 0,
+            findings: Findings::default(),
+            fault_ms,
+            phase: Phase::SetUp,
+            now_ms: 0,
+            cluster,
+        })
+    }
+
+    /// One millisecond.
+    fn step(&mut self) {
+        self.now_ms += 1;
+        let now_ms = self.now_ms;
+        self.cluster.move_to(now_ms);
+        self.faults.restart(now_ms, &self.cluster, &mut self.nodes, &mut self.findings);
+        if let Phase::Faults { .. } = self.phase {
+            self.faults.step(now_ms, &self.cluster, &mut self.nodes, &mut self.findings);
+        }
+        let network = &self.cluster.network;
+        self.isolation.update(now_ms, |a, b| network.joined(a, b));
+        if !matches!(self.phase, Phase::Settle { .. }) {
+            self.use_it();
+        }
+        self.run_nodes();
+        self.readers.step(self.now_ms, &self.nodes, &self.cluster.observer);
+        for node in &mut self.nodes {
+            node.check_disk(&mut self.findings);
+        }
+        for panic in panics::take() {
+            self.findings.breach("panic", panic);
+        }
+        self.tell();
+        self.next_phase();
+    }
+
+    fn use_it(&mut self) {
+        let observer = &self.cluster.observer;
+        self.registrar.step(self.now_ms, &self.nodes, observer);
+        let (answers, garbled) = self.workload.step(self.now_ms, &self.nodes, observer);
+        let observed = &mut *observer.lock();
+        for answer in &answers {
+            let told = answer.acknowledged(&self.workload.clients);
+            let line = format!(
+                "told n{} {} i{} {:?}",
+                told.node + 1,
+                told.operation.label,
+                told.index,
+                told.answer.outcome
+            );
+            self.trace.say(self.now_ms, &line);
+            let story = &observed.stories[told.operation.shard as usize];
+            let (shadows, isolation) = (&self.shadows, &self.isolation);
+            let found = &mut self.findings;
+            observed.invariants.acknowledged(&told, story, shadows, isolation, found);
+        }
+        for garbled in garbled {
+            self.findings.breach("P7", format!("an answer cannot be read: {garbled}"));
+        }
+    }
+
+    fn run_nodes(&mut self) {
+        let mut order: Vec<usize> = (0..self.nodes.len()).collect();
+        self.order.shuffle(&mut order);
+        for node in order {
+            let victim = &mut self.nodes[node];
+            if let Some(reason) = victim.run_to(self.now_ms) {
+                let (cluster, found) = (&self.cluster, &mut self.findings);
+                self.faults.ended(self.now_ms, &reason, victim, cluster, found);
+            }
+        }
+    }
+
+    /// Writes down what has happened.
+    fn tell(&mut self) {
+        let mut observed = self.cluster.observer.lock();
+        for line in std::mem::take(&mut observed.lines) {
+            self.trace.say(self.now_ms, &line);
+        }
+        self.findings.0.append(&mut observed.findings.0);
+        drop(observed);
+        for line in &self.faults.log[self.told..] {
+            self.trace.say(self.now_ms, line);
+        }
+        self.told = self.faults.log.len();
+    }
+
+    fn next_phase(&mut self) {
+        let now_ms = self.now_ms;
+        self.phase = match self.phase {
+            Phase::SetUp if self.workload.is_open() => {
+                Phase::Faults { until_ms: now_ms + self.fault_ms }
+            }
+            Phase::SetUp if now_ms > SET_UP_MS_MAX => self.late("sites cannot be set up"),
+            Phase::Faults { until_ms } if now_ms >= until_ms => {
+                let (cluster, found) = (&self.cluster, &mut self.findings);
+                self.faults.heal(now_ms, cluster, &mut self.nodes, found);
+                self.workload.be_diligent();
+                self.readers.come_back(now_ms);
+                Phase::Converge { since_ms: now_ms }
+            }
+            Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
+                self.workload.probe(now_ms, PROBES, &mut self.liveness);
+                Phase::Serve
+            }
+            Phase::Converge { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
+                self.late("the cluster does not converge")
+            }
+            Phase::Serve => self.serve(),
+            Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.is_settled() => {
+                self.judge()
+            }
+            Phase::Settle { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
+                if !self.readers.is_through(&self.cluster.observer) {
+                    self.findings.breach("P8", "a reader does not come to the end".to_owned());
+                }
+                self.judge()
+            }
+            phase => phase,
+        };
+    }
+
+    fn late(&mut self, what: &str) -> Phase {
+        self.findings.breach("liveness", what.to_owned());
+        Phase::Over
+    }
+
+    fn serve(&mut self) -> Phase {
+        let served = self.liveness.served(&self.cluster.observer.lock().stories);
+        self.liveness.check(self.now_ms, &mut self.findings);
+        if served { Phase::Settle { since_ms: self.now_ms } } else { Phase::Serve }
+    }
+
+    /// Whether every node runs, with its history, and has applied all that anybody has.
+    fn agrees(&self) -> bool {
+        let observed = self.cluster.observer.lock();
+        (0..self.nodes.len()).all(|node| {
+            let mut lasts = (0u32..).zip(observed.last_indexes());
+            self.nodes[node].is_whole()
+                && lasts.all(|(shard, last)| observed.invariants.applied_to(node, shard) == last)
+        })
+    }
+
+    fn is_settled(&self) -> bool {
+        self.agrees() && self.readers.is_through(&self.cluster.observer)
+    }
+
+    fn judge(&mut self) -> Phase {
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        let observed = &mut *self.cluster.observer.lock();
+        observed.invariants.end(&all, &observed.stories, &observed.directory, &mut self.findings);
+        for node in &self.nodes {
+            let Some(journal) = node.journal() else { continue };
+            node.check_streams(&self.cluster, journal, Extent::All, observed);
+            for shard in 0..self.cluster.shards as u32 {
+                let (at, hash) = ((node.index, shard, u64::MAX), journal.head(shard).hash);
+                observed.invariants.journals.chained(at, hash, &mut observed.findings);
+            }
+        }
+        self.findings.0.append(&mut observed.findings.0);
+        Phase::Over
+    }
+
+    fn report(mut self, seed: u64, began: Instant) -> Report {
+        for node in &mut self.nodes {
+            node.crash(&self.cluster);
+        }
+        let mut violations = self.findings.0;
+        violations.truncate(VIOLATIONS_MAX);
+        let observed = self.cluster.observer.lock();
+        Report {
+            seed,
+            nodes: self.nodes.len(),
+            shards: observed.stories.len(),
+            simulated_ms: self.now_ms,
+            took: began.elapsed(),
+            entries: observed.stories.iter().map(|story| story.len()).sum(),
+            counts: self.workload.clients.counts,
+            faults: self.faults.counts,
+            refused_faults: self.faults.refused,
+            rebuilt: self.faults.rebuilt,
+            dropped_segments: observed.dropped_segments,
+            readers_late: observed.readers_late,
+            fault_log: self.faults.log,
+            trace: self.trace.digest(),
+            tail: self.trace.tail(),
+            violations,
+        }
+    }
+}
