@@ -7,3 +7,6 @@
 pub mod cli;
 #[cfg(tokio_unstable)]
 mod simulation;
+
+#[cfg(tokio_unstable)]
+pub use simulation::ambient;
