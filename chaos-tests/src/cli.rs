@@ -18,6 +18,10 @@ enum Command {
     #[cfg(tokio_unstable)]
     #[command(flatten)]
     Simulated(crate::simulation::Trial),
+    /// Acts on real processes.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Real(crate::real::args::Act),
 }
 
 /// Does what the command line says: 0 if all promises held, 1 if one was broken, 2 if it could not
@@ -30,6 +34,8 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         #[cfg(tokio_unstable)]
         Command::Simulated(trial) => trial.run(),
+        #[cfg(target_os = "linux")]
+        Command::Real(act) => act.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

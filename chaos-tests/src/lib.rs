@@ -5,6 +5,8 @@
 //! scheduler) is for real processes.
 
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod real;
 #[cfg(tokio_unstable)]
 mod simulation;
 
