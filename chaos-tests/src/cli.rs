@@ -18,6 +18,9 @@ enum Command {
     #[cfg(tokio_unstable)]
     #[command(flatten)]
     Simulated(crate::simulation::Trial),
+    /// What is asked about histories.
+    #[command(flatten)]
+    Asked(crate::judge::Asked),
 }
 
 /// Does what the command line says: 0 if all promises held, 1 if one was broken, 2 if it could not
@@ -30,6 +33,7 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         #[cfg(tokio_unstable)]
         Command::Simulated(trial) => trial.run(),
+        Command::Asked(asked) => asked.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
