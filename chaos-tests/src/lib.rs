@@ -36,3 +36,4 @@ pub mod history;
 pub mod judge;
 #[cfg(tokio_unstable)]
 mod simulation;
+pub mod workload;

@@ -22,6 +22,7 @@ pub fn check(evidence: &Evidence<'_>) -> Check {
                 *begun.entry(name).or_default() += 1;
             }
             Record::Bitten { name, bitten: true, .. } => *bitten.entry(name).or_default() += 1,
+            Record::Mark { name, .. } if name.starts_with("unread ") => check.doubt(name.clone()),
             Record::End { lines, lost } => end = Some((*lines, *lost, line.number)),
             _ => {}
         }
