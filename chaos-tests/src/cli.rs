@@ -22,6 +22,9 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(flatten)]
     Real(crate::real::args::Act),
+    /// What is asked about histories.
+    #[command(flatten)]
+    Asked(crate::judge::Asked),
 }
 
 /// Does what the command line says: 0 if all promises held, 1 if one was broken, 2 if it could not
@@ -36,6 +39,7 @@ pub fn run() -> ExitCode {
         Command::Simulated(trial) => trial.run(),
         #[cfg(target_os = "linux")]
         Command::Real(act) => act.run(),
+        Command::Asked(asked) => asked.run(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ mod machine;
 mod store;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::simulation::faults::Kind;
 
@@ -19,7 +20,7 @@ pub(crate) use machine::PlantedMachine;
 pub(crate) use store::{PlantedPurge, PlantedStore};
 
 /// What can be planted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Bug {
     /// An append is acknowledged when it is asked for, not when it is on disk.
     AckBeforeSync,

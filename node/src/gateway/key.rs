@@ -15,7 +15,7 @@ const HEADER: &str = "idempotency-key";
 /// decides when a retry is too old to be known, so one from the future would outlive the window.
 pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Problem> {
     let Some(value) = headers.get(HEADER) else {
-        return Ok(RequestId(uuid::Uuid::now_v7().as_u128()));
+        return Ok(RequestId(rotary_client::unique()));
     };
     let wrong = || Problem::bad_value("Idempotency-Key: a UUIDv7 is expected");
     let text = value.to_str().map_err(|_| wrong())?;

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use clap::ValueEnum;
 
 use crate::simulation::bugs::Bug;
 use crate::simulation::case::bug_name;
-use crate::simulation::world::{self, Parameters};
+use crate::simulation::report::Total;
+use crate::simulation::swarm;
+use crate::simulation::world::Parameters;
 
 /// Simulated milliseconds of faults in a run of a kept seed.
 const KEPT_FAULT_MS: u64 = 60_000;
@@ -57,31 +60,56 @@ fn trace_path(seed: u64, name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("simulate-{}-{seed}-{name}.trace", std::process::id()))
 }
 
+/// A seed that once failed.
+struct Kept {
+    seed: u64,
+    whole: bool,
+    story: &'static str,
+}
+
+impl Kept {
+    fn parameters(&self) -> Parameters {
+        Parameters { whole: self.whole, ..parameters(self.seed, KEPT_FAULT_MS, None) }
+    }
+}
+
 /// The kept seeds and their stories.
-fn kept() -> impl Iterator<Item = (u64, &'static str)> {
+fn kept() -> impl Iterator<Item = Kept> {
     let lines = SEEDS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| {
         let (seed, story) = line.split_once(' ')?;
-        Some((seed.parse().ok()?, story))
+        let whole = seed.strip_prefix("whole:");
+        let seed = whole.unwrap_or(seed).parse().ok()?;
+        Some(Kept { seed, whole: whole.is_some(), story })
     })
 }
 
 /// Runs every kept seed.
 pub(crate) fn seeds() -> Result<bool, String> {
-    let (mut held, mut total) = (true, crate::simulation::report::Total::default());
-    for (seed, story) in kept() {
-        println!("seed {seed}: {story}");
-        let report = world::run(&parameters(seed, KEPT_FAULT_MS, None))?;
+    let (began, mut total) = (Instant::now(), Total::default());
+    let worlds = kept().map(|kept| kept.parameters());
+    let mut stories = kept().map(|kept| kept.story);
+    swarm::run(worlds, swarm::jobs(), |parameters, report| {
+        let story = stories.next().unwrap_or_default();
+        println!("seed {}: {story}", parameters.seed);
         report.print();
-        total.add(&report);
-        held &= report.held();
-    }
-    total.print();
-    Ok(held)
+        total.add(report);
+        Ok(true)
+    })?;
+    total.print(began.elapsed());
+    Ok(total.failed == 0)
 }
 
 fn parameters(seed: u64, fault_ms: u64, bug: Option<Bug>) -> Parameters {
-    Parameters { seed, fault_ms, still_clocks: false, keep_all: false, bug, trace: None }
+    Parameters {
+        seed,
+        fault_ms,
+        still_clocks: false,
+        keep_all: false,
+        whole: false,
+        bug,
+        trace: None,
+    }
 }
 
 /// Plants bugs, each until a seed catches it.
@@ -105,11 +133,12 @@ pub(crate) fn bugs(seeds: u64, only: Option<Bug>) -> Result<bool, String> {
 
 /// The first seed that catches a bug, and what it says.
 fn catch(bug: Bug, seeds: u64) -> Result<Option<(u64, String)>, String> {
-    for seed in 1..=seeds {
-        let report = world::run(&parameters(seed, BUG_FAULT_MS, Some(bug)))?;
-        if let Some(broken) = report.violations.first() {
-            return Ok(Some((seed, format!("{} {}", broken.promise, broken.detail))));
-        }
-    }
-    Ok(None)
+    let mut caught = None;
+    let worlds = (1..=seeds).map(|seed| parameters(seed, BUG_FAULT_MS, Some(bug)));
+    swarm::run(worlds, swarm::jobs(), |parameters, report| {
+        let broken = report.violations.first();
+        caught = broken.map(|what| (parameters.seed, format!("{} {}", what.promise, what.detail)));
+        Ok(caught.is_none())
+    })?;
+    Ok(caught)
 }

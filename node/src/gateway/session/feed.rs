@@ -135,7 +135,7 @@ impl Feed<'_> {
             );
             End::resume("behind", "this node cannot read its journal")
         };
-        let read = tokio::task::spawn_blocking(read).await;
+        let read = crate::blocking::run(read).await;
         let read = read.map_err(|error| behind(error.to_string()))?;
         read.map_err(|error| {
             if error.is_forgotten() {

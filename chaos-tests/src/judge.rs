@@ -1,0 +1,70 @@
+//! What the command line does with histories: judge them, and hand them to other judges.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::checkers::{self, Verdict};
+use crate::history::History;
+use crate::history::export::{Form, export};
+
+/// What can be asked about histories.
+#[derive(Debug, Subcommand)]
+pub enum Asked {
+    /// Judges histories: 0 if all are valid, 1 if a promise was broken, 2 if that is not known.
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        histories: Vec<PathBuf>,
+        /// Say it as JSON, one line for each history.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Writes a history as EDN to standard output, for other checkers.
+    Export {
+        /// For whom.
+        #[arg(long = "as", value_enum)]
+        form: Form,
+        /// The file.
+        history: PathBuf,
+    },
+}
+
+impl Asked {
+    /// Does it. Whether everything is valid.
+    ///
+    /// # Errors
+    /// What could not be read, or found out.
+    pub fn run(self) -> Result<bool, String> {
+        match self {
+            Self::Check { histories, json } => check(&histories, json),
+            Self::Export { form, history } => {
+                let history = History::read(&history).map_err(|error| error.to_string())?;
+                let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+                export(&history, form, &mut out).map_err(|error| error.to_string())?;
+                std::io::Write::flush(&mut out).map_err(|error| error.to_string())?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+fn check(histories: &[PathBuf], json: bool) -> Result<bool, String> {
+    let mut worst = Verdict::Valid;
+    for path in histories {
+        let history = History::read(path).map_err(|error| error.to_string())?;
+        let judgement = checkers::check(&history);
+        if json {
+            let line = serde_json::to_string(&judgement).map_err(|error| error.to_string())?;
+            println!("{line}");
+        } else {
+            println!("{}: {}\n{judgement}", path.display(), history.head.name);
+        }
+        worst = worst.max(judgement.verdict());
+    }
+    match worst {
+        Verdict::Valid => Ok(true),
+        Verdict::Invalid => Ok(false),
+        Verdict::Unknown => Err("not everything could be found out; see above".to_owned()),
+    }
+}
