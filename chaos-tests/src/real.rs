@@ -19,13 +19,23 @@
 //! believed without a counter of its own.
 
 pub mod args;
+pub mod campaign;
 pub mod cgroup;
 pub mod clock;
+pub mod cluster;
 pub mod http;
 pub mod ioctl;
+pub mod load;
 pub mod namespace;
+pub mod nemesis;
 pub mod network;
+pub mod outside;
 pub mod probe;
+pub mod process;
+pub mod run;
+pub mod scenario;
 pub mod shell;
 pub mod switch;
+pub mod verdict;
+pub mod view;
 pub mod volume;

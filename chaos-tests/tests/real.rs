@@ -10,6 +10,8 @@
 mod namespace;
 #[path = "real/network.rs"]
 mod network;
+#[path = "real/runs.rs"]
+mod runs;
 
 use std::process::Command;
 

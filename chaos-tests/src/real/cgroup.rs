@@ -6,11 +6,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the controllers are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 /// How every group's name begins.
 const NAME: &str = "rotary-chaos";
+/// A group without processes is left alone for so long: it may be about to get some.
+const FORGOTTEN: Duration = Duration::from_secs(3_600);
 /// Microseconds of the period that a quota is of.
 const PERIOD_US: u64 = 100_000;
 
@@ -41,7 +44,8 @@ impl Group {
     }
 
     fn make(controller: &str, name: &str) -> io::Result<Self> {
-        let path = Path::new(ROOT).join(controller).join(format!("{NAME}-{name}"));
+        let own = format!("{NAME}-{}-{name}", space());
+        let path = Path::new(ROOT).join(controller).join(own);
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(Self(path)),
@@ -96,13 +100,23 @@ impl Drop for Group {
     }
 }
 
-/// Removes groups that nobody is in.
+/// The number of this process's namespace: what another run calls a group is another.
+fn space() -> String {
+    let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().chars().filter(char::is_ascii_digit).collect()
+}
+
+/// Removes groups that nobody is in, of runs that are long over.
 pub fn sweep() {
+    let is_old = |entry: &fs::DirEntry| {
+        let made = entry.metadata().and_then(|meta| meta.modified()).ok();
+        made.and_then(|made| made.elapsed().ok()).is_some_and(|age| age > FORGOTTEN)
+    };
     for controller in ["cpu", "memory"] {
         let Ok(entries) = fs::read_dir(Path::new(ROOT).join(controller)) else { continue };
         let ours = entries
             .flatten()
             .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(NAME)));
-        ours.for_each(|entry| drop(fs::remove_dir(entry.path())));
+        ours.filter(is_old).for_each(|entry| drop(fs::remove_dir(entry.path())));
     }
 }

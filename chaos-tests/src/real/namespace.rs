@@ -47,5 +47,7 @@ pub fn command(program: OsString, arguments: impl Iterator<Item = OsString>) -> 
 pub fn furnish() -> Result<(), ShellError> {
     shell::run("ip link set lo up")?;
     shell::run("mkdir -p /run/netns")?;
-    shell::run("mount -t tmpfs rotary-chaos /run/netns").map(drop)
+    shell::run("mount -t tmpfs rotary-chaos /run/netns")?;
+    // Shared memory, which libfaketime leaves behind, and room for what needs no disk.
+    shell::run("mount -t tmpfs rotary-chaos /dev/shm").map(drop)
 }

@@ -124,8 +124,12 @@ impl Volume {
     /// [`VolumeError`]; none if nothing was taken.
     pub fn empty(&self) -> Result<(), VolumeError> {
         match std::fs::remove_file(self.mount.join(BALLAST)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.wrong(error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // Else a loss of power would bring it back.
+            Ok(()) => File::open(&self.mount)
+                .and_then(|root| root.sync_all())
+                .map_err(|source| self.wrong(source)),
+            Err(error) => Err(self.wrong(error)),
         }
     }
 
