@@ -34,6 +34,7 @@ pub mod checkers;
 pub mod cli;
 pub mod history;
 pub mod judge;
+pub mod report;
 #[cfg(tokio_unstable)]
 mod simulation;
 pub mod workload;
