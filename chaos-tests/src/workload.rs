@@ -215,6 +215,7 @@ pub async fn drive(
             }
         });
     }
+    readers.spawn(readers::watch_leaders(world.api.clone(), history.clone()));
     let mut customers = customer::arrive(&config, &world, &desk, phase).await;
     history.mark("drain");
     let _ =
