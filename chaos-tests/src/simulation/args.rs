@@ -30,6 +30,10 @@ pub(crate) enum Trial {
         /// Simulated minutes of faults.
         #[arg(long, default_value_t = 0.5)]
         minutes: f64,
+        /// Nodes are whole. What clocks say is in the ids that gateways make, so only the first
+        /// pair is compared.
+        #[arg(long)]
+        whole: bool,
     },
     /// Runs every seed of seeds.txt.
     Seeds,
@@ -100,7 +104,7 @@ impl Trial {
         match self {
             Self::Simulate(Simulate { replay: Some(path), trace, .. }) => replay(&path, trace),
             Self::Simulate(simulate) => simulate.run(),
-            Self::Meta { seed, minutes } => trials::meta(seed, minutes),
+            Self::Meta { seed, minutes, whole } => trials::meta(seed, minutes, whole),
             Self::Seeds => trials::seeds(),
             Self::World { parameters } => swarm::be_world(&parameters),
             Self::Bugs { seeds, bug } => trials::bugs(seeds, bug),

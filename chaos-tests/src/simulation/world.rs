@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rotary_proto::planted;
 use serde::{Deserialize, Serialize};
 
 use crate::simulation::ambient;
@@ -91,6 +92,9 @@ struct World {
 pub(crate) fn run(parameters: &Parameters) -> Result<Report, String> {
     panics::watch();
     let began = Instant::now();
+    if let Some(bug) = parameters.bug.and_then(Bug::planted) {
+        planted::plant(bug);
+    }
     let report = ambient::simulate(parameters.seed, || {
         let mut world = World::new(parameters)?;
         while world.phase != Phase::Over && world.findings.0.is_empty() {

@@ -3,6 +3,7 @@
 use axum::http::HeaderMap;
 use rotary_proto::RequestId;
 use rotary_proto::limits::REQUEST_AHEAD_MS;
+use rotary_proto::planted::{self, Planted};
 
 use crate::gateway::problem::Problem;
 
@@ -31,7 +32,7 @@ pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Pro
                       clock; set the one that is wrong";
         return Err(Problem::unavailable(detail));
     }
-    Ok(key)
+    Ok(if planted::is(Planted::KeyReplaced) { RequestId(rotary_client::unique()) } else { key })
 }
 
 #[cfg(test)]

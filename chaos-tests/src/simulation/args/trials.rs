@@ -23,37 +23,43 @@ const SEEDS: &str = include_str!("../../../seeds.txt");
 
 /// Runs a seed in processes of its own and compares the bytes of their traces. How long records are
 /// kept is by wall time, so what clocks may not matter to is a world that keeps everything.
-pub(crate) fn meta(seed: u64, minutes: f64) -> Result<bool, String> {
+pub(crate) fn meta(seed: u64, minutes: f64, whole: bool) -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut traces = Vec::new();
     let (keep, still) = ("--keep-all", "--still-clocks");
     let runs: [(&str, &[&str]); 4] =
         [("first", &[]), ("second", &[]), ("jumping", &[keep]), ("still", &[keep, still])];
-    for (name, options) in runs {
+    for (name, options) in &runs[..if whole { 2 } else { runs.len() }] {
         let path = trace_path(seed, name);
         let mut run = Command::new(&program);
         run.args(["simulate", "--seed", &seed.to_string(), "--minutes", &minutes.to_string()]);
-        run.args(options).arg("--trace").arg(&path);
+        run.args(*options).args(whole.then_some("--whole")).arg("--trace").arg(&path);
         let output = run.output().map_err(|error| error.to_string())?;
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         println!("meta: {name}: {} bytes, {}", bytes.len(), output.status);
         traces.push((bytes, path));
     }
-    let [(first, one), (second, two), (jumping, three), (still, four)] = traces.as_slice() else {
-        return Err("four runs give four traces".to_owned());
-    };
-    let (same, clock_proof) = (first == second, jumping == still);
-    if !same {
-        println!("meta: the same seed gives two traces: {} and {}", one.display(), two.display());
+    let same = traces.windows(2).step_by(2).map(|pair| pair[0].0 == pair[1].0);
+    let same: Vec<bool> = same.collect();
+    if same.first() == Some(&false) {
+        println!("meta: the same seed gives two traces");
     }
-    if !clock_proof {
-        println!("meta: P11 BROKEN: wall clocks matter: {} {}", three.display(), four.display());
+    if same.get(1) == Some(&false) {
+        println!("meta: P11 BROKEN: wall clocks matter");
     }
-    if same && clock_proof {
-        println!("meta: seed {seed} gives the same bytes, whatever wall clocks say");
-        [one, two, three, four].into_iter().for_each(|path| drop(fs::remove_file(path)));
+    let holds = same.iter().all(|same| *same);
+    for (_, path) in &traces {
+        if holds {
+            drop(fs::remove_file(path));
+        } else {
+            println!("meta: {}", path.display());
+        }
     }
-    Ok(same && clock_proof)
+    if holds {
+        let whatever = if whole { "" } else { ", whatever wall clocks say" };
+        println!("meta: seed {seed} gives the same bytes{whatever}");
+    }
+    Ok(holds)
 }
 
 fn trace_path(seed: u64, name: &str) -> PathBuf {
@@ -134,7 +140,9 @@ pub(crate) fn bugs(seeds: u64, only: Option<Bug>) -> Result<bool, String> {
 /// The first seed that catches a bug, and what it says.
 fn catch(bug: Bug, seeds: u64) -> Result<Option<(u64, String)>, String> {
     let mut caught = None;
-    let worlds = (1..=seeds).map(|seed| parameters(seed, BUG_FAULT_MS, Some(bug)));
+    let whole = bug.planted().is_some();
+    let worlds =
+        (1..=seeds).map(|seed| Parameters { whole, ..parameters(seed, BUG_FAULT_MS, Some(bug)) });
     swarm::run(worlds, swarm::jobs(), |parameters, report| {
         let broken = report.violations.first();
         caught = broken.map(|what| (parameters.seed, format!("{} {}", what.promise, what.detail)));
