@@ -1,4 +1,4 @@
-//! What the command line does with histories: judge them, and hand them to other judges.
+//! What the command line does with histories: judge them, show them, and hand them to others.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use clap::Subcommand;
 use crate::checkers::{self, Verdict};
 use crate::history::History;
 use crate::history::export::{Form, export};
+use crate::report;
 
 /// What can be asked about histories.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,14 @@ pub enum Asked {
         /// Say it as JSON, one line for each history.
         #[arg(long)]
         json: bool,
+    },
+    /// Makes a page of a history: `index.html`, which needs no other file.
+    Report {
+        /// The file.
+        history: PathBuf,
+        /// The folder that the page goes into.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Writes a history as EDN to standard output, for other checkers.
     Export {
@@ -38,6 +47,13 @@ impl Asked {
     pub fn run(self) -> Result<bool, String> {
         match self {
             Self::Check { histories, json } => check(&histories, json),
+            Self::Report { history, out } => {
+                let history = History::read(&history).map_err(|error| error.to_string())?;
+                let judgement = checkers::check(&history);
+                let path = report::write(&history, &judgement, &out);
+                println!("{}", path.map_err(|error| error.to_string())?.display());
+                said(judgement.verdict())
+            }
             Self::Export { form, history } => {
                 let history = History::read(&history).map_err(|error| error.to_string())?;
                 let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -62,7 +78,12 @@ fn check(histories: &[PathBuf], json: bool) -> Result<bool, String> {
         }
         worst = worst.max(judgement.verdict());
     }
-    match worst {
+    said(worst)
+}
+
+/// A verdict as the command line says it.
+fn said(verdict: Verdict) -> Result<bool, String> {
+    match verdict {
         Verdict::Valid => Ok(true),
         Verdict::Invalid => Ok(false),
         Verdict::Unknown => Err("not everything could be found out; see above".to_owned()),

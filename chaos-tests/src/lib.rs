@@ -36,6 +36,7 @@ pub mod history;
 pub mod judge;
 #[cfg(target_os = "linux")]
 pub mod real;
+pub mod report;
 #[cfg(tokio_unstable)]
 mod simulation;
 pub mod workload;

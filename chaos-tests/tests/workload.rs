@@ -163,6 +163,8 @@ async fn a_calm_run_is_valid_and_tampering_is_found() {
     for name in ["replay", "real_time", "total_queue", "no_overtake", "dense_prefix"] {
         assert!(judgement.of(name).expect("it was asked").checked > 30, "{name}\n{judgement}");
     }
+    let led = |record: &Record| matches!(record, Record::Leader { .. });
+    assert!(history.lines.iter().any(|line| led(&line.record)), "nobody led");
     let mut tampered = history;
     for line in &mut tampered.lines {
         if let Record::Fed { event, .. } = &mut line.record

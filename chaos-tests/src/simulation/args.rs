@@ -14,7 +14,7 @@ use crate::simulation::swarm;
 use crate::simulation::world::Parameters;
 
 /// Where case files go, beneath the directory it is run from.
-const CASES: &str = "target/cases";
+pub(crate) const CASES: &str = "target/cases";
 
 /// A trial in a simulated world.
 #[derive(Debug, Subcommand)]

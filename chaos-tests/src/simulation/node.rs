@@ -104,7 +104,8 @@ impl Cluster {
             bug,
             snapshot_bytes_min: random.between(8, 256) * 1024,
             snapshot_entries_kept: random.between(0, 200),
-            retention_ms: (drops && !keep_all).then_some(keeps_ms),
+            // What clients are to read back must be there.
+            retention_ms: (drops && !keep_all && !whole).then_some(keeps_ms),
             digest_entries: Random::salted(seed, "digests").between(8, 128),
             network: Network::new(seed, nodes),
             wires: Wires::new(seed, nodes),

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) trace: (u64, u64),
     pub(crate) tail: Vec<String>,
     pub(crate) violations: Vec<Violation>,
+    /// What could not be found out of a history.
+    pub(crate) doubts: Vec<String>,
 }
 
 impl Report {
@@ -55,6 +57,9 @@ impl Report {
             self.took.as_secs_f64(),
             self.entries,
         );
+        for doubt in self.doubts.iter().take(2) {
+            println!("seed {}: not known: {doubt}", self.seed);
+        }
         for Violation { promise, detail } in self.violations.iter().take(5) {
             println!("seed {}: {promise} BROKEN: {detail}", self.seed);
         }

@@ -1,70 +1,96 @@
-//! Those who come to the doors: clients of the public API on a runtime of their own.
+//! Those who come to the doors: the workload that real clusters get, on a runtime of its own.
 //!
-//! Everything is asked through `rotary-client`, over connections that break as connections do.
+//! Everything is asked through `rotary-client`, over connections that break as connections do, and
+//! written into a history, which the same checkers judge as the histories of real clusters.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rotary::simulated;
-use rotary_client::SessionConfig;
-use rotary_client::{Api, Gateway, Method, Network, Notice, Outcome, Patience, Session};
-use rotary_proto::plan::{AgentProfile, Capacity, QueuePlan, SiteSettings};
-use rotary_proto::values::{Name, Sealed};
-use rotary_proto::{
-    AgentId, Attributes, Channel, Command, ConversationId, CustomerId, Declared, Event, QueueId,
-    SiteId,
-};
-use serde_json::{Value, json};
+use rotary_client::{Gateway, Network};
 use tokio::runtime::{Builder, RngSeed, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::checkers::{self, Verdict};
+use crate::history::{Edge, FORMAT, Head, History, Recorder};
 use crate::simulation::ambient;
 use crate::simulation::history::Ms;
+use crate::simulation::invariants::Findings;
 use crate::simulation::node::{Cluster, DAWN_MS, Node, id_of};
 use crate::simulation::random::Random;
 use crate::simulation::whole::SECRET;
+use crate::workload::{self, Config, DriveError, Phase, Summary};
 
 /// The clients' side of a world.
 pub(crate) struct Street {
     runtime: Runtime,
     base: Instant,
-    pub(crate) shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-pub(crate) struct Shared {
-    open: AtomicBool,
-    closing: AtomicBool,
-    pub(crate) opened: AtomicU64,
-    pub(crate) served: AtomicU64,
+    recorder: Recorder,
+    history: PathBuf,
+    say: watch::Sender<Phase>,
+    driven: Option<JoinHandle<Result<Summary, DriveError>>>,
+    /// What the workload came to.
+    pub(crate) summary: Summary,
+    /// What could not be found out.
+    pub(crate) doubts: Vec<String>,
 }
 
 impl Street {
-    pub(crate) fn new(cluster: &Cluster) -> Self {
-        let seed = Random::salted(cluster.seed, "street").next();
+    /// Clients who begin at once.
+    ///
+    /// # Errors
+    /// If the history cannot be written.
+    pub(crate) fn new(cluster: &Cluster, replay: String) -> Result<Self, String> {
+        let mut random = Random::salted(cluster.seed, "street");
         ambient::set(0, DAWN_MS);
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
-            .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
+            .rng_seed(RngSeed::from_bytes(&random.next().to_le_bytes()))
             .build()
             .expect("a runtime without a network needs nothing");
         let base = runtime.block_on(async { Instant::now() });
-        let shared = Arc::<Shared>::default();
-        let network = Network::Other(Arc::new(cluster.wires.clone()));
-        let gateways: Vec<Gateway> = (0..cluster.nodes)
-            .map(|node| simulated::url(id_of(node)).parse().expect("an address"))
-            .collect();
-        let shards = cluster.shards;
-        let task = live(network, gateways, shards, seed, shared.clone());
-        runtime.spawn(task);
-        Self { runtime, base, shared }
+        let history = std::env::temp_dir().join(format!(
+            "rotary-chaos-{}-{}.jsonl",
+            std::process::id(),
+            cluster.seed
+        ));
+        let (name, nemeses) = ("simulated".to_owned(), Vec::new());
+        let head = Head { format: FORMAT, seed: cluster.seed, name, replay, nemeses };
+        let recorder = Recorder::create(&history, head)
+            .map_err(|error| format!("{}: {error}", history.display()))?;
+        let (say, told) = watch::channel(Phase::Run);
+        let config = config(cluster, &mut random);
+        let driven = runtime.spawn(workload::drive(config, recorder.clone(), told));
+        let (driven, summary, doubts) = (Some(driven), Summary::default(), Vec::new());
+        Ok(Self { runtime, base, recorder, history, say, driven, summary, doubts })
     }
 
     /// Whether everything is set up.
     pub(crate) fn is_open(&self) -> bool {
-        self.shared.open.load(Ordering::Relaxed)
+        !["", "setup"].contains(&self.recorder.phase().as_str())
+    }
+
+    /// A phase of the world begins.
+    pub(crate) fn mark(&self, name: &str) {
+        self.recorder.mark(name);
+    }
+
+    /// A fault began: what the fault log says.
+    pub(crate) fn fault(&self, line: &str) {
+        self.recorder.fault("simulated", "", Edge::Begin, line);
+    }
+
+    /// Nobody comes any more, and everything is brought to its end.
+    pub(crate) fn drain(&self) {
+        self.say.send_replace(Phase::Drain);
+    }
+
+    /// Whether everybody has gone home.
+    pub(crate) fn is_done(&self) -> bool {
+        self.driven.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Lets clients act until that time, and nodes let in who has come.
@@ -76,134 +102,68 @@ impl Street {
         let target = self.base + Duration::from_millis(now_ms);
         self.runtime.block_on(async { tokio::time::sleep_until(target).await });
     }
+
+    /// Ends the history and judges it. One with a finding is kept in `cases`.
+    pub(crate) fn judge(&mut self, cases: &Path, seed: u64, found: &mut Findings) {
+        match self.driven.take().filter(JoinHandle::is_finished) {
+            Some(driven) => match self.runtime.block_on(driven) {
+                Ok(Ok(summary)) => self.summary = summary,
+                Ok(Err(error)) => found.breach("workload", error.to_string()),
+                Err(error) => found.breach("workload", error.to_string()),
+            },
+            None => found.breach("workload", "it does not come to its end".to_owned()),
+        }
+        if let Err(error) = self.recorder.finish() {
+            return found.breach("workload", format!("the history: {error}"));
+        }
+        match History::read(&self.history) {
+            Ok(history) => {
+                let judgement = checkers::check(&history);
+                for check in &judgement.checks {
+                    for finding in &check.findings {
+                        let what = format!("{} (lines {:?})", finding.what, finding.lines);
+                        found.breach(check.name, what);
+                    }
+                    let doubt = |doubt: &String| format!("{}: {doubt}", check.name);
+                    self.doubts.extend(check.doubts.iter().map(doubt));
+                }
+                if judgement.verdict() == Verdict::Invalid {
+                    self.keep(cases, seed);
+                }
+            }
+            Err(error) => found.breach("workload", error.to_string()),
+        }
+    }
+
+    fn keep(&self, cases: &Path, seed: u64) {
+        let kept = cases.join(format!("seed-{seed}.history.jsonl"));
+        let copied =
+            std::fs::create_dir_all(cases).and_then(|()| std::fs::copy(&self.history, &kept));
+        if let Err(error) = copied {
+            eprintln!("{} is not kept: {error}", kept.display());
+        }
+    }
 }
 
-async fn live(
-    network: Network,
-    gateways: Vec<Gateway>,
-    shards: usize,
-    seed: u64,
-    shared: Arc<Shared>,
-) {
+impl Drop for Street {
+    fn drop(&mut self) {
+        // It may be gone already, and what is kept is elsewhere.
+        let _ = std::fs::remove_file(&self.history);
+    }
+}
+
+fn config(cluster: &Cluster, random: &mut Random) -> Config {
+    let gateways = (0..cluster.nodes).map(|node| simulated::url(id_of(node)));
+    let gateways: Vec<Gateway> =
+        gateways.map(|url| url.parse().expect("a node's address is one")).collect();
     let token = simulated::administrator(SECRET);
-    let patience = Patience { total: Duration::from_secs(60), ..Patience::default() };
-    let api = Api::new(gateways.clone(), &token, patience).expect("there are gateways");
-    let api = api.over(&network);
-    let tenant = put(&api, Method::POST, "/v1/tenants", &json!({ "name": "street" })).await;
-    let tenant = tenant["tenant"].clone();
-    let mut random = Random::salted(seed, "people");
-    for _ in 0..shards {
-        let settings = SiteSettings::named(Name::new("floor").expect("a name"));
-        let body = json!({ "tenant": tenant, "settings": settings });
-        let site = put(&api, Method::POST, "/v1/sites", &body).await;
-        let site: SiteId = serde_json::from_value(site["site"].clone()).expect("a site");
-        let plan = QueuePlan {
-            wrap_up_ms: 1_000,
-            ..QueuePlan::named(Name::new("queue").expect("a name"))
-        };
-        let path = format!("/v1/sites/{site}/queues/qu_1");
-        put(&api, Method::PUT, &path, &serde_json::to_value(plan).expect("plain")).await;
-        for agent in 1..=3 {
-            let agent = AgentId(agent);
-            let capacity = Capacity { chat: 2, total: 2, ..Capacity::default() };
-            let name = Sealed::plain("agent").expect("short");
-            let profile = AgentProfile { name, skills: Default::default(), capacity };
-            let path = format!("/v1/sites/{site}/agents/{agent}");
-            put(&api, Method::PUT, &path, &serde_json::to_value(profile).expect("plain")).await;
-            let claims = json!({ "role": "agent", "tenant": tenant, "site": site, "agent": agent,
-                "ttl_s": 36_000 });
-            let token = put(&api, Method::POST, "/v1/tokens", &claims).await;
-            let token = token["token"].as_str().expect("a token").to_owned();
-            let mut config = SessionConfig::new(gateways.clone(), token);
-            config.network = network.clone();
-            let number = random.below(gateways.len() as u64) as usize;
-            config.gateways.rotate_left(number);
-            tokio::spawn(work(config, site, agent, shared.clone()));
-        }
-        tokio::spawn(arrive(api.clone(), site, random.next(), shared.clone()));
-    }
-    shared.open.store(true, Ordering::Relaxed);
-}
-
-async fn put(api: &Api, method: Method, path: &str, body: &Value) -> Value {
-    loop {
-        match api.change(method.clone(), path, body).await {
-            Outcome::Acknowledged(done) => {
-                return serde_json::from_slice(&done.body).unwrap_or(Value::Null);
-            }
-            other => {
-                tracing::warn!(?other, path, "again");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
-}
-
-async fn work(config: SessionConfig, site: SiteId, me: AgentId, shared: Arc<Shared>) {
-    loop {
-        let Ok(mut session) = Session::start(config.clone()) else { return };
-        let hands = session.commander();
-        while let Some(notice) = session.next_event().await {
-            let hands = hands.clone();
-            match notice {
-                Notice::Welcome(_) => {
-                    tokio::spawn(async move {
-                        let declared = Declared::Ready;
-                        let _ = hands.send(site, Command::Declare { agent: me, declared }).await;
-                    });
-                }
-                Notice::Event(frame) => match frame.event {
-                    Event::Offered { conversation, offer, agent, .. } if agent == me => {
-                        tokio::spawn(async move {
-                            let _ = hands.send(site, Command::Accept { conversation, offer }).await;
-                        });
-                    }
-                    Event::Assigned { conversation, agent, .. } if agent == me => {
-                        shared.served.fetch_add(1, Ordering::Relaxed);
-                        tokio::spawn(async move {
-                            tokio::time::sleep(Duration::from_millis(1_500)).await;
-                            let close = Command::Close { conversation };
-                            let _ = hands.send(site, close).await;
-                        });
-                    }
-                    _ => {}
-                },
-                Notice::Ended(end) => {
-                    tracing::info!(?end, "a session ended");
-                    break;
-                }
-                _ => {}
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-async fn arrive(api: Api, site: SiteId, seed: u64, shared: Arc<Shared>) {
-    let mut random = Random::salted(seed, "arrivals");
-    while !shared.closing.load(Ordering::Relaxed) {
-        tokio::time::sleep(Duration::from_millis(random.between(100, 1_500))).await;
-        let (api, shared) = (api.clone(), shared.clone());
-        tokio::spawn(async move {
-            let conversation = ConversationId::new(site, rotary_client::unique());
-            let open = Command::Open {
-                conversation,
-                queue: QueueId(1),
-                channel: Channel::Chat,
-                priority: None,
-                skills: Vec::new(),
-                customer: Some(CustomerId(rotary_client::unique())),
-                attributes: Attributes::default(),
-                item: None,
-                mail: None,
-            };
-            drop(open);
-            let body = json!({ "conversation": conversation, "queue": QueueId(1),
-                "channel": "chat" });
-            let path = format!("/v1/sites/{site}/conversations");
-            if let Outcome::Acknowledged(_) = api.change(Method::POST, &path, &body).await {
-                shared.opened.fetch_add(1, Ordering::Relaxed);
-            }
-        });
+    Config {
+        network: Network::Other(std::sync::Arc::new(cluster.wires.clone())),
+        rate: random.between(2, 30) as f64 / 10.0,
+        sites: cluster.shards as u32,
+        agents: random.between(2, 6) as u32,
+        customers_max: 60,
+        transcripts_max: 40,
+        ..Config::new(gateways, token, random.next())
     }
 }

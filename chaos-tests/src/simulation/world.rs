@@ -2,12 +2,13 @@
 //!
 //! Set up, then faults, then heal; then the cluster must converge, serve what is opened, and agree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::simulation::ambient;
+use crate::simulation::args::CASES;
 use crate::simulation::bugs::Bug;
 use crate::simulation::faults::{Faults, Kind};
 use crate::simulation::history::Ms;
@@ -19,12 +20,15 @@ use crate::simulation::report::Report;
 use crate::simulation::store::Shadow;
 use crate::simulation::street::Street;
 use crate::simulation::trace::Trace;
-use crate::simulation::workload::{Following, Registrar, Workload};
+use crate::simulation::workload::{Counts, Following, Registrar, Workload};
+use crate::workload::Summary;
 
 /// Setting up takes no longer, without faults.
 const SET_UP_MS_MAX: Ms = 60_000;
 /// Conversations that are opened in each site at the end, and must be served.
 const PROBES: u32 = 6;
+/// How long clients may take to bring everything to its end, and to read it back.
+const GO_HOME_MS_MAX: Ms = 400_000;
 /// What a violation is given to show the others that come with it.
 const VIOLATIONS_MAX: usize = 20;
 
@@ -75,6 +79,8 @@ struct World {
     fault_ms: Ms,
     phase: Phase,
     now_ms: Ms,
+    /// When clients must have gone home.
+    serve_by_ms: Ms,
 }
 
 /// Runs a world in this process to its end, or to the first broken promise. Only the first world
@@ -104,6 +110,8 @@ impl World {
         // A directory costs as much as a data shard.
         let has_directory = shards == 1 || random.permille(250);
         let cluster = Cluster::new(seed, nodes, (shards, has_directory), whole, bug, keep_all);
+        let replay = format!("rotary-chaos simulate --whole --seed {seed}");
+        let street = if whole { Some(Street::new(&cluster, replay)?) } else { None };
         let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
         let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
         Ok(Self {
@@ -112,7 +120,7 @@ impl World {
             workload: Workload::new(seed, shards),
             registrar: Registrar::new(seed, cluster.directory()),
             readers: Following::new(seed, shards, cluster.retention_ms.is_some()),
-            street: whole.then(|| Street::new(&cluster)),
+            street,
             faults: Faults::new(
                 seed,
                 nodes,
@@ -129,6 +137,7 @@ impl World {
             fault_ms,
             phase: Phase::SetUp,
             now_ms: 0,
+            serve_by_ms: 0,
             cluster,
         })
     }
@@ -209,6 +218,9 @@ impl World {
         drop(observed);
         for line in &self.faults.log[self.told..] {
             self.trace.say(self.now_ms, line);
+            if let Some(street) = &self.street {
+                street.fault(line);
+            }
         }
         self.told = self.faults.log.len();
     }
@@ -221,20 +233,28 @@ impl World {
             Phase::Faults { until_ms } if now_ms >= until_ms => {
                 let (cluster, found) = (&self.cluster, &mut self.findings);
                 self.faults.heal(now_ms, cluster, &mut self.nodes, found);
+                self.mark("heal");
                 self.workload.be_diligent();
                 self.readers.come_back(now_ms);
                 Phase::Converge { since_ms: now_ms }
             }
             Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
-                if self.street.is_none() {
-                    self.workload.probe(now_ms, PROBES, &mut self.liveness);
+                match &self.street {
+                    None => self.workload.probe(now_ms, PROBES, &mut self.liveness),
+                    Some(street) => street.drain(),
                 }
+                self.serve_by_ms = now_ms + GO_HOME_MS_MAX;
                 Phase::Serve
             }
             Phase::Converge { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
                 self.late("the cluster does not converge")
             }
-            Phase::Serve => self.serve(),
+            Phase::Serve => match &self.street {
+                None => self.serve(),
+                Some(street) if street.is_done() => Phase::Settle { since_ms: now_ms },
+                Some(_) if now_ms > self.serve_by_ms => self.late("clients do not go home"),
+                Some(_) => Phase::Serve,
+            },
             Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.is_settled() => {
                 self.judge()
             }
@@ -246,6 +266,12 @@ impl World {
             }
             phase => phase,
         };
+    }
+
+    fn mark(&self, phase: &str) {
+        if let Some(street) = &self.street {
+            street.mark(phase);
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -294,11 +320,23 @@ impl World {
         Phase::Over
     }
 
+    fn counts(&self) -> Counts {
+        let Some(Street { summary, .. }) = &self.street else {
+            return self.workload.clients.counts;
+        };
+        let Summary { ok, fail, unknown, customers, .. } = *summary;
+        let (attempts, answered) = (ok + fail + unknown, ok + fail);
+        Counts { attempts, repeated: customers, answered, refused: fail, unknown }
+    }
+
     fn report(mut self, seed: u64) -> Report {
+        if let Some(street) = &mut self.street {
+            street.judge(Path::new(CASES), seed, &mut self.findings);
+        }
         for node in &mut self.nodes {
             node.crash(&self.cluster, false);
         }
-        let mut violations = self.findings.0;
+        let mut violations = std::mem::take(&mut self.findings.0);
         violations.truncate(VIOLATIONS_MAX);
         let observed = self.cluster.observer.lock();
         Report {
@@ -308,7 +346,8 @@ impl World {
             simulated_ms: self.now_ms,
             took: Duration::ZERO,
             entries: observed.stories.iter().map(|story| story.len()).sum(),
-            counts: self.workload.clients.counts,
+            counts: self.counts(),
+            doubts: self.street.as_ref().map(|street| street.doubts.clone()).unwrap_or_default(),
             faults: self.faults.counts,
             refused_faults: self.faults.refused,
             rebuilt: self.faults.rebuilt,

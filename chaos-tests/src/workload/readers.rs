@@ -1,10 +1,12 @@
 //! Readers of the event feed, and the reading back of everything.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use rotary_client::{Api, ApiError, Gateway};
+use rotary_client::{Api, ApiError, Gateway, Patience};
 use rotary_proto::event::Author;
+use rotary_proto::ids::{NodeId, ShardId};
 use rotary_proto::query::{ConversationView, SiteView, Stage};
 use rotary_proto::{ConversationId, Cursor, Event as ProtoEvent, ItemId, SiteId, Stamp};
 use serde::Deserialize;
@@ -23,6 +25,9 @@ const PAGES: u64 = 5;
 const BACK: u64 = 1_000_000;
 /// How long a gateway may take to catch up with the others.
 const CATCH_UP: Duration = Duration::from_secs(60);
+/// How long one gateway is waited for by those who can ask another.
+const SHORT_PATIENCE: Patience =
+    Patience { attempt: Duration::from_secs(2), total: Duration::from_millis(1) };
 /// Transcripts that are read at once.
 const AT_ONCE: usize = 8;
 
@@ -90,9 +95,7 @@ pub(super) async fn follow(api: Api, recorder: Recorder, site: SiteId, reader: u
         let place = (turn / PAGES) as usize % api.gateways().len();
         let gateway = api.gateways()[place].clone();
         turn += 1;
-        let short = super::PATIENCE;
-        let api =
-            api.only(&gateway).patient(rotary_client::Patience { total: short.attempt, ..short });
+        let api = api.only(&gateway).patient(SHORT_PATIENCE);
         match page(&api, &recorder, (site, reader), after).await {
             Ok(through) if through > after => after = through,
             Ok(_) => tokio::time::sleep(PAUSE).await,
@@ -101,6 +104,39 @@ pub(super) async fn follow(api: Api, recorder: Recorder, site: SiteId, reader: u
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    shards: Vec<Led>,
+}
+
+#[derive(Deserialize)]
+struct Led {
+    shard: ShardId,
+    leader: Option<NodeId>,
+    term: u64,
+}
+
+/// Writes down who leads each shard whenever that changes, as the gateways tell it, for as long as
+/// it is polled. A gateway that was cut off may tell of the past, so the highest term counts.
+pub(super) async fn watch_leaders(api: Api, recorder: Recorder) {
+    let mut known: BTreeMap<ShardId, (u64, Option<NodeId>)> = BTreeMap::new();
+    for turn in 0_usize.. {
+        let gateway = api.gateways()[turn % api.gateways().len()].clone();
+        let api = api.only(&gateway).patient(SHORT_PATIENCE);
+        for led in api.read::<Cluster>("/v1/cluster").await.map_or(Vec::new(), |c| c.shards) {
+            let before = known.get(&led.shard).copied().unwrap_or_default();
+            if led.term > before.0 || (led.term == before.0 && before.1.is_none()) {
+                known.insert(led.shard, (led.term, led.leader));
+                if led.leader != before.1 {
+                    let node = led.leader.map_or_else(String::new, |node| node.to_string());
+                    recorder.leader(led.shard, &node);
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -368,13 +368,15 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
     }
     let problem = problem(&answer);
     let refused = refused(&answer);
+    // What no log decided says nothing of an attempt before, which may have been done.
+    let at_the_door = answer.header("rotary-index").is_none();
     let waits = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
     if problem.outcome == "unknown" || (problem.code.is_empty() && answer.status.is_server_error())
     {
         Attempt::Doubt(format!("{}: {}", refused.code, refused.detail))
     } else if waits.contains(&answer.status) && refused.code != "limit-reached" {
         Attempt::NotDone(refused, Failed::Reached(asked_wait(&answer)))
-    } else if refused.code == "outcome-forgotten" || (in_doubt && answer.status.as_u16() == 401) {
+    } else if refused.code == "outcome-forgotten" || (in_doubt && at_the_door) {
         Attempt::Settled(Outcome::Unknown(format!("{}: {}", refused.code, refused.detail)))
     } else {
         Attempt::Settled(Outcome::Refused(refused))

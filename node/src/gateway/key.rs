@@ -26,8 +26,10 @@ pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Pro
     }
     let key = RequestId(uuid.as_u128());
     if key.unix_ms() > now_unix_ms.saturating_add(REQUEST_AHEAD_MS) {
-        let detail = "Idempotency-Key: its time is more than five minutes ahead; set the clock";
-        return Err(Problem::bad_value(detail));
+        // It may be this node whose clock is wrong, and then another one takes the key.
+        let detail = "Idempotency-Key: its time is more than five minutes ahead of this node's \
+                      clock; set the one that is wrong";
+        return Err(Problem::unavailable(detail));
     }
     Ok(key)
 }
