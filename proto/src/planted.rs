@@ -32,8 +32,6 @@ pub enum Planted {
     LossIgnored,
     /// The key of a request is replaced by another one.
     KeyReplaced,
-    /// What may have been done is called not done.
-    UnknownCalledRefused,
     /// A session is not shown an event now and then.
     EventSkipped,
 }

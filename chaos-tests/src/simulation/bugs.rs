@@ -97,8 +97,6 @@ pub(crate) enum Bug {
     LossIgnored,
     /// The key of a request is replaced by another one.
     KeyReplaced,
-    /// What may have been done is called not done.
-    UnknownCalledRefused,
     /// A session is not shown an event now and then.
     EventSkipped,
 }
@@ -118,7 +116,6 @@ impl Bug {
             Self::HashOrder => Planted::HashOrder,
             Self::LossIgnored => Planted::LossIgnored,
             Self::KeyReplaced => Planted::KeyReplaced,
-            Self::UnknownCalledRefused => Planted::UnknownCalledRefused,
             Self::EventSkipped => Planted::EventSkipped,
             _ => return None,
         })
