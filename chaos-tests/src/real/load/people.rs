@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::{Judgement, Plan};
 use crate::checkers::{self, Verdict};
 use crate::history::{History, Recorder};
+use crate::report;
 use crate::workload::{Config, DriveError, Phase, Summary, drive};
 
 /// The running workload. Its tasks end with it.
@@ -48,7 +49,7 @@ impl People {
         let _ended = self.say.send(Phase::Drain);
     }
 
-    /// Ends the history, reads it again, and asks the checkers.
+    /// Ends the history, reads it again, asks the checkers, and shows it as a page.
     pub(super) fn judgement(&mut self) -> Judgement {
         if !self.has_ended() {
             return Judgement::Unknown("the workload did not end".into());
@@ -76,6 +77,9 @@ impl People {
         println!("{words}");
         std::fs::write(self.report.join("judgement.txt"), &words)
             .map_err(|error| format!("judgement.txt: {error}"))?;
+        let page = report::write(&history, &judgement, &self.report);
+        let page = page.map_err(|error| format!("the page: {error}"))?;
+        println!("{}", page.display());
         Ok(match judgement.verdict() {
             Verdict::Valid => Judgement::Kept,
             Verdict::Invalid => Judgement::Broken("the checkers say so, see judgement.txt".into()),
