@@ -97,6 +97,8 @@ impl RunArguments {
         }
         report_folder(&run.report)?;
         let plan = load::Plan {
+            kind: run.scenario.load,
+            customers_per_minute: run.scenario.customers_per_minute,
             rotary: run.rotary.clone(),
             gateways: self.gateway.clone(),
             token: self.token.clone().unwrap_or_default(),
@@ -105,7 +107,9 @@ impl RunArguments {
             share_permille: run.scenario.share_permille,
             report: run.report.clone(),
         };
-        outside::run(&plan, run.lasts, &format!("{} --gateway URL,...", run.replay))
+        let history = run.history(&[]).map_err(|error| format!("the history: {error}"))?;
+        let replay = format!("{} --gateway URL,...", run.replay);
+        outside::run(&plan, run.lasts, &history, &replay)
     }
 
     fn run(&self) -> Result<Run, String> {
@@ -133,7 +137,16 @@ impl RunArguments {
         );
         let scratch = Path::new(SCRATCH).join("run");
         let lasts = Duration::from_secs_f64(60.0 * minutes);
-        Ok(Run { scenario, lasts, seed: *seed, rotary, scratch, report, replay })
+        Ok(Run {
+            name: name.clone(),
+            scenario,
+            lasts,
+            seed: *seed,
+            rotary,
+            scratch,
+            report,
+            replay,
+        })
     }
 }
 

@@ -1,9 +1,6 @@
 //! Faults on their way: begun by plan, watched, mended, counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -12,9 +9,13 @@ use serde::Serialize;
 use super::cluster::{Cluster, ClusterError};
 use super::nemesis::{self, Fault, Kind, Lane, Plan, Refusal, Stage, chance};
 use super::view::NodeNumber;
+use crate::history::{Edge, Recorder};
 
 /// How long a fault that has not caused all that it was to cause is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Faults at work at a time: with more of them the cluster would never serve between two.
+const ACTIVE_MAX: usize = 3;
 
 /// What became of a kind of fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -26,21 +27,6 @@ pub struct Tally {
     /// Put off, since more would have been broken than the cluster promised to survive, or since
     /// there was no such target.
     pub refused: u64,
-}
-
-/// A line of the list of faults.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    /// Milliseconds since the run began.
-    at_ms: u64,
-    fault: &'a str,
-    targets: &'a BTreeSet<NodeNumber>,
-    /// `begin` or `end`.
-    edge: &'a str,
-    detail: &'a str,
-    /// At its end: whether it bit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bitten: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -56,33 +42,21 @@ pub struct Campaign {
     active: Vec<Active>,
     tallies: BTreeMap<Kind, Tally>,
     chance: StdRng,
-    list: File,
-    began: Instant,
+    history: Recorder,
     next: Instant,
 }
 
 impl Campaign {
-    /// Faults by plan. `list` is the file that they are written to, a line of JSON for each edge;
-    /// its times count from `began`.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn new(
-        seed: u64,
-        kinds: &[Kind],
-        plan: Plan,
-        list: &Path,
-        began: Instant,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    /// Faults by plan, each of which is written into the history.
+    pub fn new(seed: u64, kinds: &[Kind], plan: Plan, history: Recorder) -> Self {
+        Self {
             plan,
             active: Vec::new(),
             tallies: kinds.iter().map(|kind| (*kind, Tally::default())).collect(),
             chance: chance(seed, "targets"),
-            list: File::create(list)?,
-            began,
+            history,
             next: Instant::now(),
-        })
+        }
     }
 
     /// What became of each kind that was asked for.
@@ -114,7 +88,7 @@ impl Campaign {
                 active.until + PATIENCE <= now || active.fault.damage.has_settled(cluster);
             active.until <= now && settled
         })?;
-        if now >= self.next {
+        if now >= self.next && self.active.len() < ACTIVE_MAX {
             // What is behind is not caught up with: a fault at a time, that often.
             self.next = (self.next + self.plan.every()).max(now);
             self.begin(cluster)?;
@@ -146,7 +120,10 @@ impl Campaign {
             let bite = fault.damage.bite(cluster);
             fault.damage.mend(cluster)?;
             self.tallies.entry(fault.kind).or_default().bitten += u64::from(bite.is_some());
-            self.write(&fault, "end", bite.as_deref().unwrap_or("nothing"), Some(bite.is_some()))?;
+            let (name, target) = (fault.kind.name(), Self::names(&fault));
+            let evidence = bite.as_deref().unwrap_or("nothing came of it");
+            self.history.bitten(name, &target, bite.is_some(), evidence);
+            self.history.fault(name, &target, Edge::End, "mended");
         }
         Ok(())
     }
@@ -162,7 +139,7 @@ impl Campaign {
                 let (out, view, chance) = (out.clone(), view.clone(), &mut self.chance);
                 match nemesis::begin(kind, &mut Stage { cluster, view, chance, out }) {
                     Ok(fault) => {
-                        self.begun_one(fault, lasts)?;
+                        self.begun_one(fault, lasts);
                         break;
                     }
                     Err(Refusal::Cluster(error)) => return Err(error),
@@ -176,11 +153,11 @@ impl Campaign {
         Ok(())
     }
 
-    fn begun_one(&mut self, fault: Fault, lasts: Duration) -> Result<(), ClusterError> {
+    fn begun_one(&mut self, fault: Fault, lasts: Duration) {
         self.tallies.entry(fault.kind).or_default().begun += 1;
-        self.write(&fault, "begin", &fault.detail, None)?;
+        let (name, target) = (fault.kind.name(), Self::names(&fault));
+        self.history.fault(name, &target, Edge::Begin, &fault.detail);
         self.active.push(Active { fault, until: Instant::now() + lasts });
-        Ok(())
     }
 
     /// Nodes that are kept from working, or have not served since they were started.
@@ -192,18 +169,8 @@ impl Campaign {
         out
     }
 
-    fn write(
-        &self,
-        fault: &Fault,
-        edge: &str,
-        detail: &str,
-        bitten: Option<bool>,
-    ) -> Result<(), ClusterError> {
-        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (name, targets) = (fault.kind.name(), &fault.targets);
-        let line = Line { at_ms, fault: name, targets, edge, detail, bitten };
-        let text = serde_json::to_string(&line).map_err(io::Error::other);
-        let written = text.and_then(|text| writeln!(&self.list, "{text}"));
-        written.map_err(|source| ClusterError::Io { what: "the list of faults".into(), source })
+    /// The nodes of a fault, as histories name them.
+    fn names(fault: &Fault) -> String {
+        fault.targets.iter().map(|node| format!("nd_{node}")).collect::<Vec<_>>().join(",")
     }
 }

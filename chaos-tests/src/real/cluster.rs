@@ -200,10 +200,16 @@ impl Cluster {
         self.node(node).wanted = true;
     }
 
-    /// Nodes that have not served since they were started, or are not running.
+    /// Nodes that have not answered since they were started, or are not running. Faults of the
+    /// network, which keep nodes that answer from being ready, are no reason to spare them.
     pub fn starting(&mut self) -> BTreeSet<NodeNumber> {
         let silent: Vec<_> = self.nodes.iter().filter(|n| !n.served).map(|n| n.number).collect();
-        silent.into_iter().filter(|node| !self.is_ready(*node)).collect()
+        let lives = |cluster: &mut Self, node| {
+            let lives = cluster.ask(node, "/livez").is_ok();
+            cluster.node(node).served |= lives;
+            lives
+        };
+        silent.into_iter().filter(|node| !lives(self, *node)).collect()
     }
 
     /// Sets a node's data aside and starts it, so that it takes all from the others.

@@ -1,24 +1,40 @@
-//! What uses the cluster while it is broken, and judges what it kept: `rotary load trace`.
+//! What uses the cluster while it is broken, and judges what it kept.
+//!
+//! Two loads: *people* are this crate's workload, whose history the checkers judge; the *bank* is
+//! `rotary load trace`, a real day with many more sessions, which judges by a ledger of its own.
+
+mod bank;
+mod people;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use bank::Bank;
+use people::People;
+use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterError;
-use super::process::{Ending, Server};
+use crate::history::Recorder;
 
 /// How long the load may take to let everybody finish, read back and judge.
 pub const FINISH_LIMIT: Duration = Duration::from_secs(300);
-/// Minutes of the bank's day between 09:00 and 18:00.
-const DAY_MINUTES: u64 = 540;
-/// The exit code of a broken promise.
-const BROKEN: i32 = 10;
+
+/// Which load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The workload of this crate, and its checkers.
+    #[default]
+    People,
+    /// `rotary load trace`, and its ledger.
+    Bank,
+}
 
 /// What the load is to be.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// Which.
+    pub kind: Kind,
     /// The program.
     pub rotary: PathBuf,
     /// Where clients reach each node.
@@ -29,13 +45,15 @@ pub struct Plan {
     pub seed: u64,
     /// Minutes that it must last at least.
     pub minutes: u64,
-    /// Thousandths of the bank's customers.
+    /// Of people: customers who come in a minute.
+    pub customers_per_minute: u32,
+    /// Of the bank: thousandths of its customers.
     pub share_permille: u64,
-    /// A folder for its words and evidence.
+    /// A folder for its words and evidence; the history is there.
     pub report: PathBuf,
 }
 
-/// What the clients' ledger says.
+/// What the clients' evidence says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// Every promise was kept.
@@ -48,34 +66,32 @@ pub enum Judgement {
 
 /// A running load.
 #[derive(Debug)]
-pub struct Load {
-    process: Server,
-    log: PathBuf,
+pub enum Load {
+    /// This crate's.
+    People(People),
+    /// The program's.
+    Bank(Bank),
 }
 
 impl Load {
-    /// Begins it.
+    /// Begins it. What people do goes into the history.
     ///
     /// # Errors
     /// [`ClusterError::Io`].
-    pub fn start(plan: &Plan) -> Result<Self, ClusterError> {
-        let log = plan.report.join("load.log");
-        let speed = (DAY_MINUTES / (plan.minutes + 2)).clamp(1, 60);
-        let mut command = Command::new(&plan.rotary);
-        command.args(["load", "trace", "--from", "09:00", "--to", "18:00"]);
-        command.args(["--speed", &speed.to_string(), "--seed", &plan.seed.to_string()]);
-        command.args(["--share", &format!("{}", plan.share_permille as f64 / 1_000.0)]);
-        command.args(["--gateway", &plan.gateways.join(",")]);
-        command.arg("--ledger").arg(plan.report.join("ledger")).env("ROTARY_TOKEN", &plan.token);
-        let process = Server::start(&mut command, &log);
-        let process = process
-            .map_err(|source| ClusterError::Io { what: "starting the load".into(), source })?;
-        Ok(Self { process, log })
+    pub fn start(plan: &Plan, history: &Recorder) -> Result<Self, ClusterError> {
+        let load = match plan.kind {
+            Kind::People => People::start(plan, history).map(Self::People),
+            Kind::Bank => Bank::start(plan).map(Self::Bank),
+        };
+        load.map_err(|source| ClusterError::Io { what: "starting the load".into(), source })
     }
 
-    /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<Ending> {
-        self.process.ended()
+    /// Whether it is over.
+    pub fn has_ended(&mut self) -> bool {
+        match self {
+            Self::People(people) => people.has_ended(),
+            Self::Bank(bank) => bank.has_ended(),
+        }
     }
 
     /// Lets everybody finish what they began; the load then reads everything back.
@@ -83,20 +99,22 @@ impl Load {
     /// # Errors
     /// [`ClusterError::Io`].
     pub fn stop(&mut self) -> Result<(), ClusterError> {
-        let sent = self.process.signal(Signal::INT);
-        sent.map_err(|source| ClusterError::Io { what: "stopping the load".into(), source })
+        match self {
+            Self::People(people) => {
+                people.stop();
+                Ok(())
+            }
+            Self::Bank(bank) => bank
+                .stop()
+                .map_err(|source| ClusterError::Io { what: "stopping the load".into(), source }),
+        }
     }
 
-    /// Waits for what it found.
+    /// What it found. It must have ended; what has not is unknown.
     pub fn judgement(&mut self) -> Judgement {
-        let ending = self.process.wait(FINISH_LIMIT);
-        let words = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last = words.lines().next_back().unwrap_or_default().to_owned();
-        match ending.map(Ending::code) {
-            Some(Some(0)) => Judgement::Kept,
-            Some(Some(BROKEN)) => Judgement::Broken(format!("the ledger says: {last}")),
-            Some(_) => Judgement::Unknown(format!("the load could not run: {last}")),
-            None => Judgement::Unknown(format!("the load did not end in {FINISH_LIMIT:?}: {last}")),
+        match self {
+            Self::People(people) => people.judgement(),
+            Self::Bank(bank) => bank.judgement(),
         }
     }
 }

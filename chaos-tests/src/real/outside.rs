@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{Load, Plan};
+use super::load::{FINISH_LIMIT, Load, Plan};
 use super::verdict::Verdict;
+use crate::history::Recorder;
 
 /// How often the load is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -15,16 +16,18 @@ const TICK: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// It is unknown.
-pub fn run(plan: &Plan, lasts: Duration, replay: &str) -> Result<bool, String> {
-    let mut load = Load::start(plan).map_err(|error| error.to_string())?;
+pub fn run(plan: &Plan, lasts: Duration, history: &Recorder, replay: &str) -> Result<bool, String> {
+    let mut load = Load::start(plan, history).map_err(|error| error.to_string())?;
     println!("load for {lasts:?} on {}", plan.gateways.join(", "));
     let until = Instant::now() + lasts;
-    while Instant::now() < until && load.ended().is_none() {
+    while Instant::now() < until && !load.has_ended() {
         std::thread::sleep(TICK);
     }
     println!("drain and read back");
-    if load.ended().is_none() {
-        load.stop().map_err(|error| error.to_string())?;
+    load.stop().map_err(|error| error.to_string())?;
+    let until = Instant::now() + FINISH_LIMIT;
+    while Instant::now() < until && !load.has_ended() {
+        std::thread::sleep(TICK);
     }
     let mut verdict = Verdict::default();
     verdict.ledger(load.judgement());

@@ -15,6 +15,7 @@ use super::probe;
 use super::scenario::Scenario;
 use super::switch::Counts;
 use super::verdict::Verdict;
+use crate::history::{FORMAT, Head, Recorder};
 
 /// How long the load may take to make its sites and agents.
 const SET_UP_LIMIT: Duration = Duration::from_secs(120);
@@ -26,6 +27,8 @@ const SAYS: Duration = Duration::from_secs(10);
 /// What is to be run.
 #[derive(Debug)]
 pub struct Run {
+    /// What it is called.
+    pub name: String,
     /// The scenario.
     pub scenario: Scenario,
     /// How long faults go on.
@@ -84,7 +87,10 @@ impl Run {
         let mut cluster = self.layout(&kinds).start().map_err(|error| error.to_string())?;
         let set_up = began.elapsed();
         self.say(began, &format!("{} nodes serve after {set_up:.1?}", self.scenario.nodes));
-        let found = self.broken(&mut cluster, &kinds, began).map_err(|error| error.to_string())?;
+        let history = self.history(&kinds).map_err(|error| format!("the history: {error}"))?;
+        let found = self
+            .broken(&mut cluster, &kinds, &history, began)
+            .map_err(|error| error.to_string())?;
         self.summarise(&cluster, &found, set_up).map_err(|error| error.to_string())?;
         println!("{}\nreplay: {}", found.verdict, self.replay);
         found.verdict.result()
@@ -125,9 +131,10 @@ impl Run {
         &self,
         cluster: &mut Cluster,
         kinds: &[Kind],
+        history: &Recorder,
         began: Instant,
     ) -> Result<Found, ClusterError> {
-        let mut load = Load::start(&self.load(cluster))?;
+        let mut load = Load::start(&self.load(cluster), history)?;
         let mut verdict = Verdict::default();
         if let Some(why) = self.set_up(cluster, &mut load) {
             verdict.unknown.push(why);
@@ -136,31 +143,44 @@ impl Run {
         self.say(began, "calm");
         std::thread::sleep(Duration::from_secs(self.scenario.calm_s));
         let plan = Plan::new(self.seed, kinds, self.scenario.pace());
-        let list = self.report.join("faults.jsonl");
-        let campaign = Campaign::new(self.seed, kinds, plan, &list, began);
-        let mut campaign = campaign
-            .map_err(|source| ClusterError::Io { what: list.display().to_string(), source })?;
+        let mut campaign = Campaign::new(self.seed, kinds, plan, history.clone());
+        history.mark("faults");
         let faults = Instant::now();
         self.faults(cluster, &mut campaign, &mut load, began)?;
         let faults_s = faults.elapsed().as_secs_f64();
         self.say(began, "heal");
+        history.mark("heal");
         campaign.heal(cluster)?;
         if let Err(error) = converge(cluster) {
             verdict.broken.push(format!("after the faults, {error}"));
         }
         self.say(began, "converged; drain and read back");
-        if load.ended().is_none() {
-            load.stop()?;
-        }
+        load.stop()?;
         verdict.ledger(judgement(cluster, &mut load)?);
+        // The judge of people has ended it; where it could not, or for the bank, it ends here.
+        let _ended = history.finish();
         let panics = cluster.panics();
         verdict.broken.extend(panics.iter().map(|(node, line)| format!("node {node}: {line}")));
         verdict.coverage(campaign.tallies());
         Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s })
     }
 
+    /// Begins the history in the report's folder.
+    pub(crate) fn history(&self, kinds: &[Kind]) -> std::io::Result<Recorder> {
+        let head = Head {
+            format: FORMAT,
+            seed: self.seed,
+            name: self.name.clone(),
+            replay: self.replay.clone(),
+            nemeses: kinds.iter().map(|kind| kind.name().to_owned()).collect(),
+        };
+        Recorder::create(&self.report.join("history.jsonl"), head)
+    }
+
     fn load(&self, cluster: &Cluster) -> load::Plan {
         load::Plan {
+            kind: self.scenario.load,
+            customers_per_minute: self.scenario.customers_per_minute,
             rotary: self.rotary.clone(),
             gateways: cluster.gateways(),
             token: cluster.token().to_owned(),
@@ -175,7 +195,7 @@ impl Run {
     fn set_up(&self, cluster: &mut Cluster, load: &mut Load) -> Option<String> {
         let until = Instant::now() + SET_UP_LIMIT;
         while cluster.view().leaders().is_empty() {
-            if load.ended().is_some() {
+            if load.has_ended() {
                 return Some(format!("{:?}", load.judgement()));
             }
             if Instant::now() > until {
@@ -195,7 +215,7 @@ impl Run {
     ) -> Result<(), ClusterError> {
         let until = Instant::now() + self.lasts;
         let mut said = Instant::now();
-        while Instant::now() < until && load.ended().is_none() {
+        while Instant::now() < until && !load.has_ended() {
             campaign.tick(cluster)?;
             for incident in cluster.supervise()? {
                 self.say(began, &format!("node {} ended: {}", incident.node, incident.ending));
@@ -272,7 +292,7 @@ fn converge(cluster: &mut Cluster) -> Result<(), ClusterError> {
 /// Waits for the load's judgement, and starts again what ends meanwhile.
 fn judgement(cluster: &mut Cluster, load: &mut Load) -> Result<Judgement, ClusterError> {
     let until = Instant::now() + load::FINISH_LIMIT;
-    while load.ended().is_none() && Instant::now() < until {
+    while !load.has_ended() && Instant::now() < until {
         cluster.supervise()?;
         std::thread::sleep(TICK);
     }

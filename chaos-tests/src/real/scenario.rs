@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Format as _, Toml};
 use serde::{Deserialize, Serialize};
 
+use super::load;
 use super::nemesis::{Kind, Pace};
 
 /// The scenarios that come with the harness.
@@ -44,7 +45,11 @@ pub struct Scenario {
     pub lasts_max_ms: u64,
     /// The size of each node's file system.
     pub volume_mib: u64,
-    /// Thousandths of the bank's customers.
+    /// Who uses the cluster.
+    pub load: load::Kind,
+    /// Of people: customers who come in a minute.
+    pub customers_per_minute: u32,
+    /// Of the bank: thousandths of its customers.
     pub share_permille: u64,
     /// Keys of the nodes' configuration, `section.key=value`.
     pub set: Vec<String>,
@@ -62,6 +67,8 @@ impl Default for Scenario {
             lasts_min_ms: 2_000,
             lasts_max_ms: 8_000,
             volume_mib: 768,
+            load: load::Kind::People,
+            customers_per_minute: 180,
             share_permille: 200,
             set: Vec::new(),
         }
@@ -106,11 +113,13 @@ impl Scenario {
             && scenario.lasts_max_ms <= 600_000
             && scenario.calm_s <= 3_600
             && (192..=65_536).contains(&scenario.volume_mib)
+            && (1..=60_000).contains(&scenario.customers_per_minute)
             && (1..=100_000).contains(&scenario.share_permille);
         fits.then_some(scenario).ok_or_else(|| {
             "nodes are 1 to 9, shards 1 to 1024, minutes 1 to 1440, every_ms 100 to 3600000, \
              lasts_min_ms 100 to lasts_max_ms, which is at most 600000, calm_s at most 3600, \
-             volume_mib 192 to 65536, share_permille 1 to 100000"
+             volume_mib 192 to 65536, customers_per_minute 1 to 60000, \
+             share_permille 1 to 100000"
                 .to_owned()
         })
     }

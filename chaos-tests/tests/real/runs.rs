@@ -30,7 +30,8 @@ fn judged(test: &str, scenario: &str, faults: &[&str]) {
     let folder = tempfile::tempdir().expect("a folder");
     let report = report_folder(folder.path()).expect("it is empty");
     let (lasts, replay) = (Duration::from_secs(15), test.clone());
-    let run = Run { scenario, lasts, seed: 7, rotary, scratch, report, replay };
+    let name = test.clone();
+    let run = Run { name, scenario, lasts, seed: 7, rotary, scratch, report, replay };
     let valid = run.run();
     if valid != Ok(true) {
         println!("kept: {}", folder.keep().display());
