@@ -18,6 +18,10 @@ enum Command {
     #[cfg(tokio_unstable)]
     #[command(flatten)]
     Simulated(crate::simulation::Trial),
+    /// Acts on real processes.
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Real(crate::real::args::Act),
     /// What is asked about histories.
     #[command(flatten)]
     Asked(crate::judge::Asked),
@@ -33,6 +37,8 @@ pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
         #[cfg(tokio_unstable)]
         Command::Simulated(trial) => trial.run(),
+        #[cfg(target_os = "linux")]
+        Command::Real(act) => act.run(),
         Command::Asked(asked) => asked.run(),
     };
     match done {

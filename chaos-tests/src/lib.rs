@@ -34,7 +34,12 @@ pub mod checkers;
 pub mod cli;
 pub mod history;
 pub mod judge;
+#[cfg(target_os = "linux")]
+pub mod real;
 pub mod report;
 #[cfg(tokio_unstable)]
 mod simulation;
 pub mod workload;
+
+#[cfg(tokio_unstable)]
+pub use simulation::ambient;

@@ -19,6 +19,7 @@
 //! A runtime takes a seed only in a build with `--cfg tokio_unstable`, which the workspace's
 //! `.cargo/config.toml` sets; any other build is without this module.
 
+pub mod ambient;
 mod args;
 mod bugs;
 mod case;
@@ -38,8 +39,12 @@ mod random;
 mod report;
 mod store;
 mod story;
+mod street;
+mod swarm;
 mod trace;
 mod upkeep;
+mod whole;
+mod wires;
 mod workload;
 mod world;
 

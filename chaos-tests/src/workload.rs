@@ -55,7 +55,7 @@ use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rotary_client::{Api, Gateway, Patience};
+use rotary_client::{Api, Gateway, Network, Patience};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -77,6 +77,8 @@ const LEAVE: Duration = Duration::from_secs(45);
 pub struct Config {
     /// Every gateway of the cluster; all are used, and all are read back.
     pub gateways: Vec<Gateway>,
+    /// What connections to them are opened over.
+    pub network: Network,
     /// An administrator's token of the cluster.
     pub token: String,
     /// Of every draw.
@@ -100,6 +102,7 @@ impl Config {
     pub fn new(gateways: Vec<Gateway>, token: String, seed: u64) -> Self {
         Self {
             gateways,
+            network: Network::Tcp,
             token,
             seed,
             rate: 3.0,
@@ -173,7 +176,8 @@ pub async fn drive(
     phase: watch::Receiver<Phase>,
 ) -> Result<Summary, DriveError> {
     let api = Api::new(config.gateways.clone(), &config.token, PATIENCE)
-        .map_err(|error| DriveError::new("the gateways", error))?;
+        .map_err(|error| DriveError::new("the gateways", error))?
+        .over(&config.network);
     let desk = Arc::new(Desk::new(history.clone(), config.seed, config.transcripts_max));
     history.mark("setup");
     let world = World::build(&api, &desk, &config).await?;

@@ -40,6 +40,17 @@ fn a_seed_gives_the_same_bytes_twice_and_whatever_the_clocks_say() {
 }
 
 #[test]
+fn whole_nodes_hold() {
+    let fresh = ["simulate", "--whole", "--seed", "20000", "--seeds", "8", "--minutes", "1"];
+    simulate(&[&fresh[..], &["--keep-going"]].concat());
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_twice_where_nodes_are_whole() {
+    simulate(&["meta", "--whole", "--seed", "3", "--minutes", "0.3"]);
+}
+
+#[test]
 fn every_planted_bug_is_caught() {
     simulate(&["bugs", "--seeds", "12"]);
 }

@@ -318,7 +318,7 @@ impl Blobs {
 pub(crate) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> Result<T, Lack> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::blocking::run(work).await;
     let done = done.map_err(|error| Lack::Unreachable(error.to_string()))?;
     done.map_err(|error| match error {
         BlobError::Full(_) => {

@@ -140,7 +140,7 @@ pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     for gateway in &gateways {
         make_gateway(&plan.dir, &core, gateway, &authority)?;
     }
-    let token = first_token(&secret);
+    let token = first_token(secret.as_bytes(), TOKEN_TTL_S);
     write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
     Ok(Made { cluster: id, token, login: LOGIN, password, nodes, gateways })
 }
@@ -268,8 +268,8 @@ fn make_node(
 
 /// A token of the first administrator, which ends as any token of theirs: when their password or
 /// their leave to sign in changes.
-fn first_token(secret: &str) -> String {
-    sign(secret.as_bytes(), Some(Credential::FirstUser), TOKEN_TTL_S)
+pub(crate) fn first_token(secret: &[u8], ttl_s: u64) -> String {
+    sign(secret, Some(Credential::FirstUser), ttl_s)
 }
 
 /// An administrator's token of nobody's, good for so many seconds: nothing ends it before, so at

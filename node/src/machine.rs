@@ -7,3 +7,42 @@
 
 pub(crate) mod directory;
 pub(crate) mod site;
+
+use rotary_distributor::Shard;
+use rotary_proto::outcome::Answer;
+use rotary_proto::{EventRecord, ShardId, Stamp};
+
+/// Sees what the machines of a node do, entry by entry. A node that serves has none; a simulation
+/// compares what the replicas' witnesses say.
+#[cfg_attr(
+    not(feature = "simulated"),
+    expect(unreachable_pub, reason = "simulations implement it")
+)]
+pub trait Witness: Send + Sync {
+    /// A data shard applied an entry.
+    fn applied(&self, done: &Application<'_>);
+
+    /// The directory applied an entry: its answer as the proposer gets it, and the digest after it.
+    fn decided(&self, index: u64, stamp: Stamp, payload: &[u8], answer: &[u8], digest: u128);
+
+    /// A shard took a snapshot's state, which has that digest.
+    fn installed(&self, shard: ShardId, index: u64, digest: u128);
+}
+
+/// What a data shard did with an entry.
+#[cfg_attr(
+    not(feature = "simulated"),
+    expect(unreachable_pub, dead_code, reason = "simulations read it")
+)]
+pub struct Application<'a> {
+    /// The entry's index.
+    pub index: u64,
+    /// What the log holds.
+    pub payload: &'a [u8],
+    /// What the proposer is told.
+    pub answer: &'a Answer,
+    /// What became true.
+    pub events: &'a [EventRecord],
+    /// The state after it.
+    pub state: &'a Shard,
+}

@@ -52,7 +52,7 @@ impl Retention {
         loop {
             tokio::time::sleep(self.pause()).await;
             let (reader, rule, clock) = (replica.clone(), self.rule, wall.now());
-            let now = tokio::task::spawn_blocking(move || present(&rule, &reader, clock)).await;
+            let now = crate::blocking::run(move || present(&rule, &reader, clock)).await;
             let now = match now {
                 Ok(Ok(now)) => now,
                 Ok(Err(error)) => {
@@ -74,7 +74,7 @@ impl Retention {
                     let swept = self.sweep(&replica, shard, now, snapshot);
                     (self, swept)
                 };
-                let Ok((back, swept)) = tokio::task::spawn_blocking(look).await else { return };
+                let Ok((back, swept)) = crate::blocking::run(look).await else { return };
                 self = back;
                 match swept {
                     Ok(swept) => tell(&log, shard, &swept).await,

@@ -6,14 +6,14 @@
 //! shown to a client. The stop goes the other way: sessions are asked to leave, leadership is
 //! handed on, and what is written is flushed.
 
-mod doorstep;
+pub(crate) mod doorstep;
 mod error;
 mod gateway_only;
-mod handler;
+pub(crate) mod handler;
 mod log_spine;
 mod public_tls;
 pub(crate) mod reload;
-mod running;
+pub(crate) mod running;
 mod threads;
 
 pub(crate) use doorstep::Address;
@@ -24,8 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rotary_log::LogStores;
-use rotary_proto::{GatewayId, NodeId};
+use rotary_log::{LogConfig, LogStores};
+use rotary_proto::NodeId;
 use rotary_storage::{
     BlobRoom, Blobs, DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal,
     JournalOptions, LogStore, Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
@@ -35,8 +35,12 @@ use tokio::net::TcpListener;
 
 use crate::background::begun_behind;
 use crate::config::{Config, LogEngine, Role};
+use crate::doctor;
+use crate::effects::{self, Endpoint, Tools};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
+use crate::machine::Witness;
+use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
 use crate::server::public_tls::PublicTls;
 use crate::server::reload::{Origin, Reload};
@@ -58,21 +62,39 @@ pub(crate) struct ServerOptions {
 const LEAVE: Duration = Duration::from_secs(4);
 
 /// What was opened before anything runs.
-struct Ground {
-    node: NodeId,
-    listener: TcpListener,
-    transport: Arc<Transport>,
-    handler: Arc<NodeHandler>,
-    stores: LogStores,
-    threads: SpineThreads,
-    journal: Arc<Journal>,
-    lookup: Lookup,
-    blobs: Blobs,
-    tokens: Tokens,
-    founder: Option<Founder>,
+pub(crate) struct Ground {
+    pub(crate) node: NodeId,
+    /// Which run of this node.
+    pub(crate) run: u64,
+    pub(crate) doorstep: Doorstep,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) handler: Arc<NodeHandler>,
+    pub(crate) stores: LogStores,
+    pub(crate) log: LogConfig,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) lookup: Lookup,
+    pub(crate) blobs: Blobs,
+    pub(crate) tokens: Tokens,
+    pub(crate) founder: Option<Founder>,
+    pub(crate) tools: Tools,
+    /// Who sees what machines do, in a simulation.
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+    /// What must live as long as the node does.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// What must live as long as a node of this machine does.
+pub(crate) struct Kept {
+    _threads: SpineThreads,
+    _data: DataDir,
+}
+
+/// What comes of opening, beside the ground.
+struct Opened {
+    ground: Ground,
+    public: SocketAddr,
     /// How clients are spoken to, if not in plain HTTP.
     tls: Option<PublicTls>,
-    _data: DataDir,
 }
 
 /// Runs a node until it is told to stop.
@@ -88,14 +110,12 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     if config.node.role == Role::Gateway {
         return gateway_only::run(config, options, level, metrics).await;
     }
-    let ground = open(&config).await?;
-    let public = ground.listener.local_addr().map_err(StartError::Io)?;
+    let Opened { ground, public, tls } = open(&config).await?;
     let peer = ground.transport.local_address().map_err(StartError::Io)?;
-    let gateway = GatewayId { node: ground.node, run: unix_ms() };
-    let tls = ground.tls.clone();
     let reload = Reload { origin: options.origin.clone(), config: config.clone(), level, tls };
     tokio::spawn(reload.keep());
-    let running = running::start(&config, ground, gateway, metrics).await?;
+    let running = running::start(&config, ground, metrics).await?;
+    tokio::spawn(doctor::watch(config.clone(), running.reaches()));
     tell_ready(&config, &options, public, peer)?;
     let why = until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
@@ -104,7 +124,7 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     Ok(())
 }
 
-async fn open(config: &Config) -> Result<Ground, StartError> {
+async fn open(config: &Config) -> Result<Opened, StartError> {
     let node = NodeId(config.node.id);
     let data = DataDir::open(&config.node.data_dir, &config.cluster.id, config.node.id)?;
     let certificates = certificates(config)?;
@@ -129,21 +149,32 @@ async fn open(config: &Config) -> Result<Ground, StartError> {
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
     let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
     let blobs = blobs(config, &data)?;
-    Ok(Ground {
+    let endpoint = Endpoint::new(config.webhooks.allow_private)?;
+    let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
+    let mut log = running::log_config(config);
+    log.runtimes = threads.handles().to_vec();
+    let public = listener.local_addr().map_err(StartError::Io)?;
+    let per_address_max = config.gateway.connections_per_address_max;
+    let served = tls.clone().map(|tls| tls.config());
+    let doorstep = Doorstep::open(listener, served, per_address_max).map_err(StartError::Io)?;
+    let ground = Ground {
         node,
-        listener,
+        run: unix_ms(),
+        doorstep,
         transport: Arc::new(transport),
         handler,
         stores,
-        threads,
+        log,
         journal: Arc::new(journal),
         lookup,
         blobs,
         tokens: Tokens::new(secret.trim_ascii()),
         founder,
-        tls,
-        _data: data,
-    })
+        tools,
+        witness: None,
+        kept: Some(Kept { _threads: threads, _data: data }),
+    };
+    Ok(Opened { ground, public, tls })
 }
 
 /// Takes the address that clients come to, and how they are spoken to there.

@@ -32,6 +32,7 @@ pub mod limits;
 pub mod mail;
 pub mod outcome;
 pub mod plan;
+pub mod planted;
 pub mod query;
 pub mod refusal;
 #[cfg(feature = "schema")]

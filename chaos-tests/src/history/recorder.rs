@@ -36,6 +36,7 @@ struct Waiting {
     records: VecDeque<Record>,
     lost: u64,
     closed: bool,
+    phase: String,
 }
 
 struct Shared {
@@ -125,8 +126,14 @@ impl Recorder {
         self.record(Record::Leader { at_ms: self.now_ms(), shard, node: node.to_owned() });
     }
 
+    /// The phase that began last; none at first.
+    pub fn phase(&self) -> String {
+        self.shared.lock().phase.clone()
+    }
+
     /// A phase begins.
     pub fn mark(&self, name: &str) {
+        name.clone_into(&mut self.shared.lock().phase);
         self.record(Record::Mark { at_ms: self.now_ms(), name: name.to_owned() });
     }
 

@@ -3,16 +3,18 @@
 mod trials;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
 use crate::simulation::bugs::Bug;
 use crate::simulation::case::Case;
 use crate::simulation::report::Total;
-use crate::simulation::world::{self, Parameters};
+use crate::simulation::swarm;
+use crate::simulation::world::Parameters;
 
 /// Where case files go, beneath the directory it is run from.
-const CASES: &str = "target/cases";
+pub(crate) const CASES: &str = "target/cases";
 
 /// A trial in a simulated world.
 #[derive(Debug, Subcommand)]
@@ -28,9 +30,19 @@ pub(crate) enum Trial {
         /// Simulated minutes of faults.
         #[arg(long, default_value_t = 0.5)]
         minutes: f64,
+        /// Nodes are whole. What clocks say is in the ids that gateways make, so only the first
+        /// pair is compared.
+        #[arg(long)]
+        whole: bool,
     },
     /// Runs every seed of seeds.txt.
     Seeds,
+    /// Runs one world in this process, and writes its report as JSON.
+    #[command(hide = true)]
+    World {
+        /// Its parameters as JSON.
+        parameters: String,
+    },
     /// Plants every bug and says how many seeds it took to catch it.
     Bugs {
         /// Seeds per bug, at most.
@@ -57,12 +69,18 @@ pub(crate) struct Simulate {
     /// Stops beginning another seed after so many minutes of real time.
     #[arg(long)]
     budget_minutes: Option<f64>,
+    /// Worlds at a time; as many as there are cores, if nothing is said.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Goes on with the next seed after a broken promise.
     #[arg(long)]
     keep_going: bool,
     /// Repeats a case file; the other options but `--trace` do not count.
     #[arg(long)]
     replay: Option<PathBuf>,
+    /// Nodes are whole, with doors, sessions and actors, and clients use the public API.
+    #[arg(long)]
+    whole: bool,
     /// Plants a bug.
     #[arg(long)]
     bug: Option<Bug>,
@@ -86,8 +104,9 @@ impl Trial {
         match self {
             Self::Simulate(Simulate { replay: Some(path), trace, .. }) => replay(&path, trace),
             Self::Simulate(simulate) => simulate.run(),
-            Self::Meta { seed, minutes } => trials::meta(seed, minutes),
+            Self::Meta { seed, minutes, whole } => trials::meta(seed, minutes, whole),
             Self::Seeds => trials::seeds(),
+            Self::World { parameters } => swarm::be_world(&parameters),
             Self::Bugs { seeds, bug } => trials::bugs(seeds, bug),
         }
     }
@@ -100,40 +119,42 @@ fn ms(minutes: f64) -> u64 {
 
 impl Simulate {
     fn run(self) -> Result<bool, String> {
-        let (began, mut total) = (std::time::Instant::now(), Total::default());
-        for seed in self.seed..self.seed.saturating_add(self.seeds) {
-            let spent = began.elapsed().as_secs_f64() / 60.0;
-            if self.budget_minutes.is_some_and(|budget| spent > budget) {
-                break;
-            }
-            let parameters = Parameters {
-                seed,
-                fault_ms: ms(self.minutes),
-                still_clocks: self.still_clocks,
-                keep_all: self.keep_all,
-                bug: self.bug,
-                trace: self.trace.clone(),
-            };
-            let report = world::run(&parameters)?;
+        let (began, mut total) = (Instant::now(), Total::default());
+        let budget = self.budget_minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
+        let worlds = (self.seed..self.seed.saturating_add(self.seeds))
+            .take_while(|_| began.elapsed().as_secs_f64() <= budget)
+            .map(|seed| self.parameters(seed));
+        swarm::run(worlds, self.jobs.unwrap_or_else(swarm::jobs), |parameters, report| {
             report.print();
-            total.add(&report);
+            total.add(report);
             if !report.held() {
-                let path = Case::new(&parameters, &report).write(Path::new(CASES))?;
+                let path = Case::new(parameters, report).write(Path::new(CASES))?;
+                let seed = parameters.seed;
                 println!("seed {seed}: repeat it with --replay {}", path.display());
-                if !self.keep_going {
-                    break;
-                }
             }
-        }
-        total.print();
+            Ok(report.held() || self.keep_going)
+        })?;
+        total.print(began.elapsed());
         Ok(total.failed == 0)
+    }
+
+    fn parameters(&self, seed: u64) -> Parameters {
+        Parameters {
+            seed,
+            fault_ms: ms(self.minutes),
+            still_clocks: self.still_clocks,
+            keep_all: self.keep_all,
+            whole: self.whole,
+            bug: self.bug,
+            trace: self.trace.clone(),
+        }
     }
 }
 
 /// Repeats a case: the same trace, or this build behaves otherwise.
 fn replay(path: &Path, trace: Option<PathBuf>) -> Result<bool, String> {
     let case = Case::read(path)?;
-    let report = world::run(&Parameters { trace, ..case.parameters()? })?;
+    let report = swarm::one(&Parameters { trace, ..case.parameters()? })?;
     report.print();
     let same = format!("{:016x}", report.trace.0) == case.trace_hash;
     let word = if same { "the same trace" } else { "another trace than the case file's" };

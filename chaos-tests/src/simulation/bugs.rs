@@ -1,8 +1,10 @@
 //! Planted bugs: proof that the invariants can fail.
 //!
-//! Each is planted at run time in the shell around the production code (a disk, a store, a machine
-//! or a door that stands between), so that production code has no switch for it. Every one must be
-//! caught within a bounded number of seeds: the `bugs` command tries them all.
+//! Each is chosen at run time. Most are in the shell around the production code (a disk, a store, a
+//! machine or a door that stands between), so that production code has no switch for them. Those
+//! that cannot be are in the product's own code, compiled out of all builds but the harness's
+//! ([`rotary_proto::planted`]). Every one must be caught within a bounded number of seeds: the
+//! `bugs` command tries them all.
 
 mod disk;
 mod door;
@@ -10,6 +12,8 @@ mod machine;
 mod store;
 
 use clap::ValueEnum;
+use rotary_proto::planted::Planted;
+use serde::{Deserialize, Serialize};
 
 use crate::simulation::faults::Kind;
 
@@ -19,7 +23,7 @@ pub(crate) use machine::PlantedMachine;
 pub(crate) use store::{PlantedPurge, PlantedStore};
 
 /// What can be planted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Bug {
     /// An append is acknowledged when it is asked for, not when it is on disk.
     AckBeforeSync,
@@ -73,9 +77,53 @@ pub(crate) enum Bug {
     MembersUntold,
     /// Retention does not ask how far the snapshot is.
     RetentionUnbounded,
+    /// What an agent gives up still counts.
+    SlotLeaked,
+    /// What an agent gives back goes to the end of the line.
+    RequeuedAtTail,
+    /// What is back in line is found by nobody.
+    RequeueForgotten,
+    /// Snapshots have no answers of requests.
+    WindowNotInSnapshot,
+    /// Offers end only when somebody answers them.
+    OfferNeverExpires,
+    /// Agents are taken to have every skill.
+    SkillsIgnored,
+    /// All priorities are alike.
+    PriorityIgnored,
+    /// Which of several agents is chosen differs from replica to replica.
+    HashOrder,
+    /// A lost session keeps being offered work.
+    LossIgnored,
+    /// The key of a request is replaced by another one.
+    KeyReplaced,
+    /// What may have been done is called not done.
+    UnknownCalledRefused,
+    /// A session is not shown an event now and then.
+    EventSkipped,
 }
 
 impl Bug {
+    /// The bug in the product's own code that it is, if it is not in the shell around it. It shows
+    /// where nodes are whole.
+    pub(crate) const fn planted(self) -> Option<Planted> {
+        Some(match self {
+            Self::SlotLeaked => Planted::SlotLeaked,
+            Self::RequeuedAtTail => Planted::RequeuedAtTail,
+            Self::RequeueForgotten => Planted::RequeueForgotten,
+            Self::WindowNotInSnapshot => Planted::WindowNotInSnapshot,
+            Self::OfferNeverExpires => Planted::OfferNeverExpires,
+            Self::SkillsIgnored => Planted::SkillsIgnored,
+            Self::PriorityIgnored => Planted::PriorityIgnored,
+            Self::HashOrder => Planted::HashOrder,
+            Self::LossIgnored => Planted::LossIgnored,
+            Self::KeyReplaced => Planted::KeyReplaced,
+            Self::UnknownCalledRefused => Planted::UnknownCalledRefused,
+            Self::EventSkipped => Planted::EventSkipped,
+            _ => return None,
+        })
+    }
+
     /// The kind of fault that shows it, which is made more often where it is planted; none if any
     /// run shows it.
     pub(crate) const fn favours(self) -> Option<Kind> {

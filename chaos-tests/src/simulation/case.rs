@@ -18,6 +18,8 @@ pub(crate) struct Case {
     fault_ms: u64,
     still_clocks: bool,
     keep_all: bool,
+    #[serde(default)]
+    whole: bool,
     bug: Option<String>,
     pub(crate) trace_hash: String,
     trace_lines: u64,
@@ -37,6 +39,7 @@ impl Case {
             fault_ms: parameters.fault_ms,
             still_clocks: parameters.still_clocks,
             keep_all: parameters.keep_all,
+            whole: parameters.whole,
             bug: parameters.bug.map(bug_name),
             trace_hash: format!("{:016x}", report.trace.0),
             trace_lines: report.trace.1,
@@ -57,6 +60,7 @@ impl Case {
             fault_ms: self.fault_ms,
             still_clocks: self.still_clocks,
             keep_all: self.keep_all,
+            whole: self.whole,
             bug,
             trace: None,
         })

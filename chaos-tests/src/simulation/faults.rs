@@ -7,6 +7,7 @@
 mod kind;
 mod links;
 mod operator;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ use crate::simulation::node_disk::is_journal;
 use crate::simulation::random::Random;
 use links::Edits;
 use operator::others_are_whole;
+use whole::Swing;
 
 pub(crate) use kind::Kind;
 
@@ -47,6 +49,8 @@ struct Active {
     until_ms: Ms,
     edits: Edits,
     before: Before,
+    /// How it comes and goes, or drifts.
+    swing: Swing,
 }
 
 impl Active {
@@ -61,14 +65,17 @@ struct Before {
     struck: Struck,
     wall_reads: u64,
     pumps: u64,
+    /// Bytes that clients' connections were held up with, in times.
+    stalled: u64,
 }
 
 /// What is wrong at the moment, and what was.
 pub(crate) struct Faults {
+    kinds: &'static [Kind],
     random: Random,
     active: Vec<Active>,
     next_ms: Ms,
-    pub(crate) counts: BTreeMap<&'static str, Count>,
+    pub(crate) counts: BTreeMap<String, Count>,
     pub(crate) refused: u64,
     /// One line per fault, for case files.
     pub(crate) log: Vec<String>,
@@ -91,12 +98,20 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// A plan that has a kind more often than the others, if one is favoured.
-    pub(crate) fn new(seed: u64, nodes: usize, still_clocks: bool, favoured: Option<Kind>) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        nodes: usize,
+        kinds: &'static [Kind],
+        still_clocks: bool,
+        favoured: Option<Kind>,
+    ) -> Self {
+        let count = |kind: &Kind| (kind.word().to_owned(), Count::default());
         Self {
+            kinds,
             random: Random::salted(seed, "faults"),
             active: Vec::new(),
             next_ms: 0,
-            counts: Kind::ALL.map(|kind| (kind.word(), Count::default())).into(),
+            counts: kinds.iter().map(count).collect(),
             refused: 0,
             log: Vec::new(),
             restart_ms: vec![Some(0); nodes],
@@ -116,7 +131,7 @@ impl Faults {
     }
 
     fn struck(&mut self, kind: Kind) {
-        self.counts.entry(kind.word()).or_default().struck += 1;
+        self.counts.entry(kind.word().to_owned()).or_default().struck += 1;
     }
 
     /// Begins and ends faults.
@@ -128,6 +143,7 @@ impl Faults {
         found: &mut Findings,
     ) {
         self.end_due(now_ms, cluster, nodes, found);
+        self.swing(now_ms, cluster, nodes);
         if now_ms < self.next_ms {
             return;
         }
@@ -140,8 +156,8 @@ impl Faults {
         let favoured = self.favoured;
         let more = |kind| if favoured == Some(kind) { FAVOUR } else { 0 };
         let weight = |kind: Kind| kind.weight() + more(kind);
-        let mut at = self.random.below(Kind::ALL.into_iter().map(weight).sum());
-        for kind in Kind::ALL {
+        let mut at = self.random.below(self.kinds.iter().copied().map(weight).sum());
+        for kind in self.kinds.iter().copied() {
             match at.checked_sub(weight(kind)) {
                 Some(rest) => at = rest,
                 None => return kind,
@@ -158,7 +174,7 @@ impl Faults {
             self.refused += 1;
             return;
         }
-        self.counts.entry(kind.word()).or_default().begun += 1;
+        self.counts.entry(kind.word().to_owned()).or_default().begun += 1;
         let names: Vec<String> =
             edits.iter().map(|(a, b, edit)| format!("{}>{} {edit:?}", a + 1, b + 1)).collect();
         let place = if edits.is_empty() { format!("n{}", node + 1) } else { names.join(", ") };
@@ -171,8 +187,10 @@ impl Faults {
             struck: cluster.network.struck(),
             wall_reads: nodes[node].wall_reads.load(Ordering::Relaxed),
             pumps: nodes[node].pumps(),
+            stalled: cluster.wires.struck().1,
         };
-        let mut active = Active { kind, node, until_ms, edits, before };
+        let swing = Swing::of(kind, now_ms, &mut self.random);
+        let mut active = Active { kind, node, until_ms, edits, before, swing };
         if self.trouble(now_ms, &mut active, cluster, nodes) {
             self.active.push(active);
         }
@@ -200,12 +218,7 @@ impl Faults {
                 true
             }
             Kind::PowerCutAll => {
-                let alive: Vec<usize> =
-                    (0..nodes.len()).filter(|node| !self.damaged.contains(node)).collect();
-                for node in alive {
-                    self.cut_power(now_ms, &mut nodes[node], cluster);
-                }
-                self.struck(kind);
+                self.cut_all(now_ms, cluster, nodes);
                 false
             }
             Kind::Pause => {
@@ -246,8 +259,21 @@ impl Faults {
                 self.jump(victim);
                 true
             }
+            Kind::Transfer | Kind::ClientsCut | Kind::ClientsReset => {
+                let node = *node;
+                self.at_the_door(kind, node, cluster, nodes)
+            }
             _ => true,
         }
+    }
+
+    fn cut_all(&mut self, now_ms: Ms, cluster: &Cluster, nodes: &mut [Node]) {
+        let alive: Vec<usize> =
+            (0..nodes.len()).filter(|node| !self.damaged.contains(node)).collect();
+        for node in alive {
+            self.cut_power(now_ms, &mut nodes[node], cluster);
+        }
+        self.struck(Kind::PowerCutAll);
     }
 
     fn may(&mut self, kind: Kind, node: usize, edits: &Edits, nodes: &[Node]) -> bool {
@@ -260,7 +286,9 @@ impl Faults {
         let paused = nodes.iter().filter(|node| node.is_paused());
         paused.for_each(|node| works[node.index] = false);
         match kind {
-            Kind::PowerCutAll | Kind::ClockJump | Kind::SlowDisk => return true,
+            Kind::PowerCutAll | Kind::ClockJump | Kind::ClockDrift | Kind::SlowDisk => return true,
+            Kind::Transfer | Kind::ClientsReset => return true,
+            Kind::ClientsCut => return self.may_cut_clients(node),
             Kind::BitFlip if nodes[node].disk.cold_bytes() < COLD_BYTES_MIN => return false,
             Kind::BitFlip | Kind::DiskLost | Kind::Astray if !others_are_whole(node, nodes) => {
                 return false;
@@ -291,13 +319,13 @@ impl Faults {
     }
 
     fn kill(&mut self, now_ms: Ms, victim: &mut Node, cluster: &Cluster) {
-        victim.crash(cluster);
+        victim.crash(cluster, false);
         victim.disk.disk.kill();
         self.down(now_ms, victim.index);
     }
 
     fn cut_power(&mut self, now_ms: Ms, victim: &mut Node, cluster: &Cluster) {
-        victim.crash(cluster);
+        victim.crash(cluster, true);
         victim.disk.disk.power_cut();
         self.down(now_ms, victim.index);
     }
@@ -350,8 +378,14 @@ impl Faults {
         for active in due {
             self.end(now_ms, &active, cluster, nodes, found);
         }
+        self.relink(cluster);
+    }
+
+    /// Makes links as those faults have them that last.
+    fn relink(&self, cluster: &Cluster) {
         cluster.network.heal();
-        for (from, to, edit) in self.active.iter().flat_map(|active| &active.edits) {
+        let felt = self.active.iter().filter(|active| active.swing.is_felt());
+        for (from, to, edit) in felt.flat_map(|active| &active.edits) {
             cluster.network.edit(*from, *to, |link| edit.make(link));
         }
     }
@@ -385,9 +419,15 @@ impl Faults {
                 victim.disk.disk.set_capacity(u64::MAX);
                 victim.pumps() > before.pumps
             }
-            Kind::ClockJump => victim.wall_reads.load(Ordering::Relaxed) > before.wall_reads,
-            Kind::Halves | Kind::Ring | Kind::OneWay | Kind::Partial => {
+            Kind::ClockJump | Kind::ClockDrift => {
+                victim.wall_reads.load(Ordering::Relaxed) > before.wall_reads
+            }
+            Kind::Halves | Kind::Ring | Kind::OneWay | Kind::Partial | Kind::Flapping => {
                 struck.cut > before.struck.cut
+            }
+            Kind::ClientsCut => {
+                cluster.wires.cut(*node, false);
+                cluster.wires.struck().1 > before.stalled
             }
             Kind::Loss => struck.lost > before.struck.lost,
             Kind::Reorder => struck.overtaken > before.struck.overtaken,
@@ -481,6 +521,7 @@ impl Faults {
             self.end(now_ms, &active, cluster, nodes, found);
         }
         cluster.network.heal();
+        cluster.wires.heal();
         for node in nodes.iter_mut() {
             node.pause_until(0);
             if !node.is_up() && !self.damaged.contains(&node.index) {

@@ -41,10 +41,10 @@ pub(crate) use p10_fenced::Isolation;
 pub(crate) use p12_disk_faults_seen::{NodeEnd, survived};
 
 /// A promise that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Violation {
     /// Which promise, e.g. `P3`.
-    pub(crate) promise: &'static str,
+    pub(crate) promise: String,
     pub(crate) detail: String,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Findings(pub(crate) Vec<Violation>);
 
 impl Findings {
     pub(crate) fn breach(&mut self, promise: &'static str, detail: String) {
-        self.0.push(Violation { promise, detail });
+        self.0.push(Violation { promise: promise.to_owned(), detail });
     }
 }
 
@@ -102,10 +102,10 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    pub(crate) fn new(nodes: usize, shards: usize) -> Self {
+    pub(crate) fn new(nodes: usize, shards: usize, first: u32) -> Self {
         Self {
             nothing_lost: p1_nothing_lost::NothingLost::default(),
-            closings: p1_closings_recorded::ClosingsRecorded::new(nodes, shards),
+            closings: p1_closings_recorded::ClosingsRecorded::new(nodes, shards, first),
             one_assignment: p2_one_assignment::OneAssignment::default(),
             capacity: p3_capacity::CapacityHolds::default(),
             exactly_once: p7_exactly_once::ExactlyOnce::default(),

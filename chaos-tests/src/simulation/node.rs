@@ -5,23 +5,26 @@
 //! runtime is a crash: no task gets to do anything more.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use rotary_log::{
     Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
-    WallClock,
+    Role, WallClock,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
-use rotary_storage::Journal;
+use rotary_storage::{Disk, Journal};
 use rotary_transport::{
     Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
 };
 use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::time::Instant;
 
+use crate::simulation::ambient;
 use crate::simulation::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
 use crate::simulation::hall::Hall;
 use crate::simulation::history::Ms;
@@ -36,7 +39,8 @@ use crate::simulation::promised::Promised;
 use crate::simulation::random::Random;
 use crate::simulation::store::{Shadow, Shadowed};
 use crate::simulation::upkeep::{Marked, Upkeep};
-use crate::simulation::workload::site_of;
+use crate::simulation::whole::{self, Doors};
+use crate::simulation::wires::{Guest, Listening, Wires};
 
 /// The time of day at which every world begins: an ordinary day in 2023, in ms since 1970.
 pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
@@ -54,6 +58,8 @@ pub(crate) struct Cluster {
     /// Data shards.
     pub(crate) shards: usize,
     has_directory: bool,
+    /// Whether nodes have doors, and all that is behind them.
+    pub(crate) whole: bool,
     pub(crate) bug: Option<Bug>,
     /// Bytes of entries that make a snapshot due.
     snapshot_bytes_min: u64,
@@ -64,6 +70,8 @@ pub(crate) struct Cluster {
     /// How long journals keep records, in ms; none for ever.
     pub(crate) retention_ms: Option<Ms>,
     pub(crate) network: Network,
+    /// Between clients and the nodes' doors.
+    pub(crate) wires: Wires,
     pub(crate) observer: Observer,
     authority: ClusterAuthority,
     certificates: Vec<NodePem>,
@@ -75,6 +83,7 @@ impl Cluster {
         seed: u64,
         nodes: usize,
         (shards, has_directory): (usize, bool),
+        whole: bool,
         bug: Option<Bug>,
         keep_all: bool,
     ) -> Self {
@@ -90,28 +99,55 @@ impl Cluster {
             seed,
             nodes,
             shards,
-            has_directory,
+            has_directory: has_directory || whole,
+            whole,
             bug,
             snapshot_bytes_min: random.between(8, 256) * 1024,
             snapshot_entries_kept: random.between(0, 200),
-            retention_ms: (drops && !keep_all).then_some(keeps_ms),
+            // What clients are to read back must be there.
+            retention_ms: (drops && !keep_all && !whole).then_some(keeps_ms),
             digest_entries: Random::salted(seed, "digests").between(8, 128),
             network: Network::new(seed, nodes),
-            observer: Observer::new(nodes, shards),
+            wires: Wires::new(seed, nodes),
+            observer: Observer::new(nodes, shards, u32::from(whole)),
             authority,
             certificates,
             now_ms: Arc::default(),
         }
     }
 
-    /// The group of the directory, behind those of the data shards, if there is one.
+    /// The group of the directory, if there is one: behind those of the data shards, or before
+    /// them where nodes are whole.
     pub(crate) fn directory(&self) -> Option<u32> {
-        self.has_directory.then_some(self.shards as u32)
+        let group = if self.whole { 0 } else { self.shards as u32 };
+        self.has_directory.then_some(group)
+    }
+
+    /// The groups of the data shards, in the order of their stories.
+    pub(crate) fn data_groups(&self) -> impl Iterator<Item = u32> + use<> {
+        let first = u32::from(self.whole);
+        first..first + self.shards as u32
+    }
+
+    /// Every group, in the order of stories: the directory is the last.
+    fn story_groups(&self) -> impl Iterator<Item = u32> + use<> {
+        let directory = if self.whole { 0 } else { self.shards as u32 };
+        self.data_groups().chain([directory])
     }
 
     /// How many groups every node has a replica of.
     pub(crate) fn groups(&self) -> u32 {
         self.shards as u32 + u32::from(self.has_directory)
+    }
+
+    fn certificates(&self, node: usize) -> Result<Certificates, String> {
+        let (ca, pem) = (&self.authority, &self.certificates[node]);
+        let read = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
+        read.map_err(|error| error.to_string())
+    }
+
+    fn peers(&self) -> BTreeMap<NodeId, SocketAddr> {
+        (0..self.nodes).map(|node| (id_of(node), address(node))).collect()
     }
 
     /// Moves the time that wall clocks and the observer read.
@@ -160,6 +196,7 @@ struct Running {
     /// The process is not given the processor before that time.
     paused_until: Ms,
     log: Arc<OnceLock<Arc<Log>>>,
+    doors: Doors,
     engine: Engine,
     pump_at: Option<Ms>,
     journal_at: Option<Ms>,
@@ -272,10 +309,19 @@ impl Node {
             .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
             .build()
             .expect("a runtime without a network needs nothing");
+        let off_ms = self.wall_off_ms.load(Ordering::Relaxed);
+        ambient::set(now_ms, (DAWN_MS + now_ms).saturating_add_signed(off_ms));
         let base = runtime.block_on(async { Instant::now() });
         let log = Arc::new(OnceLock::new());
         let door = Arc::new(PlantedDoor::new(cluster.bug));
-        let boot = self.boot(cluster, seed, ground, stores, log.clone(), door.clone());
+        let doors = Doors::default();
+        let boot = if cluster.whole {
+            let disk = self.disk.disk.process();
+            let stands = (seed, log.clone(), doors.clone(), door.clone());
+            self.boot_whole(cluster, ground, stores, disk, stands).boxed()
+        } else {
+            self.boot(cluster, seed, ground, stores, log.clone(), door.clone()).boxed()
+        };
         let failed = ended.clone();
         runtime.spawn(async move {
             if let Err(error) = boot.await {
@@ -290,6 +336,7 @@ impl Node {
             started_ms,
             paused_until,
             log,
+            doors,
             engine,
             pump_at,
             journal_at,
@@ -318,7 +365,8 @@ impl Node {
         self.disk.set_aside(cluster.groups()).map_err(|error| error.to_string())?;
         self.shadow.forget(now_ms);
         self.promised.forget();
-        self.owing = Some(Owing(cluster.observer.lock().last_indexes()));
+        let lasts = cluster.observer.lock().last_indexes();
+        self.owing = Some(Owing(cluster.story_groups().map(ShardId).zip(lasts).collect()));
         Ok(())
     }
 
@@ -331,8 +379,9 @@ impl Node {
         observed: &mut Observed,
     ) {
         let drops = cluster.retention_ms.is_some();
-        for (shard, story) in (0..).zip(&observed.stories) {
-            let place = (self.index, shard, site_of(shard));
+        for (group, story) in cluster.data_groups().zip(&observed.stories) {
+            let Some(site) = story.site() else { continue };
+            let place = (self.index, group, site);
             invariants::stream(place, journal, (extent, drops), story, &mut observed.findings);
         }
     }
@@ -362,28 +411,17 @@ impl Node {
         door: Arc<PlantedDoor>,
     ) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let id = id_of(self.index);
-        let config = LogConfig {
-            fatal: ground.fatal.clone(),
-            wall: self.wall(cluster),
-            seed: Some(seed),
-            blocking: Blocking::Inline,
-            snapshot_bytes_min: cluster.snapshot_bytes_min,
-            snapshot_entries_kept: cluster.snapshot_entries_kept,
-            digest_entries: cluster.digest_entries,
-            ..LogConfig::new(id, (0..cluster.nodes).map(id_of))
-        };
+        let config = self.log_config(cluster, seed, ground.fatal.clone());
         let machines: Vec<(ShardId, Box<dyn Machine>)> =
             (0..cluster.groups()).map(|shard| self.machine(cluster, &ground, shard)).collect();
         let socket = cluster.network.socket(self.index, seed);
-        let (ca, pem) = (&cluster.authority, &cluster.certificates[self.index]);
-        let certificates = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
+        let certificates = cluster.certificates(self.index);
         let (node, bug, keep_ms) = (self.index, cluster.bug, cluster.retention_ms);
         let (observer, wall) = (cluster.observer.clone(), config.wall.clone());
         let shards = (0..cluster.shards as u32).map(ShardId).collect();
-        let peers: BTreeMap<_, _> =
-            (0..cluster.nodes).map(|node| (id_of(node), address(node))).collect();
+        let peers = cluster.peers();
         async move {
-            let certificates = certificates.map_err(|error| error.to_string())?;
+            let certificates = certificates?;
             let listen = socket.local_address();
             let transport = TransportConfig { node: id, listen, peers, certificates };
             let journal = ground.journal;
@@ -415,6 +453,58 @@ impl Node {
             let (shards, blocking) = (upkeep.shards.clone(), Blocking::Inline);
             upkeep.keep(History { journal, transport, members, shards, blocking }).await;
             Ok(())
+        }
+    }
+
+    /// Starts the whole of a node.
+    fn boot_whole(
+        &self,
+        cluster: &Cluster,
+        ground: Ground,
+        stores: LogStores,
+        disk: Arc<dyn Disk>,
+        (seed, started, doors, door): (u64, Arc<OnceLock<Arc<Log>>>, Doors, Arc<PlantedDoor>),
+    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let network = cluster.network.socket(self.index, seed);
+        let certificates = cluster.certificates(self.index);
+        let (peers, id) = (cluster.peers(), id_of(self.index));
+        let log = self.log_config(cluster, seed, ground.fatal.clone());
+        let (node, shards, run) = (self.index, cluster.shards as u32, log.wall.now().0);
+        let (retention_ms, observer) = (cluster.retention_ms, cluster.observer.clone());
+        async move {
+            let (certificates, listen) = (certificates?, network.local_address());
+            let transport = TransportConfig { node: id, listen, peers, certificates };
+            let journal = ground.journal;
+            let start = whole::Start {
+                node,
+                shards,
+                log,
+                network,
+                transport,
+                stores,
+                journal,
+                disk,
+                door,
+                run,
+                retention_ms,
+                observer,
+                doors,
+                started,
+            };
+            start.go().await
+        }
+    }
+
+    fn log_config(&self, cluster: &Cluster, seed: u64, fatal: Fatal) -> LogConfig {
+        LogConfig {
+            fatal,
+            wall: self.wall(cluster),
+            seed: Some(seed),
+            blocking: Blocking::Inline,
+            snapshot_bytes_min: cluster.snapshot_bytes_min,
+            snapshot_entries_kept: cluster.snapshot_entries_kept,
+            digest_entries: cluster.digest_entries,
+            ..LogConfig::new(id_of(self.index), (0..cluster.nodes).map(id_of))
         }
     }
 
@@ -466,6 +556,8 @@ impl Node {
         }
         let target = running.base + Duration::from_millis(now_ms - running.started_ms);
         let late = std::mem::take(&mut running.paused_until) > 0;
+        let off_ms = self.wall_off_ms.load(Ordering::Relaxed);
+        ambient::set(now_ms, (DAWN_MS + now_ms).saturating_add_signed(off_ms));
         running.runtime.block_on(async {
             if late {
                 // Whatever became due meanwhile is due at once, as after a process was stopped.
@@ -495,9 +587,41 @@ impl Node {
         self.running.as_ref().map_or(0, |running| running.pumps)
     }
 
-    /// Ends the process where it stands. Whether there was one.
-    pub(crate) fn crash(&mut self, cluster: &Cluster) -> bool {
+    /// Asks it to hand a group on; whether it leads it, and to another.
+    pub(crate) fn hand_on(&self, group: u32, to: NodeId) -> bool {
+        let Some(running) = &self.running else { return false };
+        let Some(log) = running.log.get().cloned() else { return false };
+        let _entered = running.runtime.enter();
+        let leads = log.status(ShardId(group)).is_some_and(|status| status.role == Role::Leader);
+        if leads && to != id_of(self.index) {
+            running.runtime.spawn(async move { log.transfer(ShardId(group), to).await });
+        }
+        leads && to != id_of(self.index)
+    }
+
+    /// How it answers a client that dials it.
+    pub(crate) fn listening(&self) -> Listening {
+        match &self.running {
+            None => Listening::Closed,
+            Some(running) if running.paused_until > 0 => Listening::Silent,
+            Some(running) if running.doors.get().is_some() => Listening::Open,
+            Some(_) => Listening::Closed,
+        }
+    }
+
+    /// Lets a client's connection in.
+    pub(crate) fn admit(&self, guest: Guest) {
+        let Some(running) = &self.running else { return };
+        let Some(node) = running.doors.get().cloned() else { return };
+        let Guest { stream, address, .. } = guest;
+        running.runtime.spawn(async move { node.admit(stream, address).await });
+    }
+
+    /// Ends the process where it stands, and says so to nobody if its machine lost its power.
+    /// Whether there was one.
+    pub(crate) fn crash(&mut self, cluster: &Cluster, silently: bool) -> bool {
         cluster.network.close(self.index);
+        cluster.wires.close(self.index, silently);
         let Some(running) = self.running.take() else { return false };
         drop(running.runtime);
         true

@@ -68,12 +68,13 @@ pub(crate) struct DirectoryApplication<'a> {
 }
 
 impl Observer {
-    pub(crate) fn new(nodes: usize, shards: usize) -> Self {
+    /// Of a cluster whose data shards' groups begin with `first`.
+    pub(crate) fn new(nodes: usize, shards: usize, first: u32) -> Self {
         Self(Arc::new(Mutex::new(Observed {
             now_ms: 0,
             stories: (0..shards).map(|_| Story::default()).collect(),
             directory: Story::default(),
-            invariants: Invariants::new(nodes, shards),
+            invariants: Invariants::new(nodes, shards, first),
             findings: Findings::default(),
             dropped_segments: 0,
             readers_late: 0,

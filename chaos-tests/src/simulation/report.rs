@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::simulation::faults::Count;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::Violation;
 use crate::simulation::workload::Counts;
 
 /// The end of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
@@ -18,7 +20,7 @@ pub(crate) struct Report {
     pub(crate) took: Duration,
     pub(crate) entries: usize,
     pub(crate) counts: Counts,
-    pub(crate) faults: BTreeMap<&'static str, Count>,
+    pub(crate) faults: BTreeMap<String, Count>,
     pub(crate) refused_faults: u64,
     /// Nodes that were rebuilt from the others.
     pub(crate) rebuilt: u64,
@@ -30,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) trace: (u64, u64),
     pub(crate) tail: Vec<String>,
     pub(crate) violations: Vec<Violation>,
+    /// What could not be found out of a history.
+    pub(crate) doubts: Vec<String>,
 }
 
 impl Report {
@@ -53,6 +57,9 @@ impl Report {
             self.took.as_secs_f64(),
             self.entries,
         );
+        for doubt in self.doubts.iter().take(2) {
+            println!("seed {}: not known: {doubt}", self.seed);
+        }
         for Violation { promise, detail } in self.violations.iter().take(5) {
             println!("seed {}: {promise} BROKEN: {detail}", self.seed);
         }
@@ -68,7 +75,7 @@ pub(crate) struct Total {
     took: Duration,
     entries: usize,
     answered: u64,
-    faults: BTreeMap<&'static str, Count>,
+    faults: BTreeMap<String, Count>,
     refused_faults: u64,
     rebuilt: u64,
     dropped_segments: u64,
@@ -88,24 +95,25 @@ impl Total {
         self.dropped_segments += report.dropped_segments;
         self.readers_late += report.readers_late;
         for (word, count) in &report.faults {
-            let sum = self.faults.entry(word).or_default();
+            let sum = self.faults.entry(word.clone()).or_default();
             (sum.begun, sum.struck) = (sum.begun + count.begun, sum.struck + count.struck);
         }
     }
 
-    pub(crate) fn print(&self) {
+    /// Says what came of them, in that time.
+    pub(crate) fn print(&self, took: Duration) {
         let hours = self.simulated_ms as f64 / 3_600_000.0;
         let speed = self.simulated_ms as f64 / 1_000.0 / self.took.as_secs_f64().max(0.001);
         println!(
-            "{} runs, {} failed: {hours:.2} h simulated in {:.0} s ({speed:.0} times as fast), {} \
-             entries, {} answers",
+            "{} runs, {} failed: {hours:.2} h simulated in {:.0} s ({speed:.0} times as fast on a \
+             core), {} entries, {} answers",
             self.runs,
             self.failed,
-            self.took.as_secs_f64(),
+            took.as_secs_f64(),
             self.entries,
             self.answered,
         );
-        let word = |(word, count): (&&str, &Count)| format!("{word} {}", count.struck);
+        let word = |(word, count): (&String, &Count)| format!("{word} {}", count.struck);
         let words: Vec<String> = self.faults.iter().map(word).collect();
         let (words, refused, rebuilt) = (words.join(", "), self.refused_faults, self.rebuilt);
         let (segments, late) = (self.dropped_segments, self.readers_late);

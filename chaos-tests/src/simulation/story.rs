@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rotary_proto::EventRecord;
 use rotary_proto::codec::{self, Limit};
+use rotary_proto::{EventRecord, SiteId};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// One applied entry.
@@ -47,6 +47,11 @@ impl Story {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The site that it tells of: a shard has one.
+    pub(crate) fn site(&self) -> Option<SiteId> {
+        self.events.first().map(|event| event.site)
     }
 
     /// All events, in order.

@@ -2,11 +2,16 @@
 //!
 //! Set up, then faults, then heal; then the cluster must converge, serve what is opened, and agree.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rotary_proto::planted;
+use serde::{Deserialize, Serialize};
+
+use crate::simulation::ambient;
+use crate::simulation::args::CASES;
 use crate::simulation::bugs::Bug;
-use crate::simulation::faults::Faults;
+use crate::simulation::faults::{Faults, Kind};
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::{CONVERGE_MS_MAX, Extent, Findings, Isolation, Liveness};
 use crate::simulation::node::{Cluster, Node};
@@ -14,18 +19,22 @@ use crate::simulation::panics;
 use crate::simulation::random::Random;
 use crate::simulation::report::Report;
 use crate::simulation::store::Shadow;
+use crate::simulation::street::Street;
 use crate::simulation::trace::Trace;
-use crate::simulation::workload::{Following, Registrar, Workload};
+use crate::simulation::workload::{Counts, Following, Registrar, Workload};
+use crate::workload::Summary;
 
 /// Setting up takes no longer, without faults.
 const SET_UP_MS_MAX: Ms = 60_000;
 /// Conversations that are opened in each site at the end, and must be served.
 const PROBES: u32 = 6;
+/// How long clients may take to bring everything to its end, and to read it back.
+const GO_HOME_MS_MAX: Ms = 400_000;
 /// What a violation is given to show the others that come with it.
 const VIOLATIONS_MAX: usize = 20;
 
 /// What makes a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Parameters {
     pub(crate) seed: u64,
     /// How long faults are made.
@@ -34,6 +43,8 @@ pub(crate) struct Parameters {
     pub(crate) still_clocks: bool,
     /// Journals keep everything, though the world has a retention.
     pub(crate) keep_all: bool,
+    /// Whether nodes are whole, with doors, or end at their logs.
+    pub(crate) whole: bool,
     pub(crate) bug: Option<Bug>,
     /// Where the trace goes.
     pub(crate) trace: Option<PathBuf>,
@@ -57,6 +68,8 @@ struct World {
     workload: Workload,
     registrar: Registrar,
     readers: Following,
+    /// Where nodes are whole: those who come to their doors.
+    street: Option<Street>,
     faults: Faults,
     isolation: Isolation,
     liveness: Liveness,
@@ -67,31 +80,42 @@ struct World {
     fault_ms: Ms,
     phase: Phase,
     now_ms: Ms,
+    /// When clients must have gone home.
+    serve_by_ms: Ms,
 }
 
-/// Runs a world to its end, or to the first broken promise.
+/// Runs a world in this process to its end, or to the first broken promise. Only the first world
+/// of a process is the one that its seed makes: libraries keep numbers of their own.
 ///
 /// # Errors
 /// If the trace cannot be written.
 pub(crate) fn run(parameters: &Parameters) -> Result<Report, String> {
     panics::watch();
     let began = Instant::now();
-    let mut world = World::new(parameters)?;
-    while world.phase != Phase::Over && world.findings.0.is_empty() {
-        world.step();
+    if let Some(bug) = parameters.bug.and_then(Bug::planted) {
+        planted::plant(bug);
     }
-    Ok(world.report(parameters.seed, began))
+    let report = ambient::simulate(parameters.seed, || {
+        let mut world = World::new(parameters)?;
+        while world.phase != Phase::Over && world.findings.0.is_empty() {
+            world.step();
+        }
+        Ok(world.report(parameters.seed))
+    });
+    report.map(|report| Report { took: began.elapsed(), ..report })
 }
 
 impl World {
     fn new(parameters: &Parameters) -> Result<Self, String> {
-        let Parameters { seed, fault_ms, still_clocks, keep_all, bug, .. } = *parameters;
+        let Parameters { seed, fault_ms, still_clocks, keep_all, whole, bug, .. } = *parameters;
         let mut random = Random::salted(seed, "world");
         let nodes = if random.permille(250) { 5 } else { 3 };
         let shards = random.between(1, 2) as usize;
         // A directory costs as much as a data shard.
         let has_directory = shards == 1 || random.permille(250);
-        let cluster = Cluster::new(seed, nodes, (shards, has_directory), bug, keep_all);
+        let cluster = Cluster::new(seed, nodes, (shards, has_directory), whole, bug, keep_all);
+        let replay = format!("rotary-chaos simulate --whole --seed {seed}");
+        let street = if whole { Some(Street::new(&cluster, replay)?) } else { None };
         let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
         let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
         Ok(Self {
@@ -100,7 +124,14 @@ impl World {
             workload: Workload::new(seed, shards),
             registrar: Registrar::new(seed, cluster.directory()),
             readers: Following::new(seed, shards, cluster.retention_ms.is_some()),
-            faults: Faults::new(seed, nodes, still_clocks, bug.and_then(Bug::favours)),
+            street,
+            faults: Faults::new(
+                seed,
+                nodes,
+                if whole { Kind::WHOLE } else { Kind::SPINE },
+                still_clocks,
+                bug.and_then(Bug::favours),
+            ),
             isolation: Isolation::new(nodes),
             liveness: Liveness::default(),
             order: Random::salted(seed, "order"),
@@ -110,6 +141,7 @@ impl World {
             fault_ms,
             phase: Phase::SetUp,
             now_ms: 0,
+            serve_by_ms: 0,
             cluster,
         })
     }
@@ -125,11 +157,14 @@ impl World {
         }
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
-        if !matches!(self.phase, Phase::Settle { .. }) {
+        if self.street.is_none() && !matches!(self.phase, Phase::Settle { .. }) {
             self.use_it();
         }
         self.run_nodes();
-        self.readers.step(self.now_ms, &self.nodes, &self.cluster.observer);
+        match &mut self.street {
+            Some(street) => street.run_to(now_ms, &self.cluster, &self.nodes),
+            None => self.readers.step(now_ms, &self.nodes, &self.cluster.observer),
+        }
         for node in &mut self.nodes {
             node.check_disk(&mut self.findings);
         }
@@ -187,6 +222,9 @@ impl World {
         drop(observed);
         for line in &self.faults.log[self.told..] {
             self.trace.say(self.now_ms, line);
+            if let Some(street) = &self.street {
+                street.fault(line);
+            }
         }
         self.told = self.faults.log.len();
     }
@@ -194,25 +232,33 @@ impl World {
     fn next_phase(&mut self) {
         let now_ms = self.now_ms;
         self.phase = match self.phase {
-            Phase::SetUp if self.workload.is_open() => {
-                Phase::Faults { until_ms: now_ms + self.fault_ms }
-            }
+            Phase::SetUp if self.is_open() => Phase::Faults { until_ms: now_ms + self.fault_ms },
             Phase::SetUp if now_ms > SET_UP_MS_MAX => self.late("sites cannot be set up"),
             Phase::Faults { until_ms } if now_ms >= until_ms => {
                 let (cluster, found) = (&self.cluster, &mut self.findings);
                 self.faults.heal(now_ms, cluster, &mut self.nodes, found);
+                self.mark("heal");
                 self.workload.be_diligent();
                 self.readers.come_back(now_ms);
                 Phase::Converge { since_ms: now_ms }
             }
             Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
-                self.workload.probe(now_ms, PROBES, &mut self.liveness);
+                match &self.street {
+                    None => self.workload.probe(now_ms, PROBES, &mut self.liveness),
+                    Some(street) => street.drain(),
+                }
+                self.serve_by_ms = now_ms + GO_HOME_MS_MAX;
                 Phase::Serve
             }
             Phase::Converge { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
                 self.late("the cluster does not converge")
             }
-            Phase::Serve => self.serve(),
+            Phase::Serve => match &self.street {
+                None => self.serve(),
+                Some(street) if street.is_done() => Phase::Settle { since_ms: now_ms },
+                Some(_) if now_ms > self.serve_by_ms => self.late("clients do not go home"),
+                Some(_) => Phase::Serve,
+            },
             Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.is_settled() => {
                 self.judge()
             }
@@ -224,6 +270,16 @@ impl World {
             }
             phase => phase,
         };
+    }
+
+    fn mark(&self, phase: &str) {
+        if let Some(street) = &self.street {
+            street.mark(phase);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.street.as_ref().map_or(self.workload.is_open(), Street::is_open)
     }
 
     fn late(&mut self, what: &str) -> Phase {
@@ -248,7 +304,8 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        self.agrees() && self.readers.is_through(&self.cluster.observer)
+        let through = self.street.is_some() || self.readers.is_through(&self.cluster.observer);
+        self.agrees() && through
     }
 
     fn judge(&mut self) -> Phase {
@@ -258,8 +315,8 @@ impl World {
         for node in &self.nodes {
             let Some(journal) = node.journal() else { continue };
             node.check_streams(&self.cluster, journal, Extent::All, observed);
-            for shard in 0..self.cluster.shards as u32 {
-                let (at, hash) = ((node.index, shard, u64::MAX), journal.head(shard).hash);
+            for group in self.cluster.data_groups() {
+                let (at, hash) = ((node.index, group, u64::MAX), journal.head(group).hash);
                 observed.invariants.journals.chained(at, hash, &mut observed.findings);
             }
         }
@@ -267,11 +324,23 @@ impl World {
         Phase::Over
     }
 
-    fn report(mut self, seed: u64, began: Instant) -> Report {
-        for node in &mut self.nodes {
-            node.crash(&self.cluster);
+    fn counts(&self) -> Counts {
+        let Some(Street { summary, .. }) = &self.street else {
+            return self.workload.clients.counts;
+        };
+        let Summary { ok, fail, unknown, customers, .. } = *summary;
+        let (attempts, answered) = (ok + fail + unknown, ok + fail);
+        Counts { attempts, repeated: customers, answered, refused: fail, unknown }
+    }
+
+    fn report(mut self, seed: u64) -> Report {
+        if let Some(street) = &mut self.street {
+            street.judge(Path::new(CASES), seed, &mut self.findings);
         }
-        let mut violations = self.findings.0;
+        for node in &mut self.nodes {
+            node.crash(&self.cluster, false);
+        }
+        let mut violations = std::mem::take(&mut self.findings.0);
         violations.truncate(VIOLATIONS_MAX);
         let observed = self.cluster.observer.lock();
         Report {
@@ -279,9 +348,10 @@ impl World {
             nodes: self.nodes.len(),
             shards: observed.stories.len(),
             simulated_ms: self.now_ms,
-            took: began.elapsed(),
+            took: Duration::ZERO,
             entries: observed.stories.iter().map(|story| story.len()).sum(),
-            counts: self.workload.clients.counts,
+            counts: self.counts(),
+            doubts: self.street.as_ref().map(|street| street.doubts.clone()).unwrap_or_default(),
             faults: self.faults.counts,
             refused_faults: self.faults.refused,
             rebuilt: self.faults.rebuilt,

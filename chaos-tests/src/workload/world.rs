@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rand::RngExt as _;
-use rotary_client::{Api, Gateway, Method, SessionConfig};
+use rotary_client::{Api, Gateway, Method, Network, SessionConfig};
 use rotary_proto::ids::{AgentId, CustomerId, PrincipalId, QueueId, ShardId, SkillId, TenantId};
 use rotary_proto::plan::{QueuePlan, RequiredSkill};
 use rotary_proto::{
@@ -47,6 +47,7 @@ pub(super) struct Site {
 pub(super) struct World {
     /// The API with the administrator's credential.
     pub(super) api: Api,
+    network: Network,
     pub(super) sites: Vec<Site>,
     pub(super) agents: Vec<Person<AgentId>>,
 }
@@ -108,7 +109,7 @@ impl World {
             let (site, customers) = (made.site, Arc::from(customers));
             sites.push(Site { site, supervisor, customers, agents: config.agents });
         }
-        Ok(Self { api: api.clone(), sites, agents })
+        Ok(Self { api: api.clone(), network: config.network.clone(), sites, agents })
     }
 
     /// How somebody holds a session, beginning at a gateway of their own.
@@ -116,7 +117,8 @@ impl World {
         let mut gateways: Vec<Gateway> = self.api.gateways().to_vec();
         let at = place % gateways.len();
         gateways.rotate_left(at);
-        SessionConfig::new(gateways, token.to_owned())
+        let network = self.network.clone();
+        SessionConfig { network, ..SessionConfig::new(gateways, token.to_owned()) }
     }
 }
 

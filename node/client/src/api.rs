@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 use crate::gateway::Gateway;
 use crate::http::{Answer, Http, HttpError, Outgoing};
+use crate::network::Network;
 use crate::retry::{Failed, Retries, RetryBudget};
 use crate::trust::Trust;
 use crate::written::Written;
@@ -167,7 +168,7 @@ impl Api {
         if gateways.is_empty() {
             return Err(ApiError::Unreachable("the list of gateways is empty".to_owned()));
         }
-        let http = Http::new(CONNECT, &Trust::default());
+        let http = Http::new(CONNECT, &Trust::default(), &Network::Tcp);
         let next = Arc::new(AtomicUsize::new(0));
         let (gateways, token, written) = (gateways.into(), token.into(), Written::default());
         let budget = RetryBudget::of_requests();
@@ -184,7 +185,13 @@ impl Api {
     /// The same gateways, as far as they are whom `trust` believes; connections are made anew.
     #[must_use]
     pub fn trusting(&self, trust: &Trust) -> Self {
-        Self { http: Http::new(CONNECT, trust), ..self.clone() }
+        Self { http: Http::new(CONNECT, trust, &Network::Tcp), ..self.clone() }
+    }
+
+    /// The same gateways, reached over another network; connections are made anew.
+    #[must_use]
+    pub fn over(&self, network: &Network) -> Self {
+        Self { http: Http::new(CONNECT, &Trust::default(), network), ..self.clone() }
     }
 
     /// One gateway only, with the same connections.
@@ -361,13 +368,15 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
     }
     let problem = problem(&answer);
     let refused = refused(&answer);
+    // What no log decided says nothing of an attempt before, which may have been done.
+    let at_the_door = answer.header("rotary-index").is_none();
     let waits = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
     if problem.outcome == "unknown" || (problem.code.is_empty() && answer.status.is_server_error())
     {
         Attempt::Doubt(format!("{}: {}", refused.code, refused.detail))
     } else if waits.contains(&answer.status) && refused.code != "limit-reached" {
         Attempt::NotDone(refused, Failed::Reached(asked_wait(&answer)))
-    } else if refused.code == "outcome-forgotten" || (in_doubt && answer.status.as_u16() == 401) {
+    } else if refused.code == "outcome-forgotten" || (in_doubt && at_the_door) {
         Attempt::Settled(Outcome::Unknown(format!("{}: {}", refused.code, refused.detail)))
     } else {
         Attempt::Settled(Outcome::Refused(refused))

@@ -92,6 +92,15 @@ async fn doubt_outlives_a_definite_no_of_a_retry() {
 }
 
 #[tokio::test]
+async fn what_a_door_refuses_says_nothing_of_an_attempt_before() {
+    let decided = vec![("rotary-index", "sh_3:1042")];
+    let fake = fake(vec![(503, vec![], UNKNOWN), (409, decided, GONE)]).await;
+    assert!(matches!(post(&api(&[&fake], 5_000)).await, Outcome::Refused(_)));
+    let fake = super::tests::fake(vec![(503, vec![], UNKNOWN), (400, vec![], GONE)]).await;
+    assert!(matches!(post(&api(&[&fake], 5_000)).await, Outcome::Unknown(_)));
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_not_there_costs_nothing_but_the_next_try() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let gone = format!("http://{}", listener.local_addr().expect("bound"));

@@ -10,12 +10,13 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
 use crate::gateway::Gateway;
+use crate::network::{Dialler, Network};
 use crate::trust::Trust;
 
 /// The largest answer that is read.
@@ -65,13 +66,23 @@ pub enum HttpError {
 
 /// A pool of kept-alive connections to every gateway.
 #[derive(Clone)]
-pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+pub struct Http(Pool);
+
+#[derive(Clone)]
+enum Pool {
+    Tcp(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Other(Client<Dialler, Full<Bytes>>),
 }
 
 impl Http {
-    /// A pool whose connection attempts end after `connect`, and that believes `trust`.
-    pub fn new(connect: Duration, trust: &Trust) -> Self {
+    /// A pool over `network` whose connection attempts end after `connect`, and that believes
+    /// `trust`. Networks other than TCP carry neither TLS nor a limit of their own.
+    pub fn new(connect: Duration, trust: &Trust, network: &Network) -> Self {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(20));
+        if let Network::Other(dial) = network {
+            return Self(Pool::Other(builder.build(Dialler(dial.clone()))));
+        }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(connect));
         connector.set_nodelay(true);
@@ -81,11 +92,14 @@ impl Http {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build(connector);
-        Self { client }
+        Self(Pool::Tcp(builder.build(connector)))
+    }
+
+    fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        match &self.0 {
+            Pool::Tcp(client) => client.request(request),
+            Pool::Other(client) => client.request(request),
+        }
     }
 
     /// Sends a request and reads its answer, within `limit`.
@@ -117,7 +131,7 @@ impl Http {
         gateway: &Gateway,
         request: Outgoing<'_>,
     ) -> Result<(StatusCode, Incoming), HttpError> {
-        let response = self.client.request(request.build(gateway)?).await;
+        let response = self.request(request.build(gateway)?).await;
         let response = response.map_err(|error| failed(gateway, &error))?;
         let (parts, body) = response.into_parts();
         Ok((parts.status, body))
@@ -128,7 +142,7 @@ impl Http {
         gateway: &Gateway,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, HttpError> {
-        let response = self.client.request(request).await;
+        let response = self.request(request).await;
         let response = response.map_err(|error| failed(gateway, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {

@@ -27,6 +27,7 @@ pub mod api;
 pub mod backoff;
 pub mod gateway;
 pub mod http;
+pub mod network;
 mod retry;
 pub mod session;
 pub mod trust;
@@ -36,12 +37,14 @@ pub use api::{Acknowledged, Api, ApiError, Outcome, Patience, Refused};
 pub use backoff::Backoff;
 pub use gateway::{Gateway, GatewayError};
 pub use hyper::Method;
+pub use network::Network;
 pub use session::{
     CommandError, Commander, End, Notice, Over, Session, SessionConfig, SessionError, StreamFault,
 };
 pub use trust::{Trust, TrustError};
 
-/// A new unique number in the form of UUIDv7: for keys, items, conversations and customers.
+/// A new unique number in the form of UUIDv7: for keys, items, conversations and customers. Its
+/// time is the clock's, also where that has jumped back; numbers of one millisecond have no order.
 pub fn unique() -> u128 {
-    uuid::Uuid::now_v7().as_u128()
+    uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)).as_u128()
 }

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
+use crate::network::Network;
 use crate::trust::Trust;
 pub use stream::StreamFault;
 
@@ -71,6 +72,8 @@ pub struct SessionConfig {
     pub token: String,
     /// Whom to believe, for gateways that are reached over TLS.
     pub trust: Trust,
+    /// What connections are opened over.
+    pub network: Network,
     /// Where to begin reading each site; the present, after a snapshot, if empty.
     pub cursors: Vec<Cursor>,
     /// What carries it.
@@ -92,6 +95,7 @@ impl SessionConfig {
             gateways,
             token,
             trust: Trust::default(),
+            network: Network::Tcp,
             cursors: Vec::new(),
             over: Over::Either,
             ping: Duration::from_millis(300),

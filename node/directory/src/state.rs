@@ -91,7 +91,9 @@ impl Directory {
             Ok((done, events)) => (DirectoryOutcome::Done(done), events),
             Err(refusal) => (DirectoryOutcome::Refused(refusal), Vec::new()),
         };
-        if let Some(key) = entry.origin {
+        // A refusal that asks to come again is no answer to who comes again.
+        let settled = outcome != DirectoryOutcome::Refused(DirectoryRefusal::NotFounded);
+        if let Some(key) = entry.origin.filter(|_| settled) {
             let kept = Kept { outcome: outcome.clone(), index };
             Arc::make_mut(&mut self.window).keep(self.last_stamp, key, kept);
         }

@@ -60,6 +60,23 @@ fn a_site_goes_where_there_are_fewest_and_the_lowest_id_breaks_ties() {
 }
 
 #[test]
+fn who_is_told_to_come_again_may_come_with_the_same_key() {
+    let mut directory = Directory::new();
+    let origin = Some((PrincipalId(1), RequestId(7 << 80)));
+    let make = |index, directory: &mut Directory| {
+        let entry = DirectoryEntry { origin, command: site(1, None) };
+        directory.apply(index, Stamp::from_ms(index), entry).answer
+    };
+    let early = make(1, &mut directory);
+    assert_eq!(early.outcome, DirectoryOutcome::Refused(DirectoryRefusal::NotFounded));
+    ask(&mut directory, found(2));
+    ask(&mut directory, DirectoryCommand::CreateTenant { name: name("acme") });
+    let made = make(20, &mut directory);
+    assert_eq!((made.outcome, made.repeated), (placed(1, 1), false));
+    assert!(make(21, &mut directory).repeated);
+}
+
+#[test]
 fn refusals_come_in_order() {
     let mut directory = Directory::new();
     let refused = DirectoryOutcome::Refused;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use rotary_proto::ids::{SessionId, SkillId};
 use rotary_proto::plan::{Capacity, Declared, RequiredSkill};
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::query::Link;
 use rotary_proto::{Channel, Stamp};
 use serde::{Deserialize, Serialize};
@@ -117,9 +118,10 @@ impl Agent {
 
     /// Whether they have every required skill at its level.
     pub(crate) fn has_skills(&self, required: &[RequiredSkill]) -> bool {
-        required
-            .iter()
-            .all(|need| self.skills.get(&need.skill).is_some_and(|level| *level >= need.level))
+        let ignored = planted::is(Planted::SkillsIgnored);
+        required.iter().all(|need| {
+            ignored || self.skills.get(&need.skill).is_some_and(|level| *level >= need.level)
+        })
     }
 
     /// The sum of proficiencies in the required skills.
@@ -150,6 +152,9 @@ impl Agent {
     pub(crate) fn credit(&mut self, conversation: u128, channel: Channel) {
         let place = self.held.iter().position(|held| *held == conversation);
         self.held.remove(place.expect("an agent gives up what they hold"));
+        if planted::is(Planted::SlotLeaked) && conversation.is_multiple_of(5) {
+            return;
+        }
         self.debits[channel.index()] -= 1;
         self.settle_capacity();
     }

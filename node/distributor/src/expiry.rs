@@ -5,6 +5,7 @@
 //! or not a tick came first.
 
 use rotary_proto::event::{EndReason, Event};
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::{Channel, Stamp};
 
 use crate::conversation::Stage;
@@ -38,6 +39,7 @@ impl Turn<'_> {
         match conversation.stage {
             Stage::SelfService { .. } => self.end(unique, EndReason::Idle),
             Stage::Waiting => self.end(unique, EndReason::WaitExpired),
+            Stage::Offered { .. } if planted::is(Planted::OfferNeverExpires) => {}
             Stage::Offered { agent, .. } => self.offer_expired(unique, agent),
             Stage::Assigned { until, .. } if until <= self.now => {
                 let silent = matches!(conversation.channel, Channel::Chat | Channel::Message);

@@ -3,6 +3,7 @@
 use rotary_proto::Stamp;
 use rotary_proto::event::{EndReason, Event, OfferEnd, QueuedWhy};
 use rotary_proto::ids::{AgentId, DispositionId};
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::values::Sealed;
 
 use crate::conversation::Stage;
@@ -64,6 +65,7 @@ impl Turn<'_> {
                 Stamp(self.now.0.saturating_sub(conversation.waited_us))
             }
         };
+        let since = if planted::is(Planted::RequeuedAtTail) { self.now } else { since };
         self.enter_line(unique, since, why);
     }
 

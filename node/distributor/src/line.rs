@@ -7,7 +7,8 @@
 use rotary_proto::event::{Event, QueuedWhy};
 use rotary_proto::limits;
 use rotary_proto::plan::{RequiredSkill, Requirement, Strategy};
-use rotary_proto::{Channel, QueueId, Refusal, Stamp};
+use rotary_proto::planted::{self, Planted};
+use rotary_proto::{Channel, Priority, QueueId, Refusal, Stamp};
 
 use crate::class::ClassKey;
 use crate::conversation::Stage;
@@ -24,6 +25,9 @@ impl Turn<'_> {
         let conversation = self.conversation_mut(unique);
         assert_eq!(conversation.stage, Stage::Waiting, "only who waits is in line");
         conversation.since = since;
+        if planted::is(Planted::PriorityIgnored) {
+            conversation.priority = Priority::default();
+        }
         conversation.entered = now;
         conversation.wait_until = now.plus_ms(wait_max_ms);
         let (priority, until) = (conversation.priority, conversation.wait_until);
@@ -33,6 +37,9 @@ impl Turn<'_> {
             self.audience(unique, None, true),
             Event::Queued { conversation, queue, priority, since, until, why },
         );
+        if planted::is(Planted::RequeueForgotten) && why != QueuedWhy::Opened {
+            return;
+        }
         self.join_class(unique);
         self.later(Work::MatchItem(unique));
     }

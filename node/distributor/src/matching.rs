@@ -9,6 +9,7 @@ use rotary_proto::Channel;
 use rotary_proto::event::{Decision, Event, Trigger};
 use rotary_proto::ids::{AgentId, OfferId};
 use rotary_proto::plan::Strategy;
+use rotary_proto::planted::{self, Planted};
 
 use crate::class::Candidate;
 use crate::conversation::{Place, Stage};
@@ -86,6 +87,10 @@ impl Turn<'_> {
             class.free.iter().find(&mut take)
         };
         let found = found.copied();
+        if planted::is(Planted::HashOrder) && planted::odd().is_multiple_of(3) {
+            let mut free = class.free.iter().rev();
+            return free.find(|last| !conversation.is_declined_by(last.agent)).copied();
+        }
         self.effort.spend(looked_at);
         self.effort.counters.candidates += u64::from(looked_at);
         found

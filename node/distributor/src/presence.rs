@@ -6,6 +6,7 @@ use rotary_proto::event::{
 };
 use rotary_proto::ids::{AgentId, CustomerId, GatewayId, SessionId};
 use rotary_proto::plan::{Declared, NOT_RESPONDING};
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::{Stamp, limits};
 
 use crate::agent::{Agent, AgentLink};
@@ -162,7 +163,9 @@ impl Turn<'_> {
         self.set_session(id, SessionState::Lost { until });
         self.leave_gateway(gateway, id);
         self.emit(audience_of(subject), Event::SessionLost { session: id, subject, why });
-        if let Subject::Agent(agent) = subject {
+        if let Subject::Agent(agent) = subject
+            && !planted::is(Planted::LossIgnored)
+        {
             self.refresh_link(agent);
         }
     }

@@ -1,5 +1,7 @@
 //! The door: all shards of one node.
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +54,18 @@ impl Log {
     /// # Errors
     /// `Config`; `Storage`; `Raft` where the log store's content is refused. The shards that stand
     /// already are stopped.
-    pub async fn start(
+    pub fn start(
+        config: LogConfig,
+        stores: LogStores,
+        transport: Arc<Transport>,
+        door: &Door,
+        machines: Vec<(ShardId, Box<dyn Machine>)>,
+    ) -> BoxFuture<'_, Result<Self, LogError>> {
+        // In a box, so that Raft is compiled here, as this crate is, and not by whoever awaits it.
+        Self::start_here(config, stores, transport, door, machines).boxed()
+    }
+
+    async fn start_here(
         config: LogConfig,
         stores: LogStores,
         transport: Arc<Transport>,

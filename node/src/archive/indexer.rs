@@ -35,9 +35,15 @@ impl Indexer {
     /// If no thread can be had.
     pub(crate) fn start(replica: Arc<Replica>, fatal: Fatal) -> std::io::Result<Self> {
         let closing = Arc::new(AtomicBool::new(false));
+        let work = Work { replica, fatal, steps: 0 };
+        #[cfg(feature = "simulated")]
+        if crate::simulated::is_on() {
+            tokio::spawn(work.run_here());
+            return Ok(Self { closing, thread: None });
+        }
         let seen = closing.clone();
         let thread = std::thread::Builder::new().name("archive".to_owned());
-        let thread = thread.spawn(move || run(&replica, &fatal, &seen))?;
+        let thread = thread.spawn(move || work.run(&seen))?;
         Ok(Self { closing, thread: Some(thread) })
     }
 }
@@ -54,48 +60,90 @@ impl Drop for Indexer {
     }
 }
 
-fn run(replica: &Replica, fatal: &Fatal, closing: &AtomicBool) {
-    background::step_back();
-    let shards: Vec<ShardId> = replica.shards().map(|shard| shard.id).collect();
-    for shard in &shards {
-        if let Err(error) = replica.journal().scrub(shard.0) {
-            return fatal.end(EXIT_STORAGE, &format!("journal of {shard}: {error}"));
+/// What the thread does.
+struct Work {
+    replica: Arc<Replica>,
+    fatal: Fatal,
+    steps: u64,
+}
+
+impl Work {
+    fn run(mut self, closing: &AtomicBool) {
+        background::step_back();
+        if !self.scrub() {
+            return;
+        }
+        while !closing.load(Ordering::Relaxed) {
+            let Some(rest) = self.step() else { return };
+            std::thread::park_timeout(rest);
+        }
+        if let Err(error) = self.replica.lookup().persist() {
+            tracing::warn!(%error, "the lookup was not made durable; some is indexed again");
         }
     }
-    let mut steps = 0_u64;
-    while !closing.load(Ordering::Relaxed) {
-        let mut behind = false;
-        for shard in &shards {
-            let keys = NotingKeys(replica.named());
-            let step = replica.lookup().catch_up(replica.journal(), shard.0, &keys, STEP_RECORDS);
-            match step {
-                Ok(progress) if progress.is_done() => {}
-                Ok(progress) => {
-                    behind = true;
-                    if steps.is_multiple_of(STEPS_PER_LINE) {
-                        let (through, last) = (progress.through, progress.last);
-                        tracing::info!(%shard, through, last, "the archive is being indexed");
-                    }
-                }
-                Err(LookupError::Journal(error @ JournalError::Damaged { .. })) => {
-                    return fatal.end(EXIT_STORAGE, &format!("journal of {shard}: {error}"));
-                }
-                Err(error) => {
-                    tracing::error!(
-                        code = "archive-failed",
-                        %shard, %error,
-                        "the archive cannot be indexed"
-                    );
-                }
+
+    /// The same on the runtime's only thread, until the runtime ends.
+    #[cfg(feature = "simulated")]
+    async fn run_here(mut self) {
+        if !self.scrub() {
+            return;
+        }
+        while let Some(rest) = self.step() {
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        self.replica.shards().map(|shard| shard.id).collect()
+    }
+
+    /// Whether the journal's closed segments are as they were written.
+    fn scrub(&self) -> bool {
+        for shard in self.shards() {
+            if let Err(error) = self.replica.journal().scrub(shard.0) {
+                self.fatal.end(EXIT_STORAGE, &format!("journal of {shard}: {error}"));
+                return false;
             }
         }
-        steps += u64::from(behind);
-        if !behind {
-            steps = 0;
-        }
-        std::thread::park_timeout(if behind { BREATH } else { REST });
+        true
     }
-    if let Err(error) = replica.lookup().persist() {
-        tracing::warn!(%error, "the lookup was not made durable; some is indexed again");
+
+    /// Indexes some of every shard; how long to rest then, if it can go on.
+    fn step(&mut self) -> Option<Duration> {
+        let mut behind = false;
+        for shard in self.shards() {
+            behind |= self.index(shard)?;
+        }
+        self.steps = if behind { self.steps + 1 } else { 0 };
+        Some(if behind { BREATH } else { REST })
+    }
+
+    /// Indexes some of a shard; whether there is more, if it can go on.
+    fn index(&self, shard: ShardId) -> Option<bool> {
+        let replica = &self.replica;
+        let keys = NotingKeys(replica.named());
+        let step = replica.lookup().catch_up(replica.journal(), shard.0, &keys, STEP_RECORDS);
+        match step {
+            Ok(progress) if progress.is_done() => Some(false),
+            Ok(progress) => {
+                if self.steps.is_multiple_of(STEPS_PER_LINE) {
+                    let (through, last) = (progress.through, progress.last);
+                    tracing::info!(%shard, through, last, "the archive is being indexed");
+                }
+                Some(true)
+            }
+            Err(LookupError::Journal(error @ JournalError::Damaged { .. })) => {
+                self.fatal.end(EXIT_STORAGE, &format!("journal of {shard}: {error}"));
+                None
+            }
+            Err(error) => {
+                tracing::error!(
+                    code = "archive-failed",
+                    %shard, %error,
+                    "the archive cannot be indexed"
+                );
+                Some(false)
+            }
+        }
     }
 }

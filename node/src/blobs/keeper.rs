@@ -151,7 +151,7 @@ async fn is_wanted(doors: &Doors, site: SiteId, blob: BlobId) -> bool {
     let Some(shard) = doors.replica.shard_of(site).map(|shard| shard.id) else { return true };
     let replica = doors.replica.clone();
     let look = move || replica.is_named(shard, site, blob);
-    let named = tokio::task::spawn_blocking(look).await;
+    let named = crate::blocking::run(look).await;
     // What has just been noted may not be findable yet.
     !matches!(named, Ok(Ok(false))) || !doors.replica.knows_all_names(shard)
 }
@@ -225,7 +225,7 @@ async fn remove_unnamed(doors: &Doors, shard: ShardId, now_ms: u64) -> Result<()
         }
         let (store, replica) = (doors.blobs.store.clone(), doors.replica.clone());
         let look = move || remove_of_site(&store, &replica, shard, site, before_ms);
-        let removed = tokio::task::spawn_blocking(look).await;
+        let removed = crate::blocking::run(look).await;
         let removed = removed.map_err(|error| error.to_string())??;
         for blob in &removed {
             doors.blobs.allowances().release(site, *blob);
@@ -262,7 +262,7 @@ fn remove_of_site(
 async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, String> {
-    let read = tokio::task::spawn_blocking(read).await;
+    let read = crate::blocking::run(read).await;
     read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use rotary_client::http::{Answer, Http, Outgoing};
-use rotary_client::{Gateway, Method, Trust};
+use rotary_client::{Gateway, Method, Network, Trust};
 use rotary_proto::NodeId;
 use rotary_transport::{Certificates, ProbeError, probe};
 
@@ -67,7 +67,7 @@ pub(super) async fn ask(
         body: Bytes::new(),
     };
     let asked = unix_ms();
-    let answer = Http::new(patience, trust).send(&gateway, request, patience).await;
+    let answer = Http::new(patience, trust, &Network::Tcp).send(&gateway, request, patience).await;
     let answered = unix_ms();
     read(&answer.map_err(|error| error.to_string())?, asked, answered)
         .ok_or_else(|| format!("{gateway} is no node of Rotary"))

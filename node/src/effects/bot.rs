@@ -74,7 +74,7 @@ fn parse(body: &[u8]) -> Result<BotAnswer, String> {
     let item = |message: BotMessage| {
         let body = Body::plain(&message.text).map_err(|bad| bad.to_string())?;
         let body = Body { attachments: message.attachments, ..body };
-        Ok(Item { id: ItemId(uuid::Uuid::now_v7().as_u128()), body })
+        Ok(Item { id: ItemId(rotary_client::unique()), body })
     };
     let messages = reply.messages.into_iter().map(item);
     let messages = messages.collect::<Result<_, String>>()?;

@@ -77,7 +77,7 @@ pub(super) enum Read {
 pub(super) async fn read(doors: &Doors, site: SiteId, id: EffectId, sequence: u64) -> Read {
     let (replica, after) = (doors.replica.clone(), sequence - 1);
     let read = move || replica.events(id.shard, site, after, 1);
-    match tokio::task::spawn_blocking(read).await {
+    match crate::blocking::run(read).await {
         Ok(Ok(mut events)) => events.pop().map_or(Read::Later, |event| Read::Event(event.into())),
         Ok(Err(error)) if error.is_forgotten() && doors.replica.is_whole(id.shard) => {
             Read::Forgotten

@@ -111,8 +111,7 @@ impl Dispatcher {
             }
             counter!(names::FEED_GAPS, "shard" => self.shard.id.to_string()).increment(1);
             let (replica, shard) = (self.replica.clone(), self.shard.id);
-            let read =
-                tokio::task::spawn_blocking(move || replica.events(shard, site, after, PAGE)).await;
+            let read = crate::blocking::run(move || replica.events(shard, site, after, PAGE)).await;
             match read.map_err(|error| error.to_string()).and_then(|r| r.map_err(|e| e.to_string()))
             {
                 Ok(events) if events.is_empty() => return,

@@ -216,7 +216,7 @@ fn stream(reader: BlobReader, from: u64, to: u64) -> Body {
             if at >= to {
                 return Ok::<_, std::io::Error>(None);
             }
-            let read = tokio::task::spawn_blocking(move || read_piece(&reader, at, to)).await;
+            let read = crate::blocking::run(move || read_piece(&reader, at, to)).await;
             let piece = read.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
             let next = at + piece.len() as u64;
             Ok(Some((piece, next)))

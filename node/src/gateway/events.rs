@@ -167,7 +167,7 @@ pub(crate) async fn list(
 pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let read = tokio::task::spawn_blocking(read).await;
+    let read = crate::blocking::run(read).await;
     let read = read.map_err(|error| Problem::unavailable(error.to_string()))?;
     read.map_err(|error| match &error {
         ReadError::Indexing { .. } => {

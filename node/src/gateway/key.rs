@@ -3,6 +3,7 @@
 use axum::http::HeaderMap;
 use rotary_proto::RequestId;
 use rotary_proto::limits::REQUEST_AHEAD_MS;
+use rotary_proto::planted::{self, Planted};
 
 use crate::gateway::problem::Problem;
 
@@ -15,7 +16,7 @@ const HEADER: &str = "idempotency-key";
 /// decides when a retry is too old to be known, so one from the future would outlive the window.
 pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Problem> {
     let Some(value) = headers.get(HEADER) else {
-        return Ok(RequestId(uuid::Uuid::now_v7().as_u128()));
+        return Ok(RequestId(rotary_client::unique()));
     };
     let wrong = || Problem::bad_value("Idempotency-Key: a UUIDv7 is expected");
     let text = value.to_str().map_err(|_| wrong())?;
@@ -26,10 +27,12 @@ pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Pro
     }
     let key = RequestId(uuid.as_u128());
     if key.unix_ms() > now_unix_ms.saturating_add(REQUEST_AHEAD_MS) {
-        let detail = "Idempotency-Key: its time is more than five minutes ahead; set the clock";
-        return Err(Problem::bad_value(detail));
+        // It may be this node whose clock is wrong, and then another one takes the key.
+        let detail = "Idempotency-Key: its time is more than five minutes ahead of this node's \
+                      clock; set the one that is wrong";
+        return Err(Problem::unavailable(detail));
     }
-    Ok(key)
+    Ok(if planted::is(Planted::KeyReplaced) { RequestId(rotary_client::unique()) } else { key })
 }
 
 #[cfg(test)]

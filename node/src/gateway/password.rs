@@ -133,7 +133,7 @@ impl Passwords {
         let turn = self.working.clone().acquire_owned().await;
         let turn = turn.map_err(|error| Problem::unavailable(error.to_string()))?;
         // Whoever asked may be gone before it is done: the places go with the work.
-        let done = tokio::task::spawn_blocking(move || {
+        let done = crate::blocking::run(move || {
             let done = work();
             drop((place, turn));
             done

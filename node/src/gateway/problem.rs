@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rotary_directory::DirectoryRefusal;
 use rotary_proto::outcome::Position;
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::{Refusal, RequestId};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -167,6 +168,9 @@ impl From<SpineError> for Problem {
             SpineError::Unknown(_) => {
                 let detail = format!("{detail}; send it again with the same Idempotency-Key");
                 let problem = Self::new(unavailable, "outcome-unknown", detail);
+                if planted::is(Planted::UnknownCalledRefused) {
+                    return Self::malformed("it was not done");
+                }
                 Self { unknown: true, ..problem.after(200) }
             }
         }

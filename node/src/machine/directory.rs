@@ -7,18 +7,20 @@ use rotary_log::{Chunks, Frozen, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{Stamp, Wall};
 
+use crate::machine::Witness;
 use crate::machine::site::fold;
 use crate::replica::{DIRECTORY, Replica};
 
 /// Applies the log of shard 0.
 pub(crate) struct DirectoryMachine {
     replica: Arc<Replica>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl DirectoryMachine {
-    /// A machine that changes the directory of `replica`.
-    pub(crate) fn new(replica: Arc<Replica>) -> Self {
-        Self { replica }
+    /// A machine that changes the directory of `replica`, and perhaps somebody who sees it.
+    pub(crate) fn new(replica: Arc<Replica>, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self { replica, witness }
     }
 }
 
@@ -37,11 +39,16 @@ impl Machine for DirectoryMachine {
                 directory.refuse_malformed(index, stamp)
             }
         };
+        let digest = self.witness.is_some().then(|| directory.digest());
         drop(directory);
         for event in &applied.events {
             tracing::debug!(index, ?event, "directory");
         }
-        codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry")
+        let answer = codec::encode(&applied.answer, Limit::Entry).expect("an answer fits an entry");
+        if let (Some(witness), Some(digest)) = (&self.witness, digest) {
+            witness.decided(index, stamp, payload, &answer, digest);
+        }
+        answer
     }
 
     fn applied(&mut self, through: u64) {
@@ -80,7 +87,11 @@ impl Machine for DirectoryMachine {
             let chunk = chunk.map_err(|error| error.to_string())?;
             restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
         }
-        *self.replica.directory_mut() = restore.finish().map_err(|error| error.to_string())?;
+        let directory = restore.finish().map_err(|error| error.to_string())?;
+        if let Some(witness) = &self.witness {
+            witness.installed(DIRECTORY, index, directory.digest());
+        }
+        *self.replica.directory_mut() = directory;
         self.applied(index);
         Ok(())
     }

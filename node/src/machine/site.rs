@@ -13,6 +13,7 @@ use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalBase, JournalError, JournalRecord, LookupError};
 
 use crate::feed::FeedEntry;
+use crate::machine::{Application, Witness};
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::{names, trace};
 
@@ -23,6 +24,7 @@ pub(crate) struct SiteMachine {
     feed: FeedEntry,
     fatal: Fatal,
     appended: Counter,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl SiteMachine {
@@ -34,7 +36,19 @@ impl SiteMachine {
         fatal: Fatal,
     ) -> Self {
         let appended = counter!(names::JOURNAL_APPENDED, "shard" => shard.id.to_string());
-        Self { replica, shard, feed, fatal, appended }
+        Self { replica, shard, feed, fatal, appended, witness: None }
+    }
+
+    /// The same machine, and somebody who sees what it does.
+    pub(crate) fn seen_by(self, witness: Option<Arc<dyn Witness>>) -> Self {
+        Self { witness, ..self }
+    }
+
+    fn show(&self, index: u64, payload: &[u8], applied: &Applied) {
+        let Some(witness) = &self.witness else { return };
+        let Applied { answer, events } = applied;
+        let state = &*self.shard.read();
+        witness.applied(&Application { index, payload, answer, events, state });
     }
 
     fn decide(&self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Applied {
@@ -102,7 +116,9 @@ impl SiteMachine {
 impl Machine for SiteMachine {
     fn apply(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Vec<u8> {
         let begun = trace::clock();
-        let Applied { answer, events } = self.decide(index, stamp, wall, payload);
+        let applied = self.decide(index, stamp, wall, payload);
+        self.show(index, payload, &applied);
+        let Applied { answer, events } = applied;
         if !events.is_empty() {
             self.record(&events);
             trace::applied(begun, self.shard.id, &events);
@@ -188,6 +204,9 @@ impl Machine for SiteMachine {
         self.agree(&base).map_err(|error| error.to_string())?;
         let journal = self.replica.journal();
         journal.rebase(self.shard.id.0, base).map_err(|error| error.to_string())?;
+        if let Some(witness) = &self.witness {
+            witness.installed(self.shard.id, index, shard.digest());
+        }
         *self.shard.write() = shard;
         self.applied(index);
         Ok(())

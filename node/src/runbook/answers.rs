@@ -377,7 +377,8 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "unavailable",
         "This node cannot do it at present. It was certainly not done.",
-        "It is starting, catching up, fetching history, or cannot reach the leader.",
+        "It is starting, catching up, fetching history, or cannot reach the leader; or the time in \
+         an `Idempotency-Key` is more than five minutes ahead of its clock.",
         "Send it again, or ask another node. If it lasts, look at `/readyz` of this node.",
     ),
     page(

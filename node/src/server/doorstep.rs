@@ -67,7 +67,24 @@ impl BackDoor {
             let _ = done.send((wire, address)).await;
         }
     }
+
+    /// The same of a connection on a simulated network.
+    #[cfg(feature = "simulated")]
+    pub(crate) async fn admit_any(&self, stream: Box<dyn AnyStream>, address: SocketAddr) {
+        if let Some(done) = self.0.upgrade() {
+            let wire = Wire { stream: Stream::Any(stream), _guest: None };
+            // The doors may be closed by now.
+            let _ = done.send((wire, address)).await;
+        }
+    }
 }
+
+/// A connection of whatever network.
+#[cfg(feature = "simulated")]
+pub trait AnyStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+#[cfg(feature = "simulated")]
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AnyStream for T {}
 
 impl Doorstep {
     /// Accepts what comes to `listener`, over TLS if that is configured.
@@ -84,6 +101,13 @@ impl Doorstep {
         let guests = Arc::new(Guests::new(per_address_max));
         tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), guests, done.clone()));
         Ok(Self { ready, done, local })
+    }
+
+    /// Has a back door only.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn behind(local: SocketAddr) -> Self {
+        let (done, ready) = mpsc::channel(READY_MAX);
+        Self { ready, done, local }
     }
 
     /// Where connections come in that another node passes on.
@@ -238,6 +262,8 @@ enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Tunnel(Box<Tunnel>),
+    #[cfg(feature = "simulated")]
+    Any(Box<dyn AnyStream>),
 }
 
 /// Passes a call on to whichever stream it is.
@@ -253,6 +279,11 @@ macro_rules! pass_on {
                 $call
             }
             Stream::Tunnel(stream) => {
+                let $stream = Pin::new(stream.as_mut());
+                $call
+            }
+            #[cfg(feature = "simulated")]
+            Stream::Any(stream) => {
                 let $stream = Pin::new(stream.as_mut());
                 $call
             }
@@ -300,6 +331,8 @@ impl AsyncWrite for Wire {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
             Stream::Tunnel(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "simulated")]
+            Stream::Any(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Handler for NodeHandler {
                 async move {
                     let journal = journal.ok_or("this node is starting")?;
                     let read = move || answer_history(&journal, &payload);
-                    let read = tokio::task::spawn_blocking(read).await;
+                    let read = crate::blocking::run(read).await;
                     read.unwrap_or_else(|error| Err(error.to_string()))
                 }
                 .boxed()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
-use rotary_log::{Blocking, History, Log, LogConfig, Machine};
+use rotary_log::{Blocking, History, Log, LogConfig, Machine, WallClock};
 use rotary_proto::{GatewayId, NodeId, ShardId};
 use rotary_storage::Fatal;
 use rotary_transport::Transport;
@@ -18,8 +18,7 @@ use crate::archive::Indexer;
 use crate::balance;
 use crate::blobs::{Blobs, keeper};
 use crate::config::Config;
-use crate::doctor;
-use crate::effects::{self, Endpoint, Tools};
+use crate::effects;
 use crate::feed;
 use crate::founder::Founder;
 use crate::gateway::doors::{Doors, Inner, Peer};
@@ -29,6 +28,7 @@ use crate::gateway::router::router;
 use crate::gateway::session::behind::{self, Behind};
 use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, start_beats};
+use crate::machine::Witness;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::marks;
@@ -36,10 +36,11 @@ use crate::nodes::announce::{self, announce_self};
 use crate::nodes::{self, Gateways};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
+#[cfg(feature = "simulated")]
+use crate::server::doorstep::BackDoor;
 use crate::server::doorstep::{Address, Doorstep};
 use crate::server::log_spine::LogSpine;
-use crate::server::threads::SpineThreads;
-use crate::server::{Ground, StartError};
+use crate::server::{Ground, Kept, StartError};
 use crate::view;
 
 /// Pause between attempts to found the cluster.
@@ -56,38 +57,35 @@ pub(crate) struct Running {
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
     indexer: Indexer,
-    _threads: SpineThreads,
-    _data: rotary_storage::DataDir,
+    #[cfg(feature = "simulated")]
+    back_door: BackDoor,
+    _kept: Option<Kept>,
 }
 
 /// Starts everything on the ground that was laid.
 pub(crate) async fn start(
     config: &Config,
     ground: Ground,
-    gateway: GatewayId,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
-    let endpoint = Endpoint::new(config.webhooks.allow_private)?;
-    let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let (journal, lookup) = (ground.journal.clone(), ground.lookup);
     let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
-    let indexer = Indexer::start(replica.clone(), Fatal::exit()).map_err(StartError::Io)?;
+    let fatal = ground.log.fatal.clone();
+    let indexer = Indexer::start(replica.clone(), fatal.clone()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_registry(registry.clone());
     ground.handler.set_journal(ground.journal.clone());
-    let machines = machines(&replica, &registry);
-    let members: Vec<NodeId> = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
-    let mut log = log_config(config, ground.node, &members);
-    log.runtimes = ground.threads.handles().to_vec();
-    let wall = log.wall.clone();
+    let machines = machines(&replica, &registry, &fatal, ground.witness.as_ref());
+    let members: Vec<NodeId> = ground.log.members.iter().copied().collect();
+    let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
-    let log = Arc::new(Log::start(log, ground.stores, transport, door, machines).await?);
+    let log = Arc::new(Log::start(ground.log, ground.stores, transport, door, machines).await?);
     ground.handler.set_log(log.clone());
     initialise(&log).await?;
     let freshness = Arc::new(Freshness::new(members.len()));
     ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
-    let history = history(&replica, &ground.transport, members.clone());
+    let history = history(&replica, &ground.transport, members.clone(), blocking);
     let sessions = Arc::new(Sessions::new());
     ground.handler.set_sessions(sessions.clone());
     let blobs =
@@ -95,7 +93,7 @@ pub(crate) async fn start(
     ground.handler.set_blobs(blobs.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
-        gateway,
+        gateway: GatewayId { node: ground.node, run: ground.run },
         heartbeat_ms: config.session.heartbeat_ms,
         peers: peers(config),
         replica,
@@ -115,20 +113,25 @@ pub(crate) async fn start(
     });
     ground.handler.set_doors(doors.clone());
     keep_up(config, &doors, &log, members);
-    tokio::spawn(history.keep_whole());
-    effects::start(&doors, tools);
-    if let Some(retention) = config.journal.retention.0.map(Retention::of) {
-        tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
-    }
+    keep_young(config, &doors, &log, wall);
     tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
+    tokio::spawn(history.keep_whole());
+    effects::start(&doors, ground.tools);
     let (closing, closed) = watch::channel(false);
-    let per_address_max = config.gateway.connections_per_address_max;
-    let tls = ground.tls.map(|tls| tls.config());
-    let doorstep = Doorstep::open(ground.listener, tls, per_address_max).map_err(StartError::Io)?;
-    ground.handler.set_back_door(doorstep.back_door());
-    tokio::spawn(serve(doorstep, router(doors.clone()), closed));
-    let (transport, _threads, _data) = (ground.transport, ground.threads, ground._data);
-    Ok(Running { doors, log, transport, registry, closing, indexer, _threads, _data })
+    let back_door = ground.doorstep.back_door();
+    ground.handler.set_back_door(back_door.clone());
+    tokio::spawn(serve(ground.doorstep, router(doors.clone()), closed));
+    Ok(Running {
+        doors,
+        log,
+        transport: ground.transport,
+        registry,
+        closing,
+        indexer,
+        #[cfg(feature = "simulated")]
+        back_door,
+        _kept: ground.kept,
+    })
 }
 
 /// Gives each shard its first members, where it has none.
@@ -152,12 +155,19 @@ fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>)
         tokio::spawn(balance::keep(log.clone(), doors.node, members));
     }
     tokio::spawn(watch_space(log.clone()));
-    let hints = doors.clone();
-    tokio::spawn(doctor::watch(config.clone(), move |node| hints.hints.reaches(node)));
 }
 
-fn log_config(config: &Config, node: NodeId, members: &[NodeId]) -> LogConfig {
-    let mut log = LogConfig::new(node, members.iter().copied());
+/// Drops what is old of the journal, where it does not keep everything.
+fn keep_young(config: &Config, doors: &Doors, log: &Arc<Log>, wall: WallClock) {
+    if let Some(retention) = config.journal.retention.0.map(Retention::of) {
+        tokio::spawn(retention.keep(doors.replica.clone(), log.clone(), wall));
+    }
+}
+
+/// How the shards are kept.
+pub(crate) fn log_config(config: &Config) -> LogConfig {
+    let members = config.cluster.peers.iter().map(|peer| NodeId(peer.id));
+    let mut log = LogConfig::new(NodeId(config.node.id), members);
     (log.heartbeat_ms, log.election_min_ms, log.election_max_ms) =
         (config.log.heartbeat_ms, config.log.election_min_ms, config.log.election_max_ms);
     log.snapshot_bytes_min = config.log.snapshot_bytes_min;
@@ -166,13 +176,18 @@ fn log_config(config: &Config, node: NodeId, members: &[NodeId]) -> LogConfig {
     log
 }
 
-fn history(replica: &Replica, transport: &Arc<Transport>, members: Vec<NodeId>) -> History {
+fn history(
+    replica: &Replica,
+    transport: &Arc<Transport>,
+    members: Vec<NodeId>,
+    blocking: Blocking,
+) -> History {
     History {
         journal: replica.journal().clone(),
         transport: transport.clone(),
         members,
         shards: replica.shards().map(|shard| shard.id).collect(),
-        blocking: Blocking::Threads,
+        blocking,
     }
 }
 
@@ -185,13 +200,20 @@ fn peers(config: &Config) -> Vec<Peer> {
     config.cluster.peers.iter().map(peer).collect()
 }
 
-fn machines(replica: &Arc<Replica>, registry: &Arc<Registry>) -> Vec<(ShardId, Box<dyn Machine>)> {
-    let directory: Box<dyn Machine> = Box::new(DirectoryMachine::new(replica.clone()));
+fn machines(
+    replica: &Arc<Replica>,
+    registry: &Arc<Registry>,
+    fatal: &Fatal,
+    witness: Option<&Arc<dyn Witness>>,
+) -> Vec<(ShardId, Box<dyn Machine>)> {
+    let directory = DirectoryMachine::new(replica.clone(), witness.cloned());
+    let directory: Box<dyn Machine> = Box::new(directory);
     let mut machines = vec![(DIRECTORY, directory)];
     for shard in replica.shards() {
         let (entry, source) = feed::entry();
         feed::start(replica.clone(), shard.clone(), registry.clone(), source);
-        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, Fatal::exit());
+        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, fatal.clone());
+        let machine = machine.seen_by(witness.cloned());
         machines.push((shard.id, Box::new(machine)));
     }
     machines
@@ -253,6 +275,24 @@ pub(super) async fn serve(doorstep: Doorstep, doors: Router, mut closed: watch::
 }
 
 impl Running {
+    /// Whether another node answers this one.
+    pub(super) fn reaches(&self) -> impl Fn(NodeId) -> bool + Send + use<> {
+        let doors = self.doors.clone();
+        move |node| doors.hints.reaches(node)
+    }
+
+    /// Where connections come in that are not of this machine's network.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn back_door(&self) -> &BackDoor {
+        &self.back_door
+    }
+
+    /// The log.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// Asks sessions to leave, hands leadership on, flushes, and tells the peers good-bye.
     pub(crate) async fn stop(self, leave: Duration) {
         self.doors.sessions.stop(leave).await;
@@ -266,7 +306,7 @@ impl Running {
             drop(indexer);
             journal.flush()
         };
-        let flushed = tokio::task::spawn_blocking(flush).await;
+        let flushed = crate::blocking::run(flush).await;
         if let Ok(Err(error)) = flushed {
             tracing::warn!(%error, "the journal was not flushed; it is made again from the log");
         }

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use clap::ValueEnum;
 
 use crate::simulation::bugs::Bug;
 use crate::simulation::case::bug_name;
-use crate::simulation::world::{self, Parameters};
+use crate::simulation::report::Total;
+use crate::simulation::swarm;
+use crate::simulation::world::Parameters;
 
 /// Simulated milliseconds of faults in a run of a kept seed.
 const KEPT_FAULT_MS: u64 = 60_000;
@@ -20,68 +23,99 @@ const SEEDS: &str = include_str!("../../../seeds.txt");
 
 /// Runs a seed in processes of its own and compares the bytes of their traces. How long records are
 /// kept is by wall time, so what clocks may not matter to is a world that keeps everything.
-pub(crate) fn meta(seed: u64, minutes: f64) -> Result<bool, String> {
+pub(crate) fn meta(seed: u64, minutes: f64, whole: bool) -> Result<bool, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut traces = Vec::new();
     let (keep, still) = ("--keep-all", "--still-clocks");
     let runs: [(&str, &[&str]); 4] =
         [("first", &[]), ("second", &[]), ("jumping", &[keep]), ("still", &[keep, still])];
-    for (name, options) in runs {
+    for (name, options) in &runs[..if whole { 2 } else { runs.len() }] {
         let path = trace_path(seed, name);
         let mut run = Command::new(&program);
         run.args(["simulate", "--seed", &seed.to_string(), "--minutes", &minutes.to_string()]);
-        run.args(options).arg("--trace").arg(&path);
+        run.args(*options).args(whole.then_some("--whole")).arg("--trace").arg(&path);
         let output = run.output().map_err(|error| error.to_string())?;
         let bytes = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         println!("meta: {name}: {} bytes, {}", bytes.len(), output.status);
         traces.push((bytes, path));
     }
-    let [(first, one), (second, two), (jumping, three), (still, four)] = traces.as_slice() else {
-        return Err("four runs give four traces".to_owned());
-    };
-    let (same, clock_proof) = (first == second, jumping == still);
-    if !same {
-        println!("meta: the same seed gives two traces: {} and {}", one.display(), two.display());
+    let same = traces.windows(2).step_by(2).map(|pair| pair[0].0 == pair[1].0);
+    let same: Vec<bool> = same.collect();
+    if same.first() == Some(&false) {
+        println!("meta: the same seed gives two traces");
     }
-    if !clock_proof {
-        println!("meta: P11 BROKEN: wall clocks matter: {} {}", three.display(), four.display());
+    if same.get(1) == Some(&false) {
+        println!("meta: P11 BROKEN: wall clocks matter");
     }
-    if same && clock_proof {
-        println!("meta: seed {seed} gives the same bytes, whatever wall clocks say");
-        [one, two, three, four].into_iter().for_each(|path| drop(fs::remove_file(path)));
+    let holds = same.iter().all(|same| *same);
+    for (_, path) in &traces {
+        if holds {
+            drop(fs::remove_file(path));
+        } else {
+            println!("meta: {}", path.display());
+        }
     }
-    Ok(same && clock_proof)
+    if holds {
+        let whatever = if whole { "" } else { ", whatever wall clocks say" };
+        println!("meta: seed {seed} gives the same bytes{whatever}");
+    }
+    Ok(holds)
 }
 
 fn trace_path(seed: u64, name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("simulate-{}-{seed}-{name}.trace", std::process::id()))
 }
 
+/// A seed that once failed.
+struct Kept {
+    seed: u64,
+    whole: bool,
+    story: &'static str,
+}
+
+impl Kept {
+    fn parameters(&self) -> Parameters {
+        Parameters { whole: self.whole, ..parameters(self.seed, KEPT_FAULT_MS, None) }
+    }
+}
+
 /// The kept seeds and their stories.
-fn kept() -> impl Iterator<Item = (u64, &'static str)> {
+fn kept() -> impl Iterator<Item = Kept> {
     let lines = SEEDS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| {
         let (seed, story) = line.split_once(' ')?;
-        Some((seed.parse().ok()?, story))
+        let whole = seed.strip_prefix("whole:");
+        let seed = whole.unwrap_or(seed).parse().ok()?;
+        Some(Kept { seed, whole: whole.is_some(), story })
     })
 }
 
 /// Runs every kept seed.
 pub(crate) fn seeds() -> Result<bool, String> {
-    let (mut held, mut total) = (true, crate::simulation::report::Total::default());
-    for (seed, story) in kept() {
-        println!("seed {seed}: {story}");
-        let report = world::run(&parameters(seed, KEPT_FAULT_MS, None))?;
+    let (began, mut total) = (Instant::now(), Total::default());
+    let worlds = kept().map(|kept| kept.parameters());
+    let mut stories = kept().map(|kept| kept.story);
+    swarm::run(worlds, swarm::jobs(), |parameters, report| {
+        let story = stories.next().unwrap_or_default();
+        println!("seed {}: {story}", parameters.seed);
         report.print();
-        total.add(&report);
-        held &= report.held();
-    }
-    total.print();
-    Ok(held)
+        total.add(report);
+        Ok(true)
+    })?;
+    total.print(began.elapsed());
+    Ok(total.failed == 0)
 }
 
 fn parameters(seed: u64, fault_ms: u64, bug: Option<Bug>) -> Parameters {
-    Parameters { seed, fault_ms, still_clocks: false, keep_all: false, bug, trace: None }
+    Parameters {
+        seed,
+        fault_ms,
+        still_clocks: false,
+        keep_all: false,
+        whole: false,
+        bug,
+        trace: None,
+    }
 }
 
 /// Plants bugs, each until a seed catches it.
@@ -105,11 +139,14 @@ pub(crate) fn bugs(seeds: u64, only: Option<Bug>) -> Result<bool, String> {
 
 /// The first seed that catches a bug, and what it says.
 fn catch(bug: Bug, seeds: u64) -> Result<Option<(u64, String)>, String> {
-    for seed in 1..=seeds {
-        let report = world::run(&parameters(seed, BUG_FAULT_MS, Some(bug)))?;
-        if let Some(broken) = report.violations.first() {
-            return Ok(Some((seed, format!("{} {}", broken.promise, broken.detail))));
-        }
-    }
-    Ok(None)
+    let mut caught = None;
+    let whole = bug.planted().is_some();
+    let worlds =
+        (1..=seeds).map(|seed| Parameters { whole, ..parameters(seed, BUG_FAULT_MS, Some(bug)) });
+    swarm::run(worlds, swarm::jobs(), |parameters, report| {
+        let broken = report.violations.first();
+        caught = broken.map(|what| (parameters.seed, format!("{} {}", what.promise, what.detail)));
+        Ok(caught.is_none())
+    })?;
+    Ok(caught)
 }

@@ -39,10 +39,21 @@ pub(crate) enum Kind {
     Astray,
     /// A wall clock jumps (P11).
     ClockJump,
+    /// Two nodes hear each other now and then (P10).
+    Flapping,
+    /// A leader hands its shard on (P10).
+    Transfer,
+    /// A wall clock runs too fast or too slow (P11).
+    ClockDrift,
+    /// Clients do not reach a node, which does not know (P8).
+    ClientsCut,
+    /// Clients' connections to a node are reset (P8).
+    ClientsReset,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 18] = [
+    /// Those that concern what ends at its log.
+    pub(crate) const SPINE: &[Self] = &[
         Self::Crash,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -61,6 +72,32 @@ impl Kind {
         Self::DiskLost,
         Self::Astray,
         Self::ClockJump,
+    ];
+
+    /// Those that concern whole nodes: a memory that errs is made in the log's own machine only.
+    pub(crate) const WHOLE: &[Self] = &[
+        Self::Crash,
+        Self::PowerCut,
+        Self::PowerCutAll,
+        Self::Halves,
+        Self::Ring,
+        Self::OneWay,
+        Self::Partial,
+        Self::Delay,
+        Self::Loss,
+        Self::Reorder,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::FailedSync,
+        Self::DiskFull,
+        Self::BitFlip,
+        Self::DiskLost,
+        Self::ClockJump,
+        Self::Flapping,
+        Self::Transfer,
+        Self::ClockDrift,
+        Self::ClientsCut,
+        Self::ClientsReset,
     ];
 
     /// How often it is drawn, among all.
@@ -93,6 +130,11 @@ impl Kind {
             Self::DiskLost => "disk-lost",
             Self::Astray => "astray",
             Self::ClockJump => "clock-jump",
+            Self::Flapping => "flapping",
+            Self::Transfer => "transfer",
+            Self::ClockDrift => "clock-drift",
+            Self::ClientsCut => "clients-cut",
+            Self::ClientsReset => "clients-reset",
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn edits(kind: Kind, nodes: usize, random: &mut Random) -> Edits {
             let mute = random.below(nodes as u64) as usize;
             (0..nodes).filter(|to| *to != mute).map(|to| (mute, to, Edit::Cut)).collect()
         }
-        Kind::Partial => {
+        Kind::Partial | Kind::Flapping => {
             let (a, b) = pair(nodes, random);
             vec![(a, b, Edit::Cut), (b, a, Edit::Cut)]
         }

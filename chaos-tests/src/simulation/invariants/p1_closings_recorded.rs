@@ -14,6 +14,8 @@ use super::{Findings, Seen};
 
 /// How far journals are durable, and what waits for it.
 pub(crate) struct ClosingsRecorded {
+    /// The journal's group of the first shard.
+    first: u32,
     /// By node and shard.
     durable: Vec<Vec<u64>>,
     /// Of every shard, closed conversations that its state still knows, each with the index of the
@@ -22,15 +24,15 @@ pub(crate) struct ClosingsRecorded {
 }
 
 impl ClosingsRecorded {
-    pub(crate) fn new(nodes: usize, shards: usize) -> Self {
-        Self { durable: vec![vec![0; shards]; nodes], closed: vec![VecDeque::new(); shards] }
+    pub(crate) fn new(nodes: usize, shards: usize, first: u32) -> Self {
+        Self { first, durable: vec![vec![0; shards]; nodes], closed: vec![VecDeque::new(); shards] }
     }
 
     /// Takes down how far a node's journals are on its disk.
     pub(crate) fn durable(&mut self, node: usize, journal: &Journal) {
-        for (shard, durable) in (0..).zip(&mut self.durable[node]) {
-            if journal.missing(shard).is_none() {
-                *durable = journal.durable_index(shard).max(*durable);
+        for (group, durable) in (self.first..).zip(&mut self.durable[node]) {
+            if journal.missing(group).is_none() {
+                *durable = journal.durable_index(group).max(*durable);
             }
         }
     }

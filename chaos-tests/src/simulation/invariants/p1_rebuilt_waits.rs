@@ -8,17 +8,17 @@ use super::Findings;
 
 /// What the replicas of a rebuilt node owe: an index for each shard.
 #[derive(Debug, Clone)]
-pub(crate) struct Owing(pub(crate) Vec<u64>);
+pub(crate) struct Owing(pub(crate) Vec<(ShardId, u64)>);
 
 impl Owing {
     /// Looks at a node that runs again; whether it has caught up.
     pub(crate) fn check(&self, node: usize, log: &Log, found: &mut Findings) -> bool {
         let mut caught_up = true;
-        for (shard, owed) in (0..).zip(&self.0) {
-            let Some(status) = log.status(ShardId(shard)) else { continue };
+        for (shard, owed) in &self.0 {
+            let Some(status) = log.status(*shard) else { continue };
             caught_up &= !status.cut;
             if !status.cut && status.applied_index < *owed {
-                let place = format!("node {} shard {shard}", node + 1);
+                let place = format!("node {} {shard}", node + 1);
                 let what = format!("at {} of {owed}", status.applied_index);
                 found.breach("P1", format!("{place} was rebuilt, and votes {what}"));
             }

@@ -2,7 +2,8 @@
 //!
 //! At every entry an agent's offers and assignments are within the capacity that the administrator
 //! asked for: one call, or the configured mix of the other channels. The capacity is read from the
-//! command, not from what the distributor made of it.
+//! command, not from what the distributor made of it. Who holds more when it is lowered keeps that,
+//! and gets nothing more; what they were offered they may still take.
 
 use std::collections::BTreeMap;
 
@@ -29,12 +30,21 @@ impl CapacityHolds {
             self.capacity.insert((envelope.site, *agent), profile.capacity);
         }
         for record in seen.events {
+            // An assignment of what was offered to them debits nothing more.
+            let held = self.held_by(&record.event);
             if let Some((conversation, agent)) = self.event(&record.event)
+                && held != Some(agent)
                 && let Some(wrong) = self.excess(conversation.site, agent)
             {
                 found.breach("P3", format!("index {}: {agent} has {wrong}", seen.made.index));
             }
         }
+    }
+
+    /// Who has the conversation that is assigned.
+    fn held_by(&self, event: &Event) -> Option<AgentId> {
+        let Event::Assigned { conversation, .. } = event else { return None };
+        self.debits.get(conversation).copied()
     }
 
     /// Keeps the books; returns who has just got something.

@@ -43,9 +43,9 @@ impl DirectoryOnce {
     /// Whether a new number is the next one.
     fn counts_on(&mut self, done: DirectoryDone) -> bool {
         let (last, number) = match done {
-            // Holders of these have principals' numbers too; the simulation makes none of them.
-            DirectoryDone::Ok | DirectoryDone::ApiKey { .. } | DirectoryDone::User { .. } => {
-                return true;
+            DirectoryDone::Ok => return true,
+            DirectoryDone::ApiKey { principal, .. } | DirectoryDone::User { principal, .. } => {
+                (&mut self.principals, principal.0 - 1)
             }
             DirectoryDone::Tenant(tenant) => (&mut self.tenants, tenant.0),
             DirectoryDone::Site { site, .. } => {
@@ -80,7 +80,8 @@ impl DirectoryOnce {
         answer: &DirectoryAnswer,
         found: &mut Findings,
     ) {
-        if answer.outcome == DirectoryOutcome::Refused(DirectoryRefusal::OutcomeForgotten) {
+        use DirectoryRefusal::{NotFounded, OutcomeForgotten};
+        if let DirectoryOutcome::Refused(NotFounded | OutcomeForgotten) = answer.outcome {
             return;
         }
         let now = (answer.index, answer.outcome.clone());

@@ -38,7 +38,7 @@ pub(crate) struct Clients {
 }
 
 /// What clients experienced.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Counts {
     pub(crate) attempts: u64,
     pub(crate) repeated: u64,

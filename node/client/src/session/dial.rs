@@ -6,8 +6,6 @@ use futures::{SinkExt as _, StreamExt as _};
 use rotary_proto::NodeId;
 use rotary_proto::frame::{ClientFrame, PROTOCOL, Retry, ServerFrame};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -19,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::posts::Posts;
 use super::{Over, SessionConfig};
 use crate::gateway::Gateway;
-use crate::trust::Trust;
+use crate::network::Wire;
 
 /// Bytes read at once: the library clears as many before every read.
 const READ_BYTES: usize = 16 * 1024;
@@ -63,10 +61,6 @@ impl Line {
 }
 
 /// A connection, with TLS or without.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 type Stream = Box<dyn Wire>;
 
 /// A line on which a session is on.
@@ -102,9 +96,7 @@ pub(super) async fn dial(
     let opening = async {
         let mut line = match over {
             Over::Stream => Line::Posts(Box::new(Posts::open(config, gateway, first).await?)),
-            Over::Socket | Over::Either => {
-                Line::Socket(Box::new(open(gateway, &config.trust).await?))
-            }
+            Over::Socket | Over::Either => Line::Socket(Box::new(open(gateway, config).await?)),
         };
         let node = match line.read().await? {
             ServerFrame::Hello { node, .. } => node,
@@ -146,20 +138,19 @@ async fn within<T>(
     }
 }
 
-async fn connect(gateway: &Gateway, trust: &Trust) -> Result<Stream, String> {
-    let stream = TcpStream::connect(gateway.authority()).await.map_err(|e| e.to_string())?;
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+async fn connect(gateway: &Gateway, config: &SessionConfig) -> Result<Stream, String> {
+    let stream = config.network.connect(gateway.authority()).await.map_err(|e| e.to_string())?;
     if !gateway.is_tls() {
-        return Ok(Box::new(stream));
+        return Ok(stream);
     }
     let host = ServerName::try_from(gateway.host().to_owned()).map_err(|e| e.to_string())?;
-    let connector = TlsConnector::from(trust.config().clone());
+    let connector = TlsConnector::from(config.trust.config().clone());
     let stream = connector.connect(host, stream).await.map_err(|e| e.to_string())?;
     Ok(Box::new(stream))
 }
 
-async fn open(gateway: &Gateway, trust: &Trust) -> Result<Socket, DialError> {
-    let stream = connect(gateway, trust).await?;
+async fn open(gateway: &Gateway, config: &SessionConfig) -> Result<Socket, DialError> {
+    let stream = connect(gateway, config).await?;
     // The connection is there already: the scheme only names the host.
     let url = format!("ws://{}/v1/session", gateway.authority());
     let mut request = url.into_client_request().map_err(|e| e.to_string())?;

@@ -58,7 +58,7 @@ impl Posts {
         gateway: &Gateway,
         first: &ClientFrame,
     ) -> Result<Self, DialError> {
-        let http = Http::new(config.connect, &config.trust);
+        let http = Http::new(config.connect, &config.trust, &config.network);
         let body = serde_json::to_vec(first).map_err(|error| error.to_string())?;
         let request = post("/v1/session/stream", "", body);
         let (status, body) = http.open(gateway, request).await.map_err(|e| e.to_string())?;

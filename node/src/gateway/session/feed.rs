@@ -6,6 +6,7 @@ use metrics::counter;
 use rotary_proto::command::Subject;
 use rotary_proto::frame::{EventFrame, ServerFrame, SnapshotState};
 use rotary_proto::limits::SNAPSHOT_ROWS_MAX;
+use rotary_proto::planted::{self, Planted};
 use rotary_proto::{Cursor, EventRecord, ShardId};
 use tokio::sync::watch;
 
@@ -135,7 +136,7 @@ impl Feed<'_> {
             );
             End::resume("behind", "this node cannot read its journal")
         };
-        let read = tokio::task::spawn_blocking(read).await;
+        let read = crate::blocking::run(read).await;
         let read = read.map_err(|error| behind(error.to_string()))?;
         read.map_err(|error| {
             if error.is_forgotten() {
@@ -152,7 +153,8 @@ impl Feed<'_> {
         record: &EventRecord,
         inbox: &mut Inbox,
     ) -> Result<(), Stop> {
-        if !self.positions[at].1.pass(record) {
+        let skips = planted::is(Planted::EventSkipped) && record.sequence.is_multiple_of(23);
+        if !self.positions[at].1.pass(record) || skips {
             return Ok(());
         }
         let begun = trace::clock();

@@ -220,7 +220,7 @@ fn start(doors: &Doors, holder: Claims, cursors: Vec<Cursor>) -> Result<Wish, En
         let detail = format!("a session reads 1 to {SITES_MAX} sites; name them with cursors");
         return Err(End::never("protocol", detail));
     }
-    let session = SessionId(uuid::Uuid::now_v7().as_u128());
+    let session = SessionId(rotary_client::unique());
     let unacknowledged = BTreeSet::new();
     Ok(Wish { session, holder, sites, cursors, seq: 0, resumes: false, unacknowledged })
 }

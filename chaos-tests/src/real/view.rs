@@ -1,0 +1,125 @@
+//! Who leads what: the answers of all nodes to `GET /v1/cluster`, laid together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+/// A node's number, as the harness counts them.
+pub type NodeNumber = u8;
+
+/// One shard, by the answer of the node that knows its highest term.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shard {
+    /// Its leader, if one is known.
+    pub leader: Option<NodeNumber>,
+    /// The term of that.
+    pub term: u64,
+    /// Sites in it: without any it has no work.
+    pub sites: usize,
+    /// The nodes that keep a replica.
+    pub replicas: BTreeSet<NodeNumber>,
+}
+
+/// All shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    shards: BTreeMap<String, Shard>,
+    /// Nodes that answered.
+    pub answered: BTreeSet<NodeNumber>,
+    /// Whether those that answered name the same leaders.
+    pub agreed: bool,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    shards: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    shard: String,
+    leader: Option<String>,
+    term: u64,
+    sites: usize,
+    replicas: Vec<String>,
+}
+
+impl View {
+    /// Lays answers together; what is no answer is left out.
+    pub fn of<'a>(answers: impl IntoIterator<Item = (NodeNumber, &'a str)>) -> Self {
+        let mut view = Self { agreed: true, ..Self::default() };
+        for (node, text) in answers {
+            if let Ok(answer) = serde_json::from_str::<Answer>(text) {
+                let first = view.answered.is_empty();
+                view.answered.insert(node);
+                answer.shards.into_iter().for_each(|row| view.add(row, first));
+            }
+        }
+        view
+    }
+
+    fn add(&mut self, row: Row, first: bool) {
+        let leader = row.leader.as_deref().and_then(number);
+        let known = self.shards.entry(row.shard).or_default();
+        self.agreed &= leader.is_some() && (first || known.leader == leader);
+        known.sites = known.sites.max(row.sites);
+        known.replicas.extend(row.replicas.iter().filter_map(|name| number(name)));
+        if (row.term, leader.is_some()) >= (known.term, known.leader.is_some()) {
+            (known.term, known.leader) = (row.term, leader);
+        }
+    }
+
+    /// Whether a node leads a shard that has sites.
+    pub fn leads_work(&self, node: NodeNumber) -> bool {
+        self.working().any(|shard| shard.leader == Some(node))
+    }
+
+    /// Whether a node has a replica of a shard that has sites.
+    pub fn has_work(&self, node: NodeNumber) -> bool {
+        self.working().any(|shard| shard.replicas.contains(&node))
+    }
+
+    /// Those who lead shards that have sites, without repetition.
+    pub fn leaders(&self) -> BTreeSet<NodeNumber> {
+        self.working().filter_map(|shard| shard.leader).collect()
+    }
+
+    fn working(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.values().filter(|shard| shard.sites > 0)
+    }
+}
+
+/// The number in a node's name, `nd_3`.
+fn number(name: &str) -> Option<NodeNumber> {
+    name.strip_prefix("nd_")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(shards: &[(&str, Option<&str>, u64, usize)]) -> String {
+        let row = |(shard, leader, term, sites): &(&str, Option<&str>, u64, usize)| {
+            serde_json::json!({
+                "shard": shard, "leader": leader, "term": term, "sites": sites,
+                "replicas": ["nd_1", "nd_2", "nd_3"], "last": 7, "recorded": null,
+            })
+        };
+        serde_json::json!({ "node": "nd_1", "shards": shards.iter().map(row).collect::<Vec<_>>() })
+            .to_string()
+    }
+
+    #[test]
+    fn the_highest_term_names_the_leader() {
+        let old = answer(&[("sh_0", Some("nd_1"), 3, 0), ("sh_1", Some("nd_1"), 3, 2)]);
+        let new = answer(&[("sh_0", Some("nd_1"), 3, 0), ("sh_1", Some("nd_2"), 4, 1)]);
+        let none = answer(&[("sh_0", None, 3, 0), ("sh_1", None, 4, 0)]);
+        let view = View::of([(1, &*old), (2, &*new), (3, &*none), (4, "no answer")]);
+        assert_eq!(view.answered, BTreeSet::from([1, 2, 3]));
+        assert_eq!(view.leaders(), BTreeSet::from([2]));
+        assert!(view.leads_work(2) && !view.leads_work(1) && view.has_work(3));
+        assert!(!view.has_work(4) && !view.agreed);
+        assert!(View::of([(1, &*new), (2, &*new)]).agreed);
+        assert!(!View::of([(1, &*old), (2, &*new)]).agreed);
+    }
+}

@@ -1,0 +1,169 @@
+//! Those who come to the doors: the workload that real clusters get, on a runtime of its own.
+//!
+//! Everything is asked through `rotary-client`, over connections that break as connections do, and
+//! written into a history, which the same checkers judge as the histories of real clusters.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rotary::simulated;
+use rotary_client::{Gateway, Network};
+use tokio::runtime::{Builder, RngSeed, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::checkers::{self, Verdict};
+use crate::history::{Edge, FORMAT, Head, History, Recorder};
+use crate::simulation::ambient;
+use crate::simulation::history::Ms;
+use crate::simulation::invariants::Findings;
+use crate::simulation::node::{Cluster, DAWN_MS, Node, id_of};
+use crate::simulation::random::Random;
+use crate::simulation::whole::SECRET;
+use crate::workload::{self, Config, DriveError, Phase, Summary};
+
+/// The clients' side of a world.
+pub(crate) struct Street {
+    runtime: Runtime,
+    base: Instant,
+    recorder: Recorder,
+    history: PathBuf,
+    say: watch::Sender<Phase>,
+    driven: Option<JoinHandle<Result<Summary, DriveError>>>,
+    /// What the workload came to.
+    pub(crate) summary: Summary,
+    /// What could not be found out.
+    pub(crate) doubts: Vec<String>,
+}
+
+impl Street {
+    /// Clients who begin at once.
+    ///
+    /// # Errors
+    /// If the history cannot be written.
+    pub(crate) fn new(cluster: &Cluster, replay: String) -> Result<Self, String> {
+        let mut random = Random::salted(cluster.seed, "street");
+        ambient::set(0, DAWN_MS);
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .rng_seed(RngSeed::from_bytes(&random.next().to_le_bytes()))
+            .build()
+            .expect("a runtime without a network needs nothing");
+        let base = runtime.block_on(async { Instant::now() });
+        let history = std::env::temp_dir().join(format!(
+            "rotary-chaos-{}-{}.jsonl",
+            std::process::id(),
+            cluster.seed
+        ));
+        let (name, nemeses) = ("simulated".to_owned(), Vec::new());
+        let head = Head { format: FORMAT, seed: cluster.seed, name, replay, nemeses };
+        let recorder = Recorder::create(&history, head)
+            .map_err(|error| format!("{}: {error}", history.display()))?;
+        let (say, told) = watch::channel(Phase::Run);
+        let config = config(cluster, &mut random);
+        let driven = runtime.spawn(workload::drive(config, recorder.clone(), told));
+        let (driven, summary, doubts) = (Some(driven), Summary::default(), Vec::new());
+        Ok(Self { runtime, base, recorder, history, say, driven, summary, doubts })
+    }
+
+    /// Whether everything is set up.
+    pub(crate) fn is_open(&self) -> bool {
+        !["", "setup"].contains(&self.recorder.phase().as_str())
+    }
+
+    /// A phase of the world begins.
+    pub(crate) fn mark(&self, name: &str) {
+        self.recorder.mark(name);
+    }
+
+    /// A fault began: what the fault log says.
+    pub(crate) fn fault(&self, line: &str) {
+        self.recorder.fault("simulated", "", Edge::Begin, line);
+    }
+
+    /// Nobody comes any more, and everything is brought to its end.
+    pub(crate) fn drain(&self) {
+        self.say.send_replace(Phase::Drain);
+    }
+
+    /// Whether everybody has gone home.
+    pub(crate) fn is_done(&self) -> bool {
+        self.driven.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Lets clients act until that time, and nodes let in who has come.
+    pub(crate) fn run_to(&mut self, now_ms: Ms, cluster: &Cluster, nodes: &[Node]) {
+        for guest in cluster.wires.deliver(now_ms, |node| nodes[node].listening()) {
+            nodes[guest.node].admit(guest);
+        }
+        ambient::set(now_ms, DAWN_MS + now_ms);
+        let target = self.base + Duration::from_millis(now_ms);
+        self.runtime.block_on(async { tokio::time::sleep_until(target).await });
+    }
+
+    /// Ends the history and judges it. One with a finding is kept in `cases`.
+    pub(crate) fn judge(&mut self, cases: &Path, seed: u64, found: &mut Findings) {
+        match self.driven.take().filter(JoinHandle::is_finished) {
+            Some(driven) => match self.runtime.block_on(driven) {
+                Ok(Ok(summary)) => self.summary = summary,
+                Ok(Err(error)) => found.breach("workload", error.to_string()),
+                Err(error) => found.breach("workload", error.to_string()),
+            },
+            None => found.breach("workload", "it does not come to its end".to_owned()),
+        }
+        if let Err(error) = self.recorder.finish() {
+            return found.breach("workload", format!("the history: {error}"));
+        }
+        match History::read(&self.history) {
+            Ok(history) => {
+                let judgement = checkers::check(&history);
+                for check in &judgement.checks {
+                    for finding in &check.findings {
+                        let what = format!("{} (lines {:?})", finding.what, finding.lines);
+                        found.breach(check.name, what);
+                    }
+                    let doubt = |doubt: &String| format!("{}: {doubt}", check.name);
+                    self.doubts.extend(check.doubts.iter().map(doubt));
+                }
+                if judgement.verdict() == Verdict::Invalid {
+                    self.keep(cases, seed);
+                }
+            }
+            Err(error) => found.breach("workload", error.to_string()),
+        }
+    }
+
+    fn keep(&self, cases: &Path, seed: u64) {
+        let kept = cases.join(format!("seed-{seed}.history.jsonl"));
+        let copied =
+            std::fs::create_dir_all(cases).and_then(|()| std::fs::copy(&self.history, &kept));
+        if let Err(error) = copied {
+            eprintln!("{} is not kept: {error}", kept.display());
+        }
+    }
+}
+
+impl Drop for Street {
+    fn drop(&mut self) {
+        // It may be gone already, and what is kept is elsewhere.
+        let _ = std::fs::remove_file(&self.history);
+    }
+}
+
+fn config(cluster: &Cluster, random: &mut Random) -> Config {
+    let gateways = (0..cluster.nodes).map(|node| simulated::url(id_of(node)));
+    let gateways: Vec<Gateway> =
+        gateways.map(|url| url.parse().expect("a node's address is one")).collect();
+    let token = simulated::administrator(SECRET);
+    Config {
+        network: Network::Other(std::sync::Arc::new(cluster.wires.clone())),
+        rate: random.between(2, 30) as f64 / 10.0,
+        sites: cluster.shards as u32,
+        agents: random.between(2, 6) as u32,
+        customers_max: 60,
+        transcripts_max: 40,
+        ..Config::new(gateways, token, random.next())
+    }
+}
