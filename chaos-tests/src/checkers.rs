@@ -18,6 +18,8 @@
 //! | [`liveness`] | P5, P6 | is there service after the heal, and how soon after a fault? |
 //! | [`coverage`] | - | did every fault that was asked for bite, and is the history whole? |
 //! | [`success_floor`] | - | did enough succeed for the rest to mean anything? |
+//!
+//! [`log_agreement`] is apart: it reads the data directories of stopped nodes.
 
 pub mod conservation;
 pub mod coverage;
@@ -27,6 +29,7 @@ pub mod exactly_once_terminal;
 pub mod interval_overlap;
 pub mod lin_small;
 pub mod liveness;
+pub mod log_agreement;
 mod model;
 mod model_replies;
 pub mod no_overtake;

@@ -1,10 +1,13 @@
 //! What the command line does with histories: judge them, show them, and hand them to others.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use rotary_proto::ids::ShardId;
 
-use crate::checkers::{self, Verdict};
+use crate::checkers::log_agreement::{self, NodeLog};
+use crate::checkers::{self, Evidence, Verdict};
 use crate::history::History;
 use crate::history::export::{Form, export};
 use crate::report;
@@ -20,6 +23,10 @@ pub enum Asked {
         /// Say it as JSON, one line for each history.
         #[arg(long)]
         json: bool,
+        /// Data directories of the cluster's nodes, which must not run: their logs are compared
+        /// with each other and with the history. Given for each node.
+        #[arg(long)]
+        data: Vec<PathBuf>,
     },
     /// Makes a page of a history: `index.html`, which needs no other file.
     Report {
@@ -46,7 +53,7 @@ impl Asked {
     /// What could not be read, or found out.
     pub fn run(self) -> Result<bool, String> {
         match self {
-            Self::Check { histories, json } => check(&histories, json),
+            Self::Check { histories, json, data } => check(&histories, json, &data),
             Self::Report { history, out } => {
                 let history = History::read(&history).map_err(|error| error.to_string())?;
                 let judgement = checkers::check(&history);
@@ -65,11 +72,21 @@ impl Asked {
     }
 }
 
-fn check(histories: &[PathBuf], json: bool) -> Result<bool, String> {
+fn check(histories: &[PathBuf], json: bool, data: &[PathBuf]) -> Result<bool, String> {
     let mut worst = Verdict::Valid;
     for path in histories {
         let history = History::read(path).map_err(|error| error.to_string())?;
-        let judgement = checkers::check(&history);
+        let mut judgement = checkers::check(&history);
+        if !data.is_empty() {
+            let evidence = Evidence::of(&history);
+            let shards: BTreeSet<ShardId> = evidence.shards.values().copied().collect();
+            let read = |data: &PathBuf| {
+                let read = NodeLog::read(data, shards.iter().copied().chain([ShardId(0)]));
+                read.map_err(|error| format!("{}: {error}", data.display()))
+            };
+            let nodes = data.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            judgement.checks.push(log_agreement::check(&evidence, &nodes));
+        }
         if json {
             let line = serde_json::to_string(&judgement).map_err(|error| error.to_string())?;
             println!("{line}");

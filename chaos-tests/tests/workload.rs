@@ -1,15 +1,18 @@
 //! The workload on three real processes, and the checkers on its history: a calm run and one with a
 //! node killed must be valid, and a history that was tampered with must not be.
 
+use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rotary_chaos::checkers::{self, Verdict};
+use rotary_chaos::checkers::log_agreement::{self, NodeLog};
+use rotary_chaos::checkers::{self, Evidence, Verdict};
 use rotary_chaos::history::{Edge, FORMAT, Fact, Head, History, Record, Recorder};
 use rotary_chaos::workload::{self, Config, Phase};
 use rotary_client::{Api, Gateway, Patience};
+use rotary_proto::ids::ShardId;
 use tokio::sync::watch;
 
 /// Generous: a busy machine with one slow core must pass.
@@ -93,6 +96,13 @@ impl Nodes {
         child.wait().expect("it ends");
     }
 
+    /// Asks a node to stop, and waits until it has.
+    fn stop(&mut self, node: usize) {
+        let mut child = self.children[node].take().expect("it runs");
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+    }
+
     fn config(&self, seed: u64) -> Config {
         let config = Config::new(self.gateways.clone(), self.token.clone(), seed);
         Config { rate: 6.0, ..config }
@@ -165,6 +175,7 @@ async fn a_calm_run_is_valid_and_tampering_is_found() {
     }
     let led = |record: &Record| matches!(record, Record::Leader { .. });
     assert!(history.lines.iter().any(|line| led(&line.record)), "nobody led");
+    logs_agree(&mut nodes, &history);
     let mut tampered = history;
     for line in &mut tampered.lines {
         if let Record::Fed { event, .. } = &mut line.record
@@ -174,6 +185,35 @@ async fn a_calm_run_is_valid_and_tampering_is_found() {
         }
     }
     assert_eq!(checkers::check(&tampered).verdict(), Verdict::Invalid);
+}
+
+/// The logs of the stopped nodes agree with each other and with the history, and not any more when
+/// one byte of one entry, or one answer, is another.
+fn logs_agree(nodes: &mut Nodes, history: &History) {
+    (0..3).for_each(|node| nodes.stop(node));
+    let evidence = Evidence::of(history);
+    let shards: BTreeSet<ShardId> = evidence.shards.values().copied().collect();
+    let read = |node: usize| {
+        let data = nodes.folder.path().join(format!("node-{node}/data"));
+        NodeLog::read(&data, shards.iter().copied().chain([ShardId(0)])).expect("readable")
+    };
+    let logs: Vec<NodeLog> = (1..=3).map(read).collect();
+    let found = log_agreement::check(&evidence, &logs);
+    assert_eq!(found.verdict(), Verdict::Valid, "{found:?}");
+    assert!(found.checked > 1_000, "{found:?}");
+    let mut damaged = logs.clone();
+    let shard = *shards.first().expect("there is a site");
+    let log = damaged[1].shards.get_mut(&shard).expect("it was read");
+    let entry = log.entries.get_mut(&10).expect("a run has as many");
+    let mut bytes = entry.bytes.to_vec();
+    bytes[3] ^= 1;
+    entry.bytes = bytes.into();
+    assert!(log_agreement::check(&evidence, &damaged).found > 0, "a flipped bit was missed");
+    let mut lost = logs;
+    for node in &mut lost[..2] {
+        node.shards.values_mut().for_each(|log| drop(log.entries.split_off(&200)));
+    }
+    assert!(log_agreement::check(&evidence, &lost).found > 0, "a lost majority was missed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
