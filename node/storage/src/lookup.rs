@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -168,7 +169,10 @@ impl Lookup {
     /// # Errors
     /// `Index` if the directory cannot be written; `Journal` if the journal cannot be read.
     pub fn open(path: &Path, journal: &Journal) -> Result<Self, LookupError> {
-        let fits = Self::open_store(path).and_then(|lookup| lookup.fits(journal).map(|_| lookup));
+        // Damage that the index's own checks miss makes it panic, which is as good an answer.
+        let opening = || Self::open_store(path).and_then(|it| it.fits(journal).map(|_| it));
+        let fits = catch_unwind(AssertUnwindSafe(opening))
+            .unwrap_or_else(|_| Err(io::Error::other("the index panicked").into()));
         match fits {
             Ok(lookup) => return Ok(lookup),
             Err(error) => {

@@ -112,6 +112,29 @@ fn a_damaged_index_or_one_of_another_journal_is_made_again() {
     }
 }
 
+#[test]
+fn a_bit_turned_over_in_the_index_is_made_good() {
+    let journal = grown(20);
+    journal.flush().expect("written");
+    let fresh = Lookup::in_memory();
+    caught_up(&fresh, &journal, usize::MAX);
+    for turn in 0..16 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lookup = Lookup::open(dir.path(), &journal).expect("opens");
+        caught_up(&lookup, &journal, usize::MAX);
+        lookup.persist().expect("persisted");
+        drop(lookup);
+        let path = dir.path().join("0.jnl");
+        let mut bytes = std::fs::read(&path).expect("the index's own journal");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("it has something");
+        bytes[turn * used / 16] ^= 1 << (turn % 8);
+        std::fs::write(&path, bytes).expect("writable");
+        let lookup = Lookup::open(dir.path(), &journal).expect("opens all the same");
+        caught_up(&lookup, &journal, usize::MAX);
+        assert_eq!(all(&lookup), all(&fresh), "turn {turn}");
+    }
+}
+
 /// Overwrites every file with noise.
 fn spoil(directory: &Path) {
     for entry in std::fs::read_dir(directory).expect("readable").flatten() {
