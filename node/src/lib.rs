@@ -4,16 +4,16 @@
 //!   world --> door --> command --> log --> distributor --> events --> dispatch --> actor --> door
 //! ```
 //!
-//! This crate is the shell: it joins the parts that each keep one promise. [`gateway`] is the door
-//! for clients, [`spine`] the way from a door to the log, [`machine`] what the log runs,
-//! [`replica`] what this node knows, [`feed`] and [`actor`] bring what became true to whom it
-//! concerns, [`archive`] finds it again, [`retention`] lets it go, and [`marks`] tells the others
+//! This crate is the shell: it joins the parts that each keep one promise. `gateway` is the door
+//! for clients, `spine` the way from a door to the log, `machine` what the log runs,
+//! `replica` what this node knows, `feed` and `actor` bring what became true to whom it
+//! concerns, `archive` finds it again, `retention` lets it go, and `marks` tells the others
 //! how far it is on this disk.
-//! [`nodes`] tells the directory which nodes there are.
-//! [`server`] starts and stops a node; [`cluster`] makes the directories of a new one; [`cli`] is
-//! the command line, [`runbook`] what it can explain, and [`doctor`] what it looks for. Beside
-//! them, and through the public doors only, [`load`] and [`demo`] put a cluster to work and judge
-//! it; [`bank`] is the day that they replay.
+//! `nodes` tells the directory which nodes there are.
+//! `server` starts and stops a node; `cluster` makes the directories of a new one; `cli` is
+//! the command line, `runbook` what it can explain, and `doctor` what it looks for. Beside
+//! them, and through the public doors only, `load` and `demo` put a cluster to work and judge
+//! it; `bank` is the day that they replay.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.

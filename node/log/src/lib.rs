@@ -54,6 +54,8 @@ mod proposer;
 mod read;
 mod rebuild;
 mod recent;
+#[cfg(feature = "seeded")]
+mod restless;
 mod shard;
 mod snapshot;
 mod state_machine;

@@ -29,7 +29,9 @@ openraft::declare_raft_types!(
 type Runtime = openraft::impls::TokioRuntime;
 /// The same, with every random number drawn from the seed of [`seeded`].
 #[cfg(feature = "seeded")]
-type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+type Runtime = openraft_rt::deterministic_rng::DeterministicRng<
+    crate::restless::Restless<openraft_rt_tokio::TokioRuntime>,
+>;
 
 /// Runs what starts Raft, whose tasks then draw their random numbers from `seed`. A simulation
 /// gives one; it counts only with the feature `seeded`.
@@ -37,6 +39,7 @@ pub(crate) async fn seeded<F: Future>(seed: Option<u64>, start: F) -> F::Output 
     #[cfg(feature = "seeded")]
     {
         use std::hash::{BuildHasher, RandomState};
+        seed.inspect(|seed| crate::restless::stir(*seed));
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         Runtime::scope(seed, start).await
     }
