@@ -156,7 +156,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let public = listener.local_addr().map_err(StartError::Io)?;
     let per_address_max = config.gateway.connections_per_address_max;
     let served = tls.clone().map(|tls| tls.config());
-    let doorstep = Doorstep::open(listener, served, per_address_max).map_err(StartError::Io)?;
+    let doorstep = Doorstep::at(listener, served, per_address_max).map_err(StartError::Io)?;
     let ground = Ground {
         node,
         run: unix_ms(),

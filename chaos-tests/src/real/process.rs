@@ -19,6 +19,11 @@ impl Ending {
     pub fn code(self) -> Option<i32> {
         self.0.code()
     }
+
+    /// Whether the kernel killed it.
+    pub fn is_killed(self) -> bool {
+        self.0.signal() == Some(9)
+    }
 }
 
 impl fmt::Display for Ending {

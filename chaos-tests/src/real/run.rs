@@ -5,13 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rotary_storage::EXIT_DIVERGED;
 use serde::Serialize;
 
 use super::campaign::{Campaign, Tally};
-use super::cluster::{Cluster, ClusterError, Layout, READY_LIMIT};
+use super::cluster::{Cluster, ClusterError, Incident, Layout, READY_LIMIT};
 use super::load::{self, Judgement, Load};
 use super::nemesis::{Kind, Plan};
 use super::probe;
+use super::process::Ending;
 use super::scenario::Scenario;
 use super::switch::Counts;
 use super::verdict::Verdict;
@@ -161,6 +163,10 @@ impl Run {
         let _ended = history.finish();
         let panics = cluster.panics();
         verdict.broken.extend(panics.iter().map(|(node, line)| format!("node {node}: {line}")));
+        let unexplained =
+            cluster.incidents().iter().filter(|incident| !is_explained(incident.ending, kinds));
+        let tell = |it: &Incident| format!("node {} ended by itself: {}", it.node, it.ending);
+        verdict.broken.extend(unexplained.map(tell));
         verdict.coverage(campaign.tallies());
         Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s })
     }
@@ -238,8 +244,7 @@ impl Run {
         set_up: Duration,
     ) -> Result<(), ClusterError> {
         let faults = found.tallies.values().map(|tally| tally.begun).sum::<u64>();
-        let incident =
-            |one: &super::cluster::Incident| format!("node {} ended: {}", one.node, one.ending);
+        let incident = |it: &Incident| format!("node {} ended: {}", it.node, it.ending);
         let link = |(from, to, counts): (std::net::Ipv4Addr, std::net::Ipv4Addr, Counts)| {
             LinkLine { from: from.to_string(), to: to.to_string(), counts }
         };
@@ -267,6 +272,18 @@ impl Run {
     #[expect(clippy::unused_self, reason = "reads like the other steps")]
     fn say(&self, began: Instant, words: &str) {
         println!("{:7.1} s  {words}", began.elapsed().as_secs_f64());
+    }
+}
+
+/// Whether faults of those kinds make a server end by itself like that: a disk that fails it does,
+/// and a limit of memory.
+fn is_explained(ending: Ending, kinds: &[Kind]) -> bool {
+    let disk = ["disk-full", "bit-flip", "failed-sync"];
+    let has = |names: &[&str]| kinds.iter().any(|kind| names.contains(&kind.name()));
+    match ending.code() {
+        Some(EXIT_DIVERGED) => false,
+        Some(_) => has(&disk),
+        None => ending.is_killed() && has(&["memory-limit"]),
     }
 }
 

@@ -73,7 +73,8 @@ impl Case {
     pub(crate) fn write(&self, directory: &Path) -> Result<PathBuf, String> {
         fs::create_dir_all(directory).map_err(|error| error.to_string())?;
         let bug = self.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
-        let path = directory.join(format!("seed-{}{bug}.json", self.seed));
+        let whole = if self.whole { "-whole" } else { "" };
+        let path = directory.join(format!("seed-{}{whole}{bug}.json", self.seed));
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         fs::write(&path, text).map_err(|error| error.to_string())?;
         Ok(path)

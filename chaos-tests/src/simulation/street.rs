@@ -113,6 +113,9 @@ impl Street {
             },
             None => found.breach("workload", "it does not come to its end".to_owned()),
         }
+        if !self.summary.drained {
+            found.breach("P5", "not everything came to its end".to_owned());
+        }
         if let Err(error) = self.recorder.finish() {
             return found.breach("workload", format!("the history: {error}"));
         }
@@ -127,7 +130,11 @@ impl Street {
                     let doubt = |doubt: &String| format!("{}: {doubt}", check.name);
                     self.doubts.extend(check.doubts.iter().map(doubt));
                 }
-                if judgement.verdict() == Verdict::Invalid {
+                if judgement.verdict() == Verdict::Unknown {
+                    let doubts = self.doubts.join("; ");
+                    found.breach("judge", format!("it could not be found out: {doubts}"));
+                }
+                if judgement.verdict() != Verdict::Valid || !self.summary.drained {
                     self.keep(cases, seed);
                 }
             }

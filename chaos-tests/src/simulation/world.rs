@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::simulation::ambient;
 use crate::simulation::args::CASES;
 use crate::simulation::bugs::Bug;
+use crate::simulation::case::bug_name;
 use crate::simulation::faults::{Faults, Kind};
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::{CONVERGE_MS_MAX, Extent, Findings, Isolation, Liveness};
@@ -48,6 +49,27 @@ pub(crate) struct Parameters {
     pub(crate) bug: Option<Bug>,
     /// Where the trace goes.
     pub(crate) trace: Option<PathBuf>,
+}
+
+impl Parameters {
+    /// What runs this world again.
+    pub(crate) fn replay(&self) -> String {
+        let minutes = self.fault_ms as f64 / 60_000.0;
+        let mut words = format!("rotary-chaos simulate --seed {} --minutes {minutes}", self.seed);
+        let options = [
+            (self.whole, "--whole"),
+            (self.still_clocks, "--still-clocks"),
+            (self.keep_all, "--keep-all"),
+        ];
+        for (_, option) in options.iter().filter(|(is_on, _)| *is_on) {
+            words.push(' ');
+            words.push_str(option);
+        }
+        if let Some(bug) = self.bug {
+            words.push_str(&format!(" --bug {}", bug_name(bug)));
+        }
+        words
+    }
 }
 
 /// Where a run is.
@@ -114,7 +136,7 @@ impl World {
         // A directory costs as much as a data shard.
         let has_directory = shards == 1 || random.permille(250);
         let cluster = Cluster::new(seed, nodes, (shards, has_directory), whole, bug, keep_all);
-        let replay = format!("rotary-chaos simulate --whole --seed {seed}");
+        let replay = parameters.replay();
         let street = if whole { Some(Street::new(&cluster, replay)?) } else { None };
         let trace = Trace::new(parameters.trace.as_deref()).map_err(|error| error.to_string())?;
         let made: Vec<Node> = (0..nodes).map(|node| Node::new(&cluster, node)).collect();
@@ -232,7 +254,10 @@ impl World {
     fn next_phase(&mut self) {
         let now_ms = self.now_ms;
         self.phase = match self.phase {
-            Phase::SetUp if self.is_open() => Phase::Faults { until_ms: now_ms + self.fault_ms },
+            Phase::SetUp if self.is_open() => {
+                self.mark("faults");
+                Phase::Faults { until_ms: now_ms + self.fault_ms }
+            }
             Phase::SetUp if now_ms > SET_UP_MS_MAX => self.late("sites cannot be set up"),
             Phase::Faults { until_ms } if now_ms >= until_ms => {
                 let (cluster, found) = (&self.cluster, &mut self.findings);

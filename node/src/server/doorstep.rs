@@ -52,6 +52,8 @@ pub(crate) struct Doorstep {
     ready: mpsc::Receiver<(Wire, SocketAddr)>,
     done: mpsc::Sender<(Wire, SocketAddr)>,
     local: SocketAddr,
+    /// What is not accepted from yet.
+    closed: Option<(TcpListener, Option<TlsAcceptor>, usize)>,
 }
 
 /// Where connections come in that another node passes on.
@@ -87,27 +89,34 @@ pub trait AnyStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> AnyStream for T {}
 
 impl Doorstep {
-    /// Accepts what comes to `listener`, over TLS if that is configured.
+    /// Is to accept what comes to `listener`, over TLS if that is configured, once it is
+    /// [opened](Self::open).
     ///
     /// # Errors
     /// That of a listener without an address.
-    pub(super) fn open(
+    pub(super) fn at(
         listener: TcpListener,
         tls: Option<Arc<ServerConfig>>,
         per_address_max: usize,
     ) -> io::Result<Self> {
         let local = listener.local_addr()?;
         let (done, ready) = mpsc::channel(READY_MAX);
+        let closed = Some((listener, tls.map(TlsAcceptor::from), per_address_max));
+        Ok(Self { ready, done, local, closed })
+    }
+
+    /// Accepts from here on.
+    pub(super) fn open(&mut self) {
+        let Some((listener, tls, per_address_max)) = self.closed.take() else { return };
         let guests = Arc::new(Guests::new(per_address_max));
-        tokio::spawn(accept(listener, tls.map(TlsAcceptor::from), guests, done.clone()));
-        Ok(Self { ready, done, local })
+        tokio::spawn(accept(listener, tls, guests, self.done.clone()));
     }
 
     /// Has a back door only.
     #[cfg(feature = "simulated")]
     pub(crate) fn behind(local: SocketAddr) -> Self {
         let (done, ready) = mpsc::channel(READY_MAX);
-        Self { ready, done, local }
+        Self { ready, done, local, closed: None }
     }
 
     /// Where connections come in that another node passes on.
@@ -369,7 +378,8 @@ mod tests {
         use rustix::net::sockopt;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut doorstep = Doorstep::open(listener, None, 1).expect("it listens");
+        let mut doorstep = Doorstep::at(listener, None, 1).expect("it listens");
+        doorstep.open();
         let _client = TcpStream::connect(address).await.expect("it listens");
         let (wire, _) = doorstep.accept().await;
         let Stream::Plain(stream) = &wire.stream else { panic!("no TLS is configured") };
@@ -383,7 +393,8 @@ mod tests {
     async fn what_is_accepted_is_served_with_its_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut doorstep = Doorstep::open(listener, None, 1).expect("it listens");
+        let mut doorstep = Doorstep::at(listener, None, 1).expect("it listens");
+        doorstep.open();
         let mut client = TcpStream::connect(address).await.expect("it listens");
         let (mut served, from) = doorstep.accept().await;
         assert_eq!(from, client.local_addr().expect("connected"));

@@ -62,7 +62,7 @@ pub(super) async fn run(
         Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
     tokio::spawn(reload.keep());
     let tls = tls.map(|tls| tls.config());
-    let doorstep = Doorstep::open(listener, tls, config.gateway.connections_per_address_max);
+    let doorstep = Doorstep::at(listener, tls, config.gateway.connections_per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
     tokio::spawn(running::serve(doorstep, relay.router(), closed));
     server::tell_ready(&config, &options, public, peer)?;

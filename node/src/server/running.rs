@@ -262,7 +262,12 @@ async fn keep_telling(doors: &Doors, entry: &DirectoryEntry, done: impl Fn(&Dire
 }
 
 /// Serves what comes in until the doors are closed.
-pub(super) async fn serve(doorstep: Doorstep, doors: Router, mut closed: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    mut doorstep: Doorstep,
+    doors: Router,
+    mut closed: watch::Receiver<bool>,
+) {
+    doorstep.open();
     let service = doors.into_make_service_with_connect_info::<Address>();
     let serving = axum::serve(doorstep, service);
     let serving = serving.with_graceful_shutdown(async move {

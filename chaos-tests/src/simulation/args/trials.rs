@@ -144,8 +144,12 @@ fn catch(bug: Bug, seeds: u64) -> Result<Option<(u64, String)>, String> {
     let worlds =
         (1..=seeds).map(|seed| Parameters { whole, ..parameters(seed, BUG_FAULT_MS, Some(bug)) });
     swarm::run(worlds, swarm::jobs(), |parameters, report| {
-        let broken = report.violations.first();
-        caught = broken.map(|what| (parameters.seed, format!("{} {}", what.promise, what.detail)));
+        let Some(broken) = report.violations.first() else { return Ok(true) };
+        // The same world without the bug must hold, or it is not the bug that was caught.
+        let without = swarm::one(&Parameters { bug: None, ..parameters.clone() })?;
+        if without.held() {
+            caught = Some((parameters.seed, format!("{} {}", broken.promise, broken.detail)));
+        }
         Ok(caught.is_none())
     })?;
     Ok(caught)
