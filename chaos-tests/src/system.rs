@@ -22,6 +22,18 @@ const REALTIME_COARSE: i32 = 5;
 const MONOTONIC_COARSE: i32 = 6;
 const BOOTTIME: i32 = 7;
 
+const INVALID: i32 = 22;
+
+unsafe extern "C" {
+    fn __errno_location() -> *mut i32;
+}
+
+/// Says why a call failed, as the C library's functions do.
+fn fail(number: i32) {
+    // SAFETY: the C library gives a place that is the calling thread's own.
+    unsafe { __errno_location().write(number) };
+}
+
 fn simulated(clock: i32) -> Option<u64> {
     match clock {
         REALTIME | REALTIME_COARSE => ambient::wall_ns(),
@@ -61,7 +73,10 @@ pub(crate) unsafe extern "C" fn clock_gettime(clock: i32, into: *mut Timespec) -
             unsafe { into.write(now) };
             0
         }
-        _ => -1,
+        _ => {
+            fail(INVALID);
+            -1
+        }
     }
 }
 
@@ -72,6 +87,7 @@ pub(crate) unsafe extern "C" fn clock_gettime(clock: i32, into: *mut Timespec) -
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn getrandom(into: *mut u8, count: usize, _flags: u32) -> isize {
     if into.is_null() {
+        fail(INVALID);
         return -1;
     }
     // SAFETY: the caller says that these bytes may be written; they are made to be some first.
@@ -84,6 +100,9 @@ pub(crate) unsafe extern "C" fn getrandom(into: *mut u8, count: usize, _flags: u
     }
     match rustix::rand::getrandom(bytes, GetRandomFlags::empty()) {
         Ok(filled) => filled.cast_signed(),
-        Err(_) => -1,
+        Err(error) => {
+            fail(error.raw_os_error());
+            -1
+        }
     }
 }

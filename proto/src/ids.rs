@@ -202,8 +202,19 @@ impl RequestId {
         (self.0 >> 80) as u64
     }
 
-    /// Whether version and variant are those of a UUIDv7. Doors refuse any other id, because
-    /// only a UUIDv7 tells its time.
+    /// The time that a retry is judged by; none of a [`RequestId::without_time`].
+    pub const fn time_ms(self) -> Option<u64> {
+        if (self.0 >> 76) & 0xf == 4 { None } else { Some(self.unix_ms()) }
+    }
+
+    /// An id for a request whose client gave none, from 122 random bits, laid out as a UUIDv4
+    /// (RFC 9562, 5.4). Nobody can ask with it again, so no clock has a say in it.
+    pub const fn without_time(random: u128) -> Self {
+        Self(random & !(0xf << 76 | 0b11 << 62) | 4 << 76 | 0b10 << 62)
+    }
+
+    /// Whether version and variant are those of a UUIDv7. Doors refuse any other id from outside,
+    /// because only a UUIDv7 tells its time.
     pub const fn is_uuid_v7(self) -> bool {
         (self.0 >> 76) & 0xf == 7 && (self.0 >> 62) & 0b11 == 0b10
     }
@@ -414,6 +425,17 @@ mod tests {
         assert!(id.is_uuid_v7());
         let v4: RequestId = "rq_0190163d8694439baf5a1e1b57f02a01".parse().expect("an id");
         assert!(!v4.is_uuid_v7());
+        assert_eq!((id.time_ms(), v4.time_ms()), (Some(0x0190_163d_8694), None));
+    }
+
+    #[test]
+    fn an_id_without_a_time_is_a_uuid_v4() {
+        for random in [0, u128::MAX, 0x0190_163d_8694_739b_af5a_1e1b_57f0_2a01] {
+            let uuid = RequestId::without_time(random);
+            assert_eq!((uuid.0 >> 76 & 0xf, uuid.0 >> 62 & 0b11), (4, 0b10));
+            assert_eq!(uuid.time_ms(), None);
+        }
+        assert_ne!(RequestId::without_time(1), RequestId::without_time(2));
     }
 
     #[test]

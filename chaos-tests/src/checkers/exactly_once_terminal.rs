@@ -1,8 +1,8 @@
 //! Every offer ends exactly once, and none before its time (P5).
 //!
 //! An offer becomes an assignment, or ends for one reason. One that ran out did so at its deadline
-//! or after; how long after, in shard time, is reported. An assignment is never made at or after
-//! the deadline.
+//! or after; how long after, in shard time, is reported. None stands long after its deadline,
+//! whatever ends it then. An assignment is never made at or after the deadline.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use super::evidence::{Evidence, Story};
 use super::verdict::{Check, Percentiles};
 use crate::history::Fact;
 
-/// How late an offer may run out, in milliseconds of shard time.
+/// How long after its deadline an offer, a wait or a wrap-up may stand, in milliseconds of shard
+/// time.
 pub const LATE_MS_MAX: u64 = 3_000;
 
 /// An offer as it was made.
@@ -91,9 +92,8 @@ fn ended(until: Stamp, now: Stamp, why: Option<OfferEnd>) -> Result<Option<u64>,
         Some(OfferEnd::Expired) if now < until => {
             Err(format!("ran out {} ms before its deadline", until.ms_since(now)))
         }
-        Some(OfferEnd::Expired) if late_ms > LATE_MS_MAX => {
-            Err(format!("ran out {late_ms} ms after its deadline"))
-        }
+        // Whatever ended it, it should have run out long before.
+        Some(_) if late_ms > LATE_MS_MAX => Err(format!("stood {late_ms} ms after its deadline")),
         Some(OfferEnd::Expired) => Ok(Some(late_ms)),
         _ => Ok(None),
     }

@@ -219,7 +219,11 @@ fn replay(check: &mut Check, evidence: &Evidence<'_>, shard: ShardId, logs: &[(&
         }
         differing += events(check, evidence, &applied);
     }
-    check.figure(format!("{shard} replayed from {name}, up to"), last);
+    let end = log.entries.keys().next_back().copied().unwrap_or_default();
+    if end < last {
+        check.doubt(format!("the log of {shard} at {name} ends at {end}, and {last} was told"));
+    }
+    check.figure(format!("{shard} replayed from {name}, up to"), last.min(end));
     if differing > 0 {
         check.figure(format!("{shard}: events that readers were told otherwise"), differing);
     }
@@ -255,7 +259,14 @@ fn events(check: &mut Check, evidence: &Evidence<'_>, applied: &Applied) -> u64 
                 let what = format!("event {} of {} was told otherwise", due.sequence, due.site);
                 check.find(what, [story.events[at].line]);
             }
-            _ => {}
+            Ok(_) => {}
+            Err(_) if story.through.is_some_and(|through| due.sequence <= through) => {
+                differing += 1;
+                check
+                    .find(format!("event {} of {} was told to nobody", due.sequence, due.site), []);
+            }
+            // It happened after the feed was read to its end.
+            Err(_) => {}
         }
     }
     differing

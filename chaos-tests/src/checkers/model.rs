@@ -17,6 +17,7 @@ use rotary_proto::event::{EndReason, OfferEnd, QueuedWhy};
 use rotary_proto::ids::{AgentId, ItemId, OfferId, QueueId, SessionId};
 use rotary_proto::{Channel, ConversationId, CustomerId, Declared, Stamp};
 
+use super::exactly_once_terminal::LATE_MS_MAX;
 use crate::history::{Event, Fact};
 
 /// Where a conversation is.
@@ -24,8 +25,8 @@ use crate::history::{Event, Fact};
 pub(super) enum Stage {
     /// Opened, in no line: at once, or as long as a bot serves it.
     Fresh,
-    /// In line since then.
-    Waiting { entered: Stamp },
+    /// In line since `entered`, and on offer to nobody since `idle`.
+    Waiting { entered: Stamp, idle: Stamp },
     /// On offer, its place in line kept.
     Offered { entered: Stamp, offer: OfferId, agent: AgentId, until: Stamp },
     /// With an agent.
@@ -190,8 +191,21 @@ impl Model {
         let found = self.conversations.get_mut(&id);
         let found = found.ok_or_else(|| format!("{id} was {} and never opened", fact.word()))?;
         let stage = found.stage;
+        let late_ms = late(found, now).unwrap_or_default();
+        must(late_ms <= LATE_MS_MAX, || {
+            format!("{id} was {} while {stage:?}, {late_ms} ms too late", fact.word())
+        })?;
         let stepped = step(found, queues, agents, fact, now);
         stepped.map_err(|why| format!("{id} was {} while {stage:?}: {why}", fact.word()))
+    }
+}
+
+/// How long ago a wait or a wrap-up should have ended, in milliseconds.
+fn late(found: &Conversation, now: Stamp) -> Option<u64> {
+    match found.stage {
+        Stage::Waiting { idle, .. } => Some(now.ms_since(found.wait_until.max(idle))),
+        Stage::WrapUp { until, .. } => Some(now.ms_since(until)),
+        _ => None,
     }
 }
 
@@ -213,7 +227,9 @@ fn step(
             Ok(())
         }
         Fact::Offered { offer, agent, queue, channel, until, .. } => {
-            let Stage::Waiting { entered } = found.stage else { return Err("not in line".into()) };
+            let Stage::Waiting { entered, .. } = found.stage else {
+                return Err("not in line".into());
+            };
             let plan = queues.get(&queue).ok_or("of a queue that was never made")?;
             must(found.queue == Some(queue) && found.channel == channel, || {
                 "of another queue or channel".into()
@@ -261,7 +277,7 @@ fn queued(found: &mut Conversation, why: QueuedWhy, since: Stamp, now: Stamp) ->
         Stage::Fresh => {
             matches!(why, QueuedWhy::Opened | QueuedWhy::HandedOver | QueuedWhy::Requeued)
         }
-        Stage::Waiting { entered } => {
+        Stage::Waiting { entered, .. } => {
             found.waited_us += now.micros_since(entered);
             why == QueuedWhy::Requeued
         }
@@ -272,7 +288,7 @@ fn queued(found: &mut Conversation, why: QueuedWhy, since: Stamp, now: Stamp) ->
         QueuedWhy::AgentLost | QueuedWhy::AgentSignedOut => found.opened,
         _ => Stamp(now.0.saturating_sub(found.waited_us)),
     };
-    found.stage = Stage::Waiting { entered: now };
+    found.stage = Stage::Waiting { entered: now, idle: now };
     must(comes, || format!("not for {why:?}"))?;
     must(since == due, || format!("its place is that of {}, not of {}", since.0, due.0))
 }
@@ -287,7 +303,7 @@ fn offer_ended(
     let Stage::Offered { entered, offer, agent, until } = found.stage else {
         return Err("not on offer".into());
     };
-    found.stage = Stage::Waiting { entered };
+    found.stage = Stage::Waiting { entered, idle: now };
     must(offer == gone && agent == whose, || format!("{offer} to {agent} stands"))?;
     let early = why == OfferEnd::Expired && now < until;
     must(!early, || format!("{} us before its deadline", until.micros_since(now)))

@@ -181,7 +181,11 @@ fn keys(check: &mut Check, evidence: &Evidence<'_>) {
                 forgotten(check, *operation, code, &first);
                 continue;
             }
-            End::Unknown { .. } => None,
+            // The client cannot know whether it was done before.
+            End::Unknown { detail } => {
+                forgotten(check, *operation, detail, &first);
+                None
+            }
         };
         check.checked += 1;
         let begun = (operation.line, operation.of.invoked_ms, said);
@@ -197,11 +201,16 @@ fn keys(check: &mut Check, evidence: &Evidence<'_>) {
     }
 }
 
-/// An answer is kept for the whole window.
-fn forgotten(check: &mut Check, operation: Placed<'_, Operation>, code: &str, first: &Answers<'_>) {
+/// An answer is kept for the whole window, and a key that was never sent is not taken for old.
+fn forgotten(check: &mut Check, operation: Placed<'_, Operation>, said: &str, first: &Answers<'_>) {
     let Origin::Key(key) = &operation.of.origin else { return };
-    let Some((line, begun_ms, _)) = first.get(&(operation.of.site, key.as_str())) else { return };
-    if code == "outcome-forgotten" && operation.of.returned_ms - begun_ms < REQUEST_WINDOW_MS {
-        check.find(format!("{key} was forgotten within its window"), [*line, operation.line]);
+    let known = first.get(&(operation.of.site, key.as_str()));
+    let (line, begun_ms) = match known {
+        Some((line, begun_ms, _)) => (*line, *begun_ms),
+        None => (operation.line, operation.of.invoked_ms),
+    };
+    let young = operation.of.returned_ms.saturating_sub(begun_ms) < REQUEST_WINDOW_MS;
+    if said.starts_with("outcome-forgotten") && young {
+        check.find(format!("{key} was forgotten within its window"), [line, operation.line]);
     }
 }

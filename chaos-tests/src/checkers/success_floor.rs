@@ -54,28 +54,9 @@ pub fn check(evidence: &Evidence<'_>) -> Check {
 fn is_definite(operation: &Operation) -> bool {
     match &operation.end {
         End::Ok { .. } => true,
-        End::Fail { code, .. } => position(operation).is_some() || is_refusal(code),
+        End::Fail { .. } => position(operation).is_some(),
         End::Unknown { .. } => false,
     }
-}
-
-/// Whether a word is one that the log says, and not a door that turns everything away.
-fn is_refusal(code: &str) -> bool {
-    const DOORS: [&str; 12] = [
-        "",
-        "behind",
-        "busy",
-        "caller-over-budget",
-        "no-leader",
-        "not-sent",
-        "overloaded",
-        "storage-full",
-        "tenant-over-budget",
-        "too-many-attempts",
-        "unavailable",
-        "unreachable",
-    ];
-    !DOORS.contains(&code)
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,7 +14,9 @@ use shift::Shift;
 /// A shift of that many steps.
 fn good(seed: u64, steps: usize) -> History {
     let mut shift = Shift::begin(seed);
-    (0..steps).for_each(|_| shift.step());
+    (0..steps / 2).for_each(|_| shift.step());
+    shift.mark("serve");
+    (steps / 2..steps).for_each(|_| shift.step());
     shift.end()
 }
 

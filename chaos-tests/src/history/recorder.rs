@@ -65,6 +65,13 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
+/// What became of a record.
+enum Pushed {
+    Taken,
+    Full(Record),
+    Over,
+}
+
 impl Recorder {
     /// Begins a history in that file, which must not be there. The run's clock starts here.
     ///
@@ -92,19 +99,42 @@ impl Recorder {
 
     /// Takes a record. Waits at most 50 ms; whether it found room.
     pub fn record(&self, record: Record) -> bool {
+        let pushed = self.push(record);
+        if !matches!(pushed, Pushed::Taken) {
+            self.shared.lock().lost += 1;
+        }
+        matches!(pushed, Pushed::Taken)
+    }
+
+    /// Takes a record, or gives it back if it finds no room within 50 ms. Once the history is over
+    /// it gives none back, and each counts as lost.
+    pub fn try_record(&self, record: Record) -> Option<Record> {
+        match self.push(record) {
+            Pushed::Taken => None,
+            Pushed::Full(record) => Some(record),
+            Pushed::Over => {
+                self.shared.lock().lost += 1;
+                None
+            }
+        }
+    }
+
+    fn push(&self, record: Record) -> Pushed {
         let mut waiting = self.shared.lock();
         if waiting.records.len() >= WAITING_MAX {
             let full = |waiting: &mut Waiting| waiting.records.len() >= WAITING_MAX;
             let waited = self.shared.drained.wait_timeout_while(waiting, PATIENCE, full);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if waiting.closed || waiting.records.len() >= WAITING_MAX {
-            waiting.lost += 1;
-            return false;
+        if waiting.closed {
+            return Pushed::Over;
+        }
+        if waiting.records.len() >= WAITING_MAX {
+            return Pushed::Full(record);
         }
         waiting.records.push_back(record);
         self.shared.filled.notify_one();
-        true
+        Pushed::Taken
     }
 
     /// A fault begins or ends.

@@ -156,7 +156,10 @@ impl Run {
         if let Err(error) = converge(cluster) {
             verdict.broken.push(format!("after the faults, {error}"));
         }
-        self.say(began, "converged; drain and read back");
+        self.say(began, "converged; serve");
+        history.mark("serve");
+        self.serve(cluster, &mut load, began)?;
+        self.say(began, "drain and read back");
         load.stop()?;
         verdict.ledger(judgement(cluster, &mut load)?);
         // The judge of people has ended it; where it could not, or for the bank, it ends here.
@@ -231,6 +234,23 @@ impl Run {
                 let (begun, active) = (campaign.begun(), campaign.active());
                 let names: Vec<_> = active.iter().map(|kind| kind.name()).collect();
                 self.say(began, &format!("{begun} faults; at work: {}", names.join(" ")));
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    /// Lets people go on for a while, and starts again what ends meanwhile.
+    fn serve(
+        &self,
+        cluster: &mut Cluster,
+        load: &mut Load,
+        began: Instant,
+    ) -> Result<(), ClusterError> {
+        let until = Instant::now() + Duration::from_secs(self.scenario.serve_s);
+        while Instant::now() < until && !load.has_ended() {
+            for incident in cluster.supervise()? {
+                self.say(began, &format!("node {} ended: {}", incident.node, incident.ending));
             }
             std::thread::sleep(TICK);
         }

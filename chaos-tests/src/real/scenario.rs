@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load;
 use super::nemesis::{Kind, Pace};
+use crate::checkers::liveness::SERVE_MS;
 
 /// The scenarios that come with the harness.
 const BUILT_IN: [(&str, &str); 7] = [
@@ -37,6 +38,8 @@ pub struct Scenario {
     pub minutes: u64,
     /// How long nothing is broken before.
     pub calm_s: u64,
+    /// How long people go on once everything is healed.
+    pub serve_s: u64,
     /// A fault begins this often.
     pub every_ms: u64,
     /// A fault lasts at least this long.
@@ -63,6 +66,7 @@ impl Default for Scenario {
             nemesis: Vec::new(),
             minutes: 2,
             calm_s: 5,
+            serve_s: SERVE_MS / 1_000,
             every_ms: 15_000,
             lasts_min_ms: 2_000,
             lasts_max_ms: 8_000,
@@ -111,15 +115,15 @@ impl Scenario {
             && (100..=3_600_000).contains(&scenario.every_ms)
             && (100..=scenario.lasts_max_ms).contains(&scenario.lasts_min_ms)
             && scenario.lasts_max_ms <= 600_000
-            && scenario.calm_s <= 3_600
+            && scenario.calm_s.max(scenario.serve_s) <= 3_600
             && (192..=65_536).contains(&scenario.volume_mib)
             && (1..=60_000).contains(&scenario.customers_per_minute)
             && (1..=100_000).contains(&scenario.share_permille);
         fits.then_some(scenario).ok_or_else(|| {
             "nodes are 1 to 9, shards 1 to 1024, minutes 1 to 1440, every_ms 100 to 3600000, \
-             lasts_min_ms 100 to lasts_max_ms, which is at most 600000, calm_s at most 3600, \
-             volume_mib 192 to 65536, customers_per_minute 1 to 60000, \
-             share_permille 1 to 100000"
+             lasts_min_ms 100 to lasts_max_ms, which is at most 600000, \
+             calm_s and serve_s at most 3600, volume_mib 192 to 65536, \
+             customers_per_minute 1 to 60000, share_permille 1 to 100000"
                 .to_owned()
         })
     }

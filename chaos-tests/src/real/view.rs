@@ -55,6 +55,7 @@ impl View {
                 answer.shards.into_iter().for_each(|row| view.add(row, first));
             }
         }
+        view.agreed &= !view.answered.is_empty();
         view
     }
 

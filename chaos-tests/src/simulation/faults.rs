@@ -187,7 +187,7 @@ impl Faults {
             struck: cluster.network.struck(),
             wall_reads: nodes[node].wall_reads.load(Ordering::Relaxed),
             pumps: nodes[node].pumps(),
-            stalled: cluster.wires.struck().1,
+            stalled: cluster.wires.stalled(node),
         };
         let swing = Swing::of(kind, now_ms, &mut self.random);
         let mut active = Active { kind, node, until_ms, edits, before, swing };
@@ -427,7 +427,7 @@ impl Faults {
             }
             Kind::ClientsCut => {
                 cluster.wires.cut(*node, false);
-                cluster.wires.struck().1 > before.stalled
+                cluster.wires.stalled(*node) > before.stalled
             }
             Kind::Loss => struck.lost > before.struck.lost,
             Kind::Reorder => struck.overtaken > before.struck.overtaken,

@@ -28,21 +28,29 @@ pub(crate) fn run(
     jobs: usize,
     mut each: impl FnMut(&Parameters, &Report) -> Result<bool, String>,
 ) -> Result<(), String> {
-    let (mut worlds, mut running) = (worlds.into_iter(), VecDeque::new());
+    let (mut worlds, mut running) = (worlds.into_iter(), Running::default());
     loop {
-        while running.len() < jobs.max(1) {
+        while running.0.len() < jobs.max(1) {
             let Some(parameters) = worlds.next() else { break };
-            running.push_back((begin(&parameters)?, parameters));
+            running.0.push_back((begin(&parameters)?, parameters));
         }
-        let Some((child, parameters)) = running.pop_front() else { return Ok(()) };
+        let Some((child, parameters)) = running.0.pop_front() else { return Ok(()) };
         let report = end(child, &parameters)?;
         if !each(&parameters, &report)? {
-            // Those that were begun ahead are of no use.
-            for (mut child, _) in running {
-                drop(child.kill());
-                drop(child.wait());
-            }
             return Ok(());
+        }
+    }
+}
+
+/// Worlds that were begun. Those that are left when nobody asks any more are of no use.
+#[derive(Default)]
+struct Running(VecDeque<(Child, Parameters)>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for (child, _) in &mut self.0 {
+            drop(child.kill());
+            drop(child.wait());
         }
     }
 }

@@ -105,9 +105,10 @@ struct Inner {
     dialling: Vec<Dialling>,
     pipes: BTreeMap<u64, Pipe>,
     next: u64,
-    /// Connections that were reset, and bytes that a cut held up.
-    pub(crate) resets: u64,
-    pub(crate) stalled: u64,
+    /// Connections that were reset.
+    resets: u64,
+    /// How often a cut held bytes up, by node.
+    stalled: Vec<u64>,
 }
 
 /// The network between clients and nodes; clones are the same.
@@ -138,7 +139,7 @@ impl Wires {
             pipes: BTreeMap::new(),
             next: 0,
             resets: 0,
-            stalled: 0,
+            stalled: vec![0; nodes],
         })))
     }
 
@@ -156,10 +157,14 @@ impl Wires {
         self.lock().cut.fill(false);
     }
 
-    /// How often a connection was reset, and how often a cut held bytes up.
-    pub(crate) fn struck(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.resets, inner.stalled)
+    /// How often a connection was reset.
+    pub(crate) fn resets(&self) -> u64 {
+        self.lock().resets
+    }
+
+    /// How often a cut held up bytes to or from a node that runs.
+    pub(crate) fn stalled(&self, node: usize) -> u64 {
+        self.lock().stalled[node]
     }
 
     /// A node's process is gone; if its machine lost power, nobody says so.
@@ -270,7 +275,7 @@ impl Inner {
             }
             if self.cut[pipe.node] || pipe.reset_ms.is_some() {
                 let flying = pipe.ways.iter().any(|way| !way.flying.is_empty());
-                self.stalled += u64::from(flying);
+                self.stalled[pipe.node] += u64::from(flying && pipe.reset_ms.is_none());
                 continue;
             }
             for way in &mut pipe.ways {
@@ -352,7 +357,9 @@ impl AsyncWrite for Stream {
         let at = inner.now_ms + inner.random.below(2);
         let broken = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         let Some(pipe) = inner.pipes.get_mut(&self.number) else { return broken() };
-        if pipe.reset || pipe.dropped[self.end.other().place()] {
+        // A machine that lost its power says nothing: bytes go out to it and nothing comes back.
+        let gone = pipe.dropped[self.end.other().place()] && pipe.reset_ms.is_none();
+        if pipe.reset || gone {
             return broken();
         }
         let way = pipe.way(self.end);

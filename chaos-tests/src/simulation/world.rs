@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rotary_proto::planted;
 use serde::{Deserialize, Serialize};
 
+use crate::checkers::liveness::SERVE_MS;
 use crate::simulation::ambient;
 use crate::simulation::args::CASES;
 use crate::simulation::bugs::Bug;
@@ -102,8 +103,8 @@ struct World {
     fault_ms: Ms,
     phase: Phase,
     now_ms: Ms,
-    /// When clients must have gone home.
-    serve_by_ms: Ms,
+    /// When nobody comes any more.
+    drain_ms: Ms,
 }
 
 /// Runs a world in this process to its end, or to the first broken promise. Only the first world
@@ -163,7 +164,7 @@ impl World {
             fault_ms,
             phase: Phase::SetUp,
             now_ms: 0,
-            serve_by_ms: 0,
+            drain_ms: 0,
             cluster,
         })
     }
@@ -268,11 +269,11 @@ impl World {
                 Phase::Converge { since_ms: now_ms }
             }
             Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
-                match &self.street {
-                    None => self.workload.probe(now_ms, PROBES, &mut self.liveness),
-                    Some(street) => street.drain(),
+                self.mark("serve");
+                if self.street.is_none() {
+                    self.workload.probe(now_ms, PROBES, &mut self.liveness);
                 }
-                self.serve_by_ms = now_ms + GO_HOME_MS_MAX;
+                self.drain_ms = now_ms + SERVE_MS;
                 Phase::Serve
             }
             Phase::Converge { since_ms } if now_ms > since_ms + CONVERGE_MS_MAX => {
@@ -281,8 +282,15 @@ impl World {
             Phase::Serve => match &self.street {
                 None => self.serve(),
                 Some(street) if street.is_done() => Phase::Settle { since_ms: now_ms },
-                Some(_) if now_ms > self.serve_by_ms => self.late("clients do not go home"),
-                Some(_) => Phase::Serve,
+                Some(_) if now_ms > self.drain_ms + GO_HOME_MS_MAX => {
+                    self.late("clients do not go home")
+                }
+                Some(street) => {
+                    if now_ms == self.drain_ms {
+                        street.drain();
+                    }
+                    Phase::Serve
+                }
             },
             Phase::Settle { since_ms } if now_ms > since_ms + 1_000 && self.is_settled() => {
                 self.judge()

@@ -276,7 +276,9 @@ fn end_of(outcome: ApiOutcome) -> End {
             let Acknowledged { position, repeated, .. } = acknowledged;
             End::Ok { position, repeated, reply: reply(&acknowledged) }
         }
-        ApiOutcome::Refused(refused) => End::Fail { code: refused.code, position: None },
+        ApiOutcome::Refused(refused) => {
+            End::Fail { code: refused.code, position: refused.position }
+        }
         ApiOutcome::Unknown(detail) => End::Unknown { detail },
     }
 }

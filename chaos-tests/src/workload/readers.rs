@@ -76,12 +76,9 @@ async fn page(
     let gateway = api.gateways().first().map(ToString::to_string).unwrap_or_default();
     for row in &page.data {
         let (at_ms, gateway, event) = (recorder.now_ms(), gateway.clone(), row.event(site));
-        while !recorder.record(Record::Fed {
-            at_ms,
-            reader,
-            gateway: gateway.clone(),
-            event: event.clone(),
-        }) {
+        let mut record = Record::Fed { at_ms, reader, gateway, event };
+        while let Some(back) = recorder.try_record(record) {
+            record = back;
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -24,6 +24,10 @@ fn judged(test: &str, scenario: &str, faults: &[&str]) {
     let mut scenario = Scenario::find(scenario).expect("it is built in");
     scenario.nemesis = faults.iter().map(|name| (*name).to_owned()).collect();
     (scenario.calm_s, scenario.every_ms) = (1, 4_000);
+    // Whether the cluster serves afterwards is looked at once.
+    if scenario.nemesis != ["kill-leader"] {
+        scenario.serve_s = 1;
+    }
     (scenario.lasts_min_ms, scenario.lasts_max_ms) = (500, 2_000);
     let scratch = Path::new("/dev/shm/run").to_owned();
     std::fs::create_dir(&scratch).expect("a fresh folder");

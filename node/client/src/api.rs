@@ -83,6 +83,15 @@ pub struct Refused {
     pub code: String,
     /// For people.
     pub detail: String,
+    /// Where the log refused it; none where a door did, and no log knows of it.
+    pub position: Option<Position>,
+}
+
+impl Refused {
+    /// Nothing was asked of any gateway.
+    fn unsent(code: &str, detail: String) -> Self {
+        Self { status: 0, code: code.to_owned(), detail, position: None }
+    }
 }
 
 /// How a request that changes something ended.
@@ -242,8 +251,7 @@ impl Api {
         let body = match serde_json::to_vec(body) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
-                let detail = error.to_string();
-                return Outcome::Refused(Refused { status: 0, code: "malformed".into(), detail });
+                return Outcome::Refused(Refused::unsent("malformed", error.to_string()));
             }
         };
         let key = uuid::Uuid::from_u128(key.0).to_string();
@@ -348,20 +356,16 @@ fn judge(answer: Result<Answer, HttpError>, in_doubt: bool) -> Attempt {
     let answer = match answer {
         Ok(answer) => answer,
         Err(HttpError::Connect { gateway, cause }) => {
-            let detail = format!("{gateway}: {cause}");
-            return Attempt::NotDone(
-                Refused { status: 0, code: "unreachable".into(), detail },
-                Failed::Unreached,
-            );
+            let refused = Refused::unsent("unreachable", format!("{gateway}: {cause}"));
+            return Attempt::NotDone(refused, Failed::Unreached);
         }
         Err(HttpError::Malformed(detail)) => {
-            let refused = Refused { status: 0, code: "malformed".into(), detail };
-            return Attempt::Settled(Outcome::Refused(refused));
+            return Attempt::Settled(Outcome::Refused(Refused::unsent("malformed", detail)));
         }
         Err(error @ HttpError::Broken { .. }) => return Attempt::Doubt(error.to_string()),
     };
     if answer.status.is_success() {
-        let position = answer.header("rotary-index").and_then(|text| text.parse().ok());
+        let position = position(&answer);
         let repeated = answer.header("rotary-repeated") == Some("true");
         let body = answer.body;
         return Attempt::Settled(Outcome::Acknowledged(Acknowledged { position, repeated, body }));
@@ -391,6 +395,10 @@ fn asked_wait(answer: &Answer) -> Option<Duration> {
     wait.map(|wait| wait.min(WAIT_MAX))
 }
 
+fn position(answer: &Answer) -> Option<Position> {
+    answer.header("rotary-index").and_then(|text| text.parse().ok())
+}
+
 fn problem(answer: &Answer) -> Problem {
     serde_json::from_slice(&answer.body).unwrap_or_default()
 }
@@ -399,7 +407,7 @@ fn refused(answer: &Answer) -> Refused {
     let problem = problem(answer);
     let status = answer.status.as_u16();
     let code = if problem.code.is_empty() { format!("http-{status}") } else { problem.code };
-    Refused { status, code, detail: problem.detail }
+    Refused { status, code, detail: problem.detail, position: position(answer) }
 }
 
 #[cfg(test)]

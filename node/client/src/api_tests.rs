@@ -95,7 +95,9 @@ async fn doubt_outlives_a_definite_no_of_a_retry() {
 async fn what_a_door_refuses_says_nothing_of_an_attempt_before() {
     let decided = vec![("rotary-index", "sh_3:1042")];
     let fake = fake(vec![(503, vec![], UNKNOWN), (409, decided, GONE)]).await;
-    assert!(matches!(post(&api(&[&fake], 5_000)).await, Outcome::Refused(_)));
+    let position = Position { shard: rotary_proto::ShardId(3), index: 1_042 };
+    let told = post(&api(&[&fake], 5_000)).await;
+    assert!(matches!(told, Outcome::Refused(refused) if refused.position == Some(position)));
     let fake = super::tests::fake(vec![(503, vec![], UNKNOWN), (400, vec![], GONE)]).await;
     assert!(matches!(post(&api(&[&fake], 5_000)).await, Outcome::Unknown(_)));
 }

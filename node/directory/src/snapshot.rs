@@ -1,7 +1,7 @@
 //! Snapshots of the directory: a view, its chunks, and the way back.
 //!
 //! ```text
-//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Outcome*, End
+//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Floor*, Outcome*, End
 //! ```
 //!
 //! Outcomes come oldest first, everything else in the order of its ids.
@@ -60,6 +60,8 @@ enum Record<'a> {
     ApiKey(ApiKeyId, Cow<'a, ApiKey>),
     /// A user; they are numbered densely.
     User(UserId, Cow<'a, User>),
+    /// Up to which time requests of a principal are forgotten.
+    Floor(PrincipalId, u64),
     /// An answered request.
     Outcome {
         at: Stamp,
@@ -69,7 +71,7 @@ enum Record<'a> {
         index: u64,
     },
     /// The last: how many there are of each kind between, and the digest of the state.
-    End { counts: [u64; 7], digest: u128 },
+    End { counts: [u64; 8], digest: u128 },
 }
 
 impl Record<'_> {
@@ -82,13 +84,14 @@ impl Record<'_> {
             Self::Site(..) => 4,
             Self::ApiKey(..) => 5,
             Self::User(..) => 6,
-            Self::Outcome { .. } => 7,
+            Self::Floor(..) => 7,
+            Self::Outcome { .. } => 8,
             Self::End { .. } => END,
         }
     }
 }
 
-const END: u8 = 8;
+const END: u8 = 9;
 
 impl Directory {
     /// A view of the directory as it is, for a snapshot.
@@ -131,7 +134,8 @@ impl Frozen {
         let outcomes = self.window.outcomes().count();
         let places = [self.replicas.len(), self.nodes.len(), self.tenants.len(), self.sites.len()];
         let [replicas, nodes, tenants, sites] = places;
-        let lengths = [replicas, nodes, tenants, sites, keys, users, outcomes];
+        let floors = self.window.floors().len();
+        let lengths = [replicas, nodes, tenants, sites, keys, users, floors, outcomes];
         let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
         snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
     }
@@ -143,12 +147,13 @@ impl Frozen {
             principals: self.principals,
             last_key: self.credentials.last_key,
             last_stamp: self.last_stamp,
-            floor_unix_ms: self.window.floor_unix_ms(),
+            floor_unix_ms: self.window.shared_floor_unix_ms(),
         };
         let (replicas, nodes) = (self.replicas.iter(), self.nodes.iter());
         let tenants = self.tenants.iter();
         let sites = self.sites.iter();
         let (keys, users) = (self.credentials.keys.iter(), self.credentials.users.iter());
+        let floors = self.window.floors();
         let outcomes =
             self.window.outcomes().map(|(at, (principal, request), kept)| Record::Outcome {
                 at,
@@ -164,6 +169,7 @@ impl Frozen {
             .chain(sites.map(|(id, (shard, name))| Record::Site(*id, *shard, Cow::Borrowed(name))))
             .chain(keys.map(|(id, key)| Record::ApiKey(*id, Cow::Borrowed(key))))
             .chain(users.map(|(id, user)| Record::User(*id, Cow::Borrowed(user))))
+            .chain(floors.map(|(principal, floor)| Record::Floor(principal, floor)))
             .chain(outcomes)
     }
 }
@@ -207,7 +213,7 @@ struct Building {
     directory: Directory,
     window: Window,
     last: Option<u8>,
-    counts: [u64; 7],
+    counts: [u64; 8],
 }
 
 impl Default for Restore {
@@ -280,6 +286,10 @@ impl Building {
             Record::Site(site, shard, name) => directory.restore_site(site, shard, &name),
             Record::ApiKey(id, key) => directory.restore_api_key(id, key.into_owned()),
             Record::User(id, user) => directory.restore_user(id, user.into_owned()),
+            Record::Floor(principal, floor) => {
+                let fine = self.window.restore_floor(principal, floor);
+                is(fine, "floors of requests are out of order, or too many")
+            }
             Record::Outcome { at, principal, request, outcome, index } => {
                 let kept = Kept { outcome: outcome.into_owned(), index };
                 let new = self.window.restore(at, (principal, request), kept);

@@ -137,8 +137,8 @@ fn records_that_contradict_each_other_are_refused() {
     assert_eq!(refused(vec![head(1)]), RestoreError::Count);
     assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 3 });
     assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
-    assert_eq!(refused(vec![head(0), end([0; 7])]), RestoreError::Digest);
-    assert_eq!(refused(vec![head(0), tenant(1), end([0; 7])]), RestoreError::Count);
+    assert_eq!(refused(vec![head(0), end([0; 8])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(0), tenant(1), end([0; 8])]), RestoreError::Count);
     let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
     assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(2)])));
@@ -165,6 +165,8 @@ fn records_that_contradict_each_other_are_refused() {
     assert!(inconsistent(refused(vec![head(1), user(1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(1), user(2)])));
     assert!(inconsistent(refused(vec![head(1), tenant(1), user(1), user(2)])));
+    let floor = |principal| Record::Floor(PrincipalId(principal), 5);
+    assert!(inconsistent(refused(vec![head(1), floor(2), floor(2)])));
     let late = vec![head(1), tenant(1), site(1), tenant(2)];
     assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 3 });
 }
@@ -177,7 +179,7 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
     };
     let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
     let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
-    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0], digest: 5 };
+    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
     let inconsistent = |records| {
         let error = refused(records);
         assert!(matches!(error, RestoreError::Inconsistent { .. }), "{error}");

@@ -8,6 +8,8 @@ use crate::command::DirectoryOutcome;
 
 /// Most requests whose outcomes are kept; the oldest is forgotten first.
 pub(crate) const REQUESTS_MAX: usize = 65_536;
+/// Principals with a floor of their own; beyond it the lowest becomes everybody else's.
+pub(crate) const FLOORS_MAX: usize = 4_096;
 
 pub(crate) type Key = (PrincipalId, RequestId);
 
@@ -31,24 +33,56 @@ pub(crate) enum Known {
 
 /// Outcomes of the last requests, in the order they were given.
 ///
-/// What is forgotten leaves a floor: no key whose own time is at or below it is ever executed,
-/// because nobody could tell whether it was.
+/// What is forgotten leaves its principal a floor: no key whose own time is at or below it is ever
+/// executed, because nobody could tell whether it was. Whose clock is ahead shuts out nobody else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Window {
     kept: BTreeMap<Key, Kept>,
     order: VecDeque<(Stamp, Key)>,
-    floor_unix_ms: u64,
+    floors: BTreeMap<PrincipalId, u64>,
+    /// Of every principal that has none of its own.
+    shared_floor_unix_ms: u64,
 }
 
 impl Window {
-    /// A window without outcomes, in which keys up to a time are forgotten.
-    pub(crate) fn forgotten_up_to(floor_unix_ms: u64) -> Self {
-        Self { floor_unix_ms, ..Self::default() }
+    /// A window without outcomes, in which all principals' keys up to a time are forgotten.
+    pub(crate) fn forgotten_up_to(shared_floor_unix_ms: u64) -> Self {
+        Self { shared_floor_unix_ms, ..Self::default() }
     }
 
-    /// Up to which time in a key it is forgotten.
-    pub(crate) fn floor_unix_ms(&self) -> u64 {
-        self.floor_unix_ms
+    /// Up to which time in a key it is forgotten, for principals without a floor of their own.
+    pub(crate) fn shared_floor_unix_ms(&self) -> u64 {
+        self.shared_floor_unix_ms
+    }
+
+    /// Up to which time in a key it is forgotten, for each principal with a floor of its own.
+    pub(crate) fn floors(&self) -> impl ExactSizeIterator<Item = (PrincipalId, u64)> {
+        self.floors.iter().map(|(principal, floor)| (*principal, *floor))
+    }
+
+    /// Puts a floor back; whether principals come in order, and within the bound.
+    pub(crate) fn restore_floor(&mut self, principal: PrincipalId, floor_unix_ms: u64) -> bool {
+        let fine = self.floors.len() < FLOORS_MAX
+            && self.floors.last_key_value().is_none_or(|(last, _)| *last < principal);
+        if fine {
+            self.floors.insert(principal, floor_unix_ms);
+        }
+        fine
+    }
+
+    fn floor_of(&self, principal: PrincipalId) -> u64 {
+        self.floors.get(&principal).copied().unwrap_or(self.shared_floor_unix_ms)
+    }
+
+    fn raise_floor(&mut self, principal: PrincipalId, unix_ms: u64) {
+        let floor = self.floor_of(principal).max(unix_ms);
+        self.floors.insert(principal, floor);
+        if self.floors.len() > FLOORS_MAX {
+            let lowest = self.floors.iter().map(|(principal, floor)| (*floor, *principal)).min();
+            let (floor, principal) = lowest.expect("there are more than the bound");
+            self.floors.remove(&principal);
+            self.shared_floor_unix_ms = self.shared_floor_unix_ms.max(floor);
+        }
     }
 
     /// Every outcome, oldest first.
@@ -71,9 +105,10 @@ impl Window {
 
     /// What is known of that key.
     pub(crate) fn look(&self, key: Key) -> Known {
+        let old = key.1.time_ms().is_some_and(|time| time <= self.floor_of(key.0));
         match self.kept.get(&key) {
             Some(kept) => Known::Answered(kept.clone()),
-            None if key.1.unix_ms() <= self.floor_unix_ms => Known::Forgotten,
+            None if old => Known::Forgotten,
             None => Known::New,
         }
     }
@@ -90,7 +125,9 @@ impl Window {
             }
             self.order.pop_front();
             self.kept.remove(&oldest);
-            self.floor_unix_ms = self.floor_unix_ms.max(oldest.1.unix_ms());
+            if let Some(time) = oldest.1.time_ms() {
+                self.raise_floor(oldest.0, time);
+            }
         }
         assert_eq!(self.kept.len(), self.order.len(), "every kept outcome has its place in line");
     }
@@ -120,6 +157,33 @@ mod tests {
         assert_eq!(window.look(key(99)), Known::Forgotten);
         assert_eq!(window.look(key(101)), Known::New);
         assert_eq!(window.look(key(200)), Known::Answered(kept(6)));
+    }
+
+    #[test]
+    fn a_clock_ahead_shuts_out_nobody_else() {
+        let mut window = Window::default();
+        let honest = |principal, ms: u64| (PrincipalId(principal), key(ms).1);
+        window.keep(Stamp::from_ms(1), key(9_000_000), kept(5));
+        let anonymous = (PrincipalId(1), RequestId::without_time(3));
+        window.keep(Stamp::from_ms(1), anonymous, kept(6));
+        window.keep(Stamp::from_ms(limits::REQUEST_WINDOW_MS + 2), honest(2, 200), kept(7));
+        assert_eq!(window.look(honest(1, 201)), Known::Forgotten);
+        assert_eq!(window.look(honest(2, 201)), Known::New);
+        assert_eq!(window.look((PrincipalId(1), RequestId::without_time(4))), Known::New);
+    }
+
+    #[test]
+    fn a_principal_too_many_shares_the_lowest_floor() {
+        let mut window = Window::default();
+        for principal in 0..=FLOORS_MAX as u32 {
+            window.raise_floor(PrincipalId(principal), 100 + u64::from(principal));
+        }
+        assert_eq!(window.floors.len(), FLOORS_MAX);
+        let of = |principal, ms: u64| (PrincipalId(principal), key(ms).1);
+        assert_eq!(window.look(of(0, 100)), Known::Forgotten);
+        assert_eq!(window.look(of(u32::MAX, 100)), Known::Forgotten);
+        assert_eq!(window.look(of(u32::MAX, 101)), Known::New);
+        assert_eq!(window.look(of(FLOORS_MAX as u32, 101)), Known::Forgotten);
     }
 
     #[test]

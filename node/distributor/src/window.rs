@@ -4,7 +4,8 @@
 //! acknowledged. An HTTP request has a UUIDv7; its principal's outcomes are kept for a stated
 //! shard time. What is asked again within the window gets the first answer. What is too old to
 //! know is refused, never executed: for sessions by number, for requests by the time inside the
-//! id, against a floor that rises with every forgotten outcome. No server's clock takes part.
+//! id, against a floor that rises with every forgotten outcome. No server's clock takes part: what
+//! a client sent without a key has an id without a time, and moves no floor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,7 +182,8 @@ impl RequestWindow {
         }
         let known = self.principals.get(principal);
         let floor_ms = known.map_or(self.shared_floor_ms, |known| known.floor_ms);
-        if request.unix_ms() < floor_ms { Known::Forgotten } else { Known::New }
+        let old = request.time_ms().is_some_and(|time| time < floor_ms);
+        if old { Known::Forgotten } else { Known::New }
     }
 
     /// Keeps an answer.
@@ -229,7 +231,8 @@ impl RequestWindow {
         self.places.remove(&(principal, request));
         self.edit_principal(principal, buffer, |known| {
             known.kept -= 1;
-            known.floor_ms = known.floor_ms.max(request.unix_ms() + 1);
+            let above = request.time_ms().map_or(0, |time| time + 1);
+            known.floor_ms = known.floor_ms.max(above);
         });
         self.share_a_floor(limits::REQUEST_PRINCIPALS_MAX, buffer);
     }
@@ -386,6 +389,21 @@ mod tests {
         assert_eq!(window.look(principal, request(1_001, 1)), Known::New);
         assert_eq!(window.look(PrincipalId(2), one), Known::New);
         assert_eq!((window.len(), window.due()), (0, None));
+    }
+
+    #[test]
+    fn a_request_without_a_time_moves_no_floor_and_meets_none() {
+        let (mut window, mut buffer) = (RequestWindow::default(), Vec::new());
+        let principal = PrincipalId(1);
+        let [one, other] = [3, 4].map(RequestId::without_time);
+        window.keep(Stamp(5), principal, one, answer(9), &mut buffer);
+        assert_eq!(window.look(principal, one), Known::Repeated(answer(9)));
+        window.forget_oldest(&mut buffer);
+        assert_eq!(window.look(principal, request(0, 1)), Known::New);
+        window.keep(Stamp(5), principal, request(9_000, 1), answer(9), &mut buffer);
+        window.forget_oldest(&mut buffer);
+        assert_eq!(window.look(principal, request(9_000, 2)), Known::Forgotten);
+        assert_eq!(window.look(principal, other), Known::New);
     }
 
     #[test]

@@ -10,13 +10,14 @@ use crate::gateway::problem::Problem;
 /// The header's name.
 const HEADER: &str = "idempotency-key";
 
-/// The request's key, or a new one where it has none.
+/// The request's key, or a new one where it has none: without a time, because that would be this
+/// node's.
 ///
 /// A key is a `UUIDv7` (RFC 9562), with or without hyphens, or the same as an `rq_` id. Its time
 /// decides when a retry is too old to be known, so one from the future would outlive the window.
 pub(crate) fn of(headers: &HeaderMap, now_unix_ms: u64) -> Result<RequestId, Problem> {
     let Some(value) = headers.get(HEADER) else {
-        return Ok(RequestId(rotary_client::unique()));
+        return Ok(RequestId::without_time(rotary_client::unique()));
     };
     let wrong = || Problem::bad_value("Idempotency-Key: a UUIDv7 is expected");
     let text = value.to_str().map_err(|_| wrong())?;
@@ -43,6 +44,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, text.parse().expect("a header"));
         of(&headers, now)
+    }
+
+    #[test]
+    fn without_a_key_no_clock_has_a_say() {
+        let id = of(&HeaderMap::new(), 0).expect("it needs none");
+        assert_eq!(id.time_ms(), None);
     }
 
     #[test]

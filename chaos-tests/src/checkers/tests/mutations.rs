@@ -40,6 +40,9 @@ pub(super) const ALL: &[(&str, &[&str], Mutation)] = &[
     ("a transcript has a hole", &["dense_prefix", "total_queue"], transcript_hole),
     ("the log's order is not that of time", &["real_time"], swap_in_time),
     ("a conversation never closes", &["total_queue"], never_closed),
+    ("an offer stands long after its time", &["exactly_once_terminal"], stands),
+    ("nobody is served after the heal", &["liveness"], not_served),
+    ("a new key is called forgotten", &["replay"], new_key_forgotten),
 ];
 
 /// What leaves a run unknown.
@@ -273,6 +276,45 @@ fn early_expiry(history: &mut History) {
             *why = OfferEnd::Expired;
         }
     });
+}
+
+/// An offer that somebody declined had run out a minute before.
+fn stands(history: &mut History) {
+    let declined = first(history, |event| {
+        matches!(event.fact, Fact::OfferEnded { why: OfferEnd::Declined, .. })
+    });
+    let told = history.lines.iter().find_map(|line| match &line.record {
+        Record::Fed { event, .. } if event.sequence == declined => Some(event.clone()),
+        _ => None,
+    });
+    let told = told.expect("just found");
+    let Fact::OfferEnded { offer: gone, .. } = told.fact else { return };
+    let is_it = |event: &Event| matches!(event.fact, Fact::Offered { offer, .. } if offer == gone);
+    change(history, is_it, |event| {
+        if let Fact::Offered { until, .. } = &mut event.fact {
+            *until = Stamp(told.stamp.0.saturating_sub(60_000_000));
+        }
+    });
+}
+
+fn not_served(history: &mut History) {
+    let serve = history
+        .lines
+        .iter()
+        .position(|line| matches!(&line.record, Record::Mark { name, .. } if name == "serve"));
+    for line in &mut history.lines[serve.expect("it is marked")..] {
+        if let Record::Received { at_ms, event, .. } = &line.record
+            && let Fact::Offered { .. } = event.fact
+        {
+            line.record = Record::Mark { at_ms: *at_ms, name: "nothing".to_owned() };
+        }
+    }
+}
+
+fn new_key_forgotten(history: &mut History) {
+    let at = operation(history, |operation| matches!(operation.end, End::Fail { .. }));
+    let detail = "outcome-forgotten: it may have been done".to_owned();
+    operation_mut(history, at).end = End::Unknown { detail };
 }
 
 fn double_end(history: &mut History) {

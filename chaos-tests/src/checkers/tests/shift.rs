@@ -142,7 +142,7 @@ impl Shift {
         self.now.0 / 1_000
     }
 
-    fn mark(&mut self, name: &str) {
+    pub(super) fn mark(&mut self, name: &str) {
         let at_ms = self.now_ms();
         self.records.push(Record::Mark { at_ms, name: name.to_owned() });
     }

@@ -82,9 +82,9 @@ impl Faults {
                 true
             }
             Kind::ClientsReset => {
-                let before = cluster.wires.struck().0;
+                let before = cluster.wires.resets();
                 cluster.wires.reset_some(node, self.random.between(200, 1_000));
-                if cluster.wires.struck().0 > before {
+                if cluster.wires.resets() > before {
                     self.struck(kind);
                 }
                 false
