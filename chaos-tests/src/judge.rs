@@ -11,6 +11,7 @@ use crate::checkers::{self, Evidence, Verdict};
 use crate::history::History;
 use crate::history::export::{Form, export};
 use crate::report;
+use crate::totals::Totals;
 
 /// What can be asked about histories.
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,15 @@ pub enum Asked {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Sums up what soaks left: the folders below are those of `run --report`, the files `*.json`
+    /// those of `simulate --sums`.
+    Totals {
+        /// The folder of the soak.
+        folder: PathBuf,
+        /// One line only, as a row of a table.
+        #[arg(long)]
+        row: bool,
+    },
     /// Writes a history as EDN to standard output, for other checkers.
     Export {
         /// For whom.
@@ -60,6 +70,11 @@ impl Asked {
                 let path = report::write(&history, &judgement, &out);
                 println!("{}", path.map_err(|error| error.to_string())?.display());
                 said(judgement.verdict())
+            }
+            Self::Totals { folder, row } => {
+                let totals = Totals::of(&folder)?;
+                print!("{}", if row { totals.row() } else { totals.to_string() });
+                Ok(true)
             }
             Self::Export { form, history } => {
                 let history = History::read(&history).map_err(|error| error.to_string())?;

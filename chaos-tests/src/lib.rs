@@ -39,6 +39,7 @@ pub mod real;
 pub mod report;
 #[cfg(tokio_unstable)]
 mod simulation;
+pub mod totals;
 pub mod workload;
 
 #[cfg(tokio_unstable)]

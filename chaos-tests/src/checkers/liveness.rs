@@ -2,17 +2,20 @@
 //!
 //! Once the cluster has converged after the heal (the mark `serve`), every site in which a
 //! conversation is opened must show an agent an offer within [`SERVED_MS_MAX`]. Whoever drives the
-//! run lets people go on for [`SERVE_MS`] before the drain, or there is nothing to look at. How
-//! long it took from each fault to the first offer that any agent received, and how long sessions
-//! were without a gateway, is reported.
+//! run lets people go on for [`SERVE_MS`] before the drain, or there is nothing to look at.
+//!
+//! For every kind of fault it is reported how long it took from its beginning, at sites whose shard
+//! a node that it hit was leading, to the first offer that an agent received, and to the first
+//! acknowledged change that was asked for since; and how long sessions were without a gateway.
 
 use std::collections::BTreeMap;
 
+use rotary_proto::ids::ShardId;
 use rotary_proto::{Command, SiteId};
 
 use super::evidence::Evidence;
-use super::verdict::{Check, Percentiles};
-use crate::history::{Edge, Fact, Record};
+use super::verdict::Check;
+use crate::history::{Edge, Fact, Operation, Record};
 
 /// How soon after an opening there must be an offer, in milliseconds: longer than
 /// [`crate::workload`]'s agents may all be busy.
@@ -40,15 +43,16 @@ pub fn check(evidence: &Evidence<'_>) -> Check {
     } else if !evidence.history.head.nemeses.is_empty() {
         check.doubt("there is no mark `serve` after the heal");
     }
-    for (name, times) in after_faults(evidence, &offers) {
-        check.figure(format!("{name}: first offer after"), Percentiles::of(times));
+    for (name, after) in after_faults(evidence, &offers) {
+        check.times(format!("{name}: first offer after"), after.offer);
+        check.times(format!("{name}: first change after"), after.change);
     }
     let outage = |record: &Record| match record {
         Record::Welcome { outage_ms, .. } if *outage_ms > 0 => Some(*outage_ms),
         _ => None,
     };
     let outages = evidence.history.lines.iter().filter_map(|line| outage(&line.record)).collect();
-    check.figure("sessions without a gateway", Percentiles::of(outages));
+    check.times("sessions without a gateway", outages);
     check.unless_empty()
 }
 
@@ -80,19 +84,75 @@ fn opened_after(evidence: &Evidence<'_>, serve: u64) -> Vec<(SiteId, u64, usize)
     first.into_iter().map(|(site, (at, line))| (site, at, line)).collect()
 }
 
-/// For every kind of fault, how long after each beginning any session was shown an offer.
+/// How long after each fault of a kind there was something again, in milliseconds.
+#[derive(Default)]
+struct After {
+    offer: Vec<u64>,
+    change: Vec<u64>,
+}
+
+/// For every kind of fault that hit leaders of sites, how long those sites did nothing.
 fn after_faults<'a>(
     evidence: &Evidence<'a>,
     offers: &BTreeMap<SiteId, Vec<u64>>,
-) -> BTreeMap<&'a str, Vec<u64>> {
-    let mut all: Vec<u64> = offers.values().flatten().copied().collect();
-    all.sort_unstable();
-    let mut after: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+) -> BTreeMap<&'a str, After> {
+    let changes = changes(evidence);
+    let mut leaders: BTreeMap<ShardId, &str> = BTreeMap::new();
+    let mut after: BTreeMap<&str, After> = BTreeMap::new();
     for line in &evidence.history.lines {
-        if let Record::Fault { at_ms, name, edge: Edge::Begin, .. } = &line.record {
-            let next = all.get(all.partition_point(|offer| offer < at_ms));
-            after.entry(name).or_default().extend(next.map(|next| next - at_ms));
+        match &line.record {
+            Record::Leader { shard, node, .. } => {
+                leaders.insert(*shard, node);
+            }
+            Record::Fault { at_ms, name, target, edge: Edge::Begin, .. } => {
+                let led = |shard: &ShardId| {
+                    leaders.get(shard).is_some_and(|leader| target.split(',').any(|t| t == *leader))
+                };
+                let hit = evidence.shards.iter().filter(|(_, shard)| led(shard));
+                let hit: Vec<SiteId> = hit.map(|(site, _)| *site).collect();
+                let offer = hit.iter().filter_map(|site| next(offers.get(site)?, *at_ms)).min();
+                let change = hit.iter().filter_map(|site| changes.get(site)?.after(*at_ms)).min();
+                let of = after.entry(name).or_default();
+                of.offer.extend(offer);
+                of.change.extend(change);
+            }
+            _ => {}
         }
     }
+    after.retain(|_, after| !after.offer.is_empty() || !after.change.is_empty());
     after
+}
+
+/// How long after a time there is the next of some sorted times.
+fn next(times: &[u64], at: u64) -> Option<u64> {
+    Some(times.get(times.partition_point(|time| *time < at))? - at)
+}
+
+/// Acknowledged changes of a site by the time that they were asked for, with the first end of this
+/// and all later ones.
+#[derive(Default)]
+struct Changes(Vec<(u64, u64)>);
+
+impl Changes {
+    /// How long after a time the first change was acknowledged that was asked for since.
+    fn after(&self, at: u64) -> Option<u64> {
+        Some(self.0.get(self.0.partition_point(|(asked, _)| *asked < at))?.1 - at)
+    }
+}
+
+fn changes(evidence: &Evidence<'_>) -> BTreeMap<SiteId, Changes> {
+    let mut changes: BTreeMap<SiteId, Changes> = BTreeMap::new();
+    for operation in evidence.operations.iter().filter(|operation| operation.of.is_ok()) {
+        let Operation { site, invoked_ms, returned_ms, .. } = operation.of;
+        changes.entry(*site).or_default().0.push((*invoked_ms, *returned_ms));
+    }
+    for Changes(of) in changes.values_mut() {
+        of.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, end) in of.iter_mut().rev() {
+            first = first.min(*end);
+            *end = first;
+        }
+    }
+    changes
 }

@@ -8,7 +8,7 @@ mod mutations;
 mod shift;
 
 use super::{Evidence, Verdict, check, lin_small};
-use crate::history::History;
+use crate::history::{Edge, History, Line, Record};
 use shift::Shift;
 
 /// A shift of that many steps.
@@ -76,6 +76,32 @@ fn the_search_agrees_with_replay_on_answers() {
             assert!(super::replay::check(&evidence).found > 0, "seed {seed}: replay missed it");
         }
     }
+}
+
+#[test]
+fn how_soon_there_is_work_again_is_told_of_those_whose_leader_was_hit() {
+    let told = |leader: &str| {
+        let mut history = good(7, 400);
+        let middle = history.lines.len() / 2;
+        let at_ms = history.lines[middle..].iter().find_map(|line| match &line.record {
+            Record::Operation(operation) => Some(operation.invoked_ms),
+            _ => None,
+        });
+        let (at_ms, shard, node) = (at_ms.expect("people go on"), shift::SHARD, leader.to_owned());
+        let (name, target, detail) = ("kill".to_owned(), "nd_1,nd_2".to_owned(), String::new());
+        let fault = Record::Fault { at_ms, name, target, edge: Edge::Begin, detail };
+        for record in [fault, Record::Leader { at_ms, shard, node }] {
+            history.lines.insert(middle, Line { number: 0, record });
+        }
+        let judgement = check(&history);
+        let figures = &judgement.of("liveness").expect("it was asked").figures;
+        let of_kill = figures.iter().filter(|(name, _)| name.starts_with("kill: first"));
+        of_kill.map(|(_, figure)| figure.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("nd_3"), Vec::<String>::new());
+    let hit = told("nd_2");
+    assert_eq!(hit.len(), 2, "{hit:?}");
+    assert!(hit.iter().all(|figure| figure.ends_with("of 1")), "{hit:?}");
 }
 
 #[test]

@@ -57,13 +57,15 @@ pub struct Check {
     pub doubts: Vec<String>,
     /// Figures for people, by name.
     pub figures: Vec<(String, String)>,
+    /// The times behind some of the figures, in milliseconds, for sums over runs.
+    pub times: Vec<(String, Vec<u64>)>,
 }
 
 impl Check {
     /// Nothing looked at so far, by the checker of that name, which looks at `of`.
     pub fn new(name: &'static str, of: &'static str) -> Self {
-        let (findings, doubts, figures) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, of, checked: 0, found: 0, findings, doubts, figures }
+        let (findings, doubts, figures, times) = (vec![], vec![], vec![], vec![]);
+        Self { name, of, checked: 0, found: 0, findings, doubts, figures, times }
     }
 
     /// Something is not as promised.
@@ -86,6 +88,13 @@ impl Check {
     /// A figure for people.
     pub fn figure(&mut self, name: impl Into<String>, value: impl fmt::Display) {
         self.figures.push((name.into(), value.to_string()));
+    }
+
+    /// Times in milliseconds; for people their percentiles.
+    pub fn times(&mut self, name: impl Into<String>, values: Vec<u64>) {
+        let name = name.into();
+        self.figure(name.clone(), Percentiles::of(values.clone()));
+        self.times.push((name, values));
     }
 
     /// Doubts the answer where nothing was looked at.

@@ -2,6 +2,7 @@
 
 mod trials;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -93,6 +94,9 @@ pub(crate) struct Simulate {
     /// Writes the whole trace.
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Writes the sums over all worlds as JSON, for `totals`.
+    #[arg(long)]
+    sums: Option<PathBuf>,
 }
 
 impl Trial {
@@ -135,6 +139,10 @@ impl Simulate {
             Ok(report.held() || self.keep_going)
         })?;
         total.print(began.elapsed());
+        if let Some(path) = &self.sums {
+            let text = serde_json::to_string(&total).map_err(|error| error.to_string())?;
+            fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
         Ok(total.failed == 0)
     }
 

@@ -67,7 +67,7 @@ impl Report {
 }
 
 /// Sums over runs.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Total {
     pub(crate) runs: u64,
     pub(crate) failed: u64,

@@ -22,7 +22,7 @@ use rotary_proto::{
 use crate::history::{End, Event, FORMAT, Head, History, Operation, Record, Reply};
 
 pub(super) const SITE: SiteId = SiteId::new(1, 1);
-const SHARD: ShardId = ShardId(1);
+pub(super) const SHARD: ShardId = ShardId(1);
 const AGENTS: u32 = 6;
 const QUEUES: u32 = 3;
 const SKILLS: u32 = 3;

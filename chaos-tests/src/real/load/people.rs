@@ -77,6 +77,9 @@ impl People {
         println!("{words}");
         std::fs::write(self.report.join("judgement.txt"), &words)
             .map_err(|error| format!("judgement.txt: {error}"))?;
+        let path = self.report.join("judgement.json");
+        let text = serde_json::to_string(&judgement).map_err(|error| error.to_string())?;
+        std::fs::write(&path, text).map_err(|error| format!("judgement.json: {error}"))?;
         let page = report::write(&history, &judgement, &self.report);
         let page = page.map_err(|error| format!("the page: {error}"))?;
         println!("{}", page.display());

@@ -1,9 +1,13 @@
 //! Trials of the simulation itself: that it repeats, that old stories still hold, that it can fail.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
@@ -118,39 +122,77 @@ fn parameters(seed: u64, fault_ms: u64, bug: Option<Bug>) -> Parameters {
     }
 }
 
-/// Plants bugs, each until a seed catches it.
+/// Plants bugs, each until a seed catches it; as many at a time as there are cores.
 pub(crate) fn bugs(seeds: u64, only: Option<Bug>) -> Result<bool, String> {
-    let (mut planted, mut caught) = (0, 0);
-    for bug in Bug::value_variants() {
-        if only.is_some_and(|only| only != *bug) {
-            continue;
+    let all = Bug::value_variants().iter().copied();
+    let planted: Vec<Bug> = all.filter(|bug| only.is_none_or(|only| only == *bug)).collect();
+    let (next, caught, sane) = (AtomicUsize::new(0), AtomicUsize::new(0), Sane::default());
+    let work = || -> Result<(), String> {
+        while let Some(bug) = planted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = catch(*bug, seeds, &sane)?;
+            caught.fetch_add(usize::from(found.is_some()), Ordering::Relaxed);
+            let name = bug_name(*bug);
+            match found {
+                Some(Catch { seed, after_ms, took, what }) => {
+                    let after = after_ms / 1_000;
+                    println!("{name}: caught by seed {seed} after {after} s ({took:.0?}): {what}");
+                }
+                None => println!("{name}: NOT CAUGHT by {seeds} seeds"),
+            }
         }
-        planted += 1;
-        let found = catch(*bug, seeds)?;
-        caught += u32::from(found.is_some());
-        match found {
-            Some((seed, what)) => println!("{}: caught by seed {seed}: {what}", bug_name(*bug)),
-            None => println!("{}: NOT CAUGHT by {seeds} seeds", bug_name(*bug)),
-        }
-    }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..swarm::jobs()).map(|_| scope.spawn(work)).collect();
+        let join = |worker: ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|_| Err("a worker panicked".to_owned()))
+        };
+        workers.into_iter().try_for_each(join)
+    })?;
+    let (caught, planted) = (caught.into_inner(), planted.len());
     println!("{caught} of {planted} planted bugs caught");
     Ok(caught == planted)
 }
 
+/// How a bug was caught.
+struct Catch {
+    seed: u64,
+    /// In the world's time.
+    after_ms: u64,
+    /// In ours, all seeds included.
+    took: Duration,
+    what: String,
+}
+
+/// Whether worlds without a bug hold: by seed, and whether nodes are whole.
+type Sane = Mutex<BTreeMap<(u64, bool), bool>>;
+
 /// The first seed that catches a bug, and what it says.
-fn catch(bug: Bug, seeds: u64) -> Result<Option<(u64, String)>, String> {
-    let mut caught = None;
-    let whole = bug.planted().is_some();
-    let worlds =
-        (1..=seeds).map(|seed| Parameters { whole, ..parameters(seed, BUG_FAULT_MS, Some(bug)) });
-    swarm::run(worlds, swarm::jobs(), |parameters, report| {
-        let Some(broken) = report.violations.first() else { return Ok(true) };
+fn catch(bug: Bug, seeds: u64, sane: &Sane) -> Result<Option<Catch>, String> {
+    let (whole, began) = (bug.planted().is_some(), Instant::now());
+    for seed in 1..=seeds {
+        let world = Parameters { whole, ..parameters(seed, BUG_FAULT_MS, Some(bug)) };
+        let report = swarm::one(&world)?;
+        let Some(broken) = report.violations.first() else { continue };
         // The same world without the bug must hold, or it is not the bug that was caught.
-        let without = swarm::one(&Parameters { bug: None, ..parameters.clone() })?;
-        if without.held() {
-            caught = Some((parameters.seed, format!("{} {}", broken.promise, broken.detail)));
+        if !holds_without(&world, sane)? {
+            continue;
         }
-        Ok(caught.is_none())
-    })?;
-    Ok(caught)
+        let what = format!("{} {}", broken.promise, broken.detail);
+        let (after_ms, took) = (report.simulated_ms, began.elapsed());
+        return Ok(Some(Catch { seed, after_ms, took, what }));
+    }
+    Ok(None)
+}
+
+/// Whether that world holds without its bug. It is asked for many bugs, and tried once.
+fn holds_without(world: &Parameters, sane: &Sane) -> Result<bool, String> {
+    let key = (world.seed, world.whole);
+    let known = || sane.lock().expect("nothing panics under it");
+    if let Some(holds) = known().get(&key) {
+        return Ok(*holds);
+    }
+    let holds = swarm::one(&Parameters { bug: None, ..world.clone() })?.held();
+    known().insert(key, holds);
+    Ok(holds)
 }
