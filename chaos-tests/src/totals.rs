@@ -160,8 +160,8 @@ impl Totals {
         let _ = write!(
             row,
             "{runs} worlds, {failed} failed; {hours:.1} h ({speed:.0} in an hour on a core), \
-             {struck} faults, {answered} answers | {} runs, {} invalid, {} unknown; {bitten} faults \
-             bitten, {} file systems without power | {found} of {checked} | {} | {} |",
+             {struck} faults, {answered} answers | {} runs, {} invalid, {} unknown; {bitten} \
+             faults bitten, {} file systems without power | {found} of {checked} | {} | {} |",
             self.runs,
             self.broken,
             self.unknown,
