@@ -14,6 +14,7 @@
 //! | [`no_overtake`] | P4 | is anybody overtaken, or kept waiting beside a free agent? |
 //! | [`exactly_once_terminal`] | P5 | does every offer end once, and not before its time? |
 //! | [`dense_prefix`] | P8 | did every reader see one order without hole or repetition? |
+//! | [`webhooks`] | P5, P10 | are webhooks told of every event, under one id each? |
 //! | [`lin_small`] | P1, P7 | does any order of a conversation's operations explain them? |
 //! | [`liveness`] | P5, P6 | is there service after the heal, and how soon after a fault? |
 //! | [`coverage`] | - | did every fault that was asked for bite, and is the history whole? |
@@ -38,6 +39,7 @@ pub mod replay;
 pub mod success_floor;
 pub mod total_queue;
 mod verdict;
+pub mod webhooks;
 
 pub use evidence::{Evidence, Placed};
 pub use verdict::{Check, FINDINGS_MAX, Finding, Judgement, Percentiles, Verdict};
@@ -57,6 +59,7 @@ pub fn check(history: &History) -> Judgement {
             no_overtake::check(&evidence),
             exactly_once_terminal::check(&evidence),
             dense_prefix::check(&evidence),
+            webhooks::check(&evidence),
             lin_small::check(&evidence),
             liveness::check(&evidence),
             coverage::check(&evidence),

@@ -13,6 +13,7 @@
 //!   wrap up or forget to, sign out while they hold something, and lose their sockets.
 //! * *Supervisors* read along, move what waits, and change what agents may hold.
 //! * *Readers* of the event feed go from gateway to gateway.
+//! * *Administrators* make webhooks, if there is somebody who answers, and change them.
 //! * About one request in ten is sent twice under its key, to two gateways.
 //!
 //! Every id is made here, so that each effect names its cause. Every choice is drawn from the seed,
@@ -44,6 +45,7 @@
 mod agent;
 mod customer;
 mod desk;
+mod hooks;
 mod paths;
 mod readers;
 mod scribe;
@@ -62,6 +64,8 @@ use tokio::task::JoinSet;
 use crate::history::Recorder;
 use desk::Desk;
 use world::World;
+
+pub use hooks::{Receivers, secret};
 
 /// How long a request is tried before its outcome is called unknown.
 const PATIENCE: Patience =
@@ -93,6 +97,8 @@ pub struct Config {
     pub customers_max: usize,
     /// Conversations that are read back from every gateway, drawn from all.
     pub transcripts_max: usize,
+    /// Who answers webhooks' messages; without them there are no webhooks.
+    pub receivers: Option<Receivers>,
     /// How long after the beginning of the drain conversations may still be open.
     pub drain_max: Duration,
 }
@@ -110,6 +116,7 @@ impl Config {
             agents: 6,
             customers_max: 1_000,
             transcripts_max: 2_000,
+            receivers: None,
             drain_max: Duration::from_secs(120),
         }
     }
@@ -192,20 +199,7 @@ pub async fn drive(
     }
     for (number, site) in world.sites.iter().enumerate() {
         let number = number as u64;
-        let draw = stream(config.seed, 10_000 + number);
-        staff.spawn(supervisor::oversee(
-            Arc::clone(&world),
-            Arc::clone(&desk),
-            site.clone(),
-            draw,
-            phase.clone(),
-        ));
-        staff.spawn(supervisor::read_along(
-            Arc::clone(&world),
-            Arc::clone(&desk),
-            site.clone(),
-            leaving.clone(),
-        ));
+        oversee(&mut staff, (&world, &desk), (number, site), &config, (&phase, &leaving));
         let live = readers::follow(world.api.clone(), history.clone(), site.site, number);
         let leaving = leaving.clone();
         readers.spawn(async move {
@@ -225,6 +219,7 @@ pub async fn drive(
     let drained = supervisor::drain(&world, &desk, config.drain_max).await;
     let _ = leave.send(true);
     while staff.join_next().await.is_some() {}
+    hooks::settle(&world, &desk).await;
     readers.shutdown().await;
     if drained {
         history.mark("read-back");
@@ -232,6 +227,25 @@ pub async fn drive(
     readers::read_back(&world, &history, &desk.opened()).await?;
     history.mark("done");
     Ok(Summary { drained, ..desk.summary() })
+}
+
+/// Begins the work of those who see to a site.
+fn oversee(
+    staff: &mut JoinSet<()>,
+    (world, desk): (&Arc<World>, &Arc<Desk>),
+    (number, site): (u64, &world::Site),
+    config: &Config,
+    (phase, leaving): (&watch::Receiver<Phase>, &watch::Receiver<bool>),
+) {
+    let here = || (Arc::clone(world), Arc::clone(desk));
+    let (draw, (world, desk)) = (stream(config.seed, 10_000 + number), here());
+    staff.spawn(supervisor::oversee(world, desk, site.clone(), draw, phase.clone()));
+    let (world, desk) = here();
+    staff.spawn(supervisor::read_along(world, desk, site.clone(), leaving.clone()));
+    if config.receivers.is_some() {
+        let (draw, (world, desk)) = (stream(config.seed, 20_000 + number), here());
+        staff.spawn(hooks::change(world, desk, site.site, draw, phase.clone()));
+    }
 }
 
 /// Returns once everybody is to go home.

@@ -8,7 +8,7 @@
 
 pub(crate) mod doorstep;
 mod error;
-mod gateway_only;
+pub(crate) mod gateway_only;
 pub(crate) mod handler;
 mod log_spine;
 mod public_tls;
@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rotary_client::Network;
 use rotary_log::{LogConfig, LogStores};
 use rotary_proto::NodeId;
 use rotary_storage::{
@@ -149,7 +150,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
     let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
     let blobs = blobs(config, &data)?;
-    let endpoint = Endpoint::new(config.webhooks.allow_private)?;
+    let endpoint = Endpoint::new(config.webhooks.allow_private, &Network::Tcp)?;
     let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let mut log = running::log_config(config);
     log.runtimes = threads.handles().to_vec();

@@ -3,6 +3,7 @@
 //! ```text
 //!   world --> Node::admit (a client's connection) --> doors --> spine --> log --> machines
 //!             Parts (sockets, stores, journal)                            |
+//!   world <-- Parts::outside (webhooks' messages) <-----------------------+
 //!   world <-- Witness (every entry) <-------------------------------------+
 //! ```
 //!
@@ -13,6 +14,8 @@
 //!
 //! For tests of the product only, behind the feature `simulated`, which no binary that serves has.
 
+mod gateway;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use rotary_client::Network;
+use rotary_client::network::Dial;
 use rotary_log::{Blocking, Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardId};
@@ -37,6 +42,7 @@ pub use crate::server::doorstep::AnyStream;
 use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
 use crate::server::running::{self, Running};
+pub use gateway::{Gateway, GatewayParts};
 
 /// The shard of the directory; data shards follow it.
 pub const DIRECTORY: ShardId = crate::replica::DIRECTORY;
@@ -66,6 +72,8 @@ pub struct Parts {
     pub stores: LogStores,
     /// Its journal.
     pub journal: Arc<Journal>,
+    /// What it reaches others over who are no nodes: webhooks.
+    pub outside: Arc<dyn Dial>,
     /// What its blobs are kept on.
     pub disk: Arc<dyn Disk>,
     /// What stands between it and the other nodes' requests, perhaps.
@@ -119,7 +127,8 @@ impl Node {
         let transport = Arc::new(transport.map_err(|error| error.to_string())?);
         let fatal = parts.log.fatal.clone();
         let blobs = blobs(parts.disk, fatal)?;
-        let endpoint = Endpoint::new(false).map_err(|error| error.to_string())?;
+        let outside = Network::Other(parts.outside);
+        let endpoint = Endpoint::new(false, &outside).map_err(|error| error.to_string())?;
         let ground = Ground {
             node: parts.log.node,
             run: parts.run,

@@ -34,6 +34,12 @@ pub enum Planted {
     KeyReplaced,
     /// A session is not shown an event now and then.
     EventSkipped,
+    /// An endpoint that does not answer is taken to have taken its message.
+    SilenceTaken,
+    /// What was looked at under one view is not looked at again under the next.
+    EffectsForgotten,
+    /// Another attempt at a message has another id.
+    MessageRenamed,
 }
 
 #[cfg(feature = "planted")]

@@ -88,6 +88,10 @@ fn is_cause_of_setting(command: &Command, fact: &Fact) -> bool {
             Fact::AgentSet { agent: who, skills, capacity, .. },
         ) => agent == who && profile.skills == *skills && profile.capacity == *capacity,
         (Command::PutQueue { queue, .. }, Fact::QueueSet { queue: which, .. }) => queue == which,
+        (
+            Command::PutWebhook { webhook, plan, .. },
+            Fact::WebhookSet { webhook: which, topics, enabled, .. },
+        ) => webhook == which && plan.topics == *topics && plan.enabled == *enabled,
         _ => false,
     }
 }
@@ -130,7 +134,6 @@ pub(super) fn demand(
             | Command::PutSkill { .. }
             | Command::PutReason { .. }
             | Command::PutDisposition { .. }
-            | Command::PutWebhook { .. }
             | Command::PutBot { .. }
             | Command::HandOver { .. } => Demand::None,
             _ => Demand::Missing,
@@ -140,7 +143,8 @@ pub(super) fn demand(
         (Reply::Posted { ordinal }, Fact::Posted { ordinal: due, .. }) => ordinal == *due,
         (Reply::Accepted { leg }, Fact::Assigned { leg: due, .. }) => leg == *due,
         (Reply::Stored { version }, Fact::AgentSet { version: due, .. })
-        | (Reply::Stored { version }, Fact::QueueSet { version: due, .. }) => version == *due,
+        | (Reply::Stored { version }, Fact::QueueSet { version: due, .. })
+        | (Reply::Stored { version }, Fact::WebhookSet { version: due, .. }) => version == *due,
         (Reply::Posted { .. } | Reply::Accepted { .. }, _) => false,
         _ => true,
     };

@@ -5,15 +5,18 @@
 //! not read of an event is in its [`Digest`], so that two readers who were told different things
 //! are found out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rotary_proto::command::Subject;
+use rotary_proto::effect::{EffectOutcome, EffectTarget};
 use rotary_proto::event::{
-    Author, DeclaredWhy, EndReason, EventRecord, OfferEnd, QueuedWhy, SessionLoss,
+    Author, DeclaredWhy, EffectEnd, EndReason, EventRecord, OfferEnd, QueuedWhy, SessionLoss, Topic,
 };
 use rotary_proto::frame::EventFrame;
-use rotary_proto::ids::{AgentId, CustomerId, ItemId, OfferId, QueueId, SessionId, SkillId};
+use rotary_proto::ids::{
+    AgentId, CustomerId, EffectId, ItemId, OfferId, QueueId, SessionId, SkillId, WebhookId,
+};
 use rotary_proto::plan::RequiredSkill;
 use rotary_proto::{
     Capacity, Channel, ConversationId, Declared, Event as ProtoEvent, Priority, SiteId, Stamp,
@@ -109,6 +112,23 @@ pub enum Fact {
     SessionLost { session: SessionId, subject: Subject, why: SessionLoss },
     /// A session is over.
     SessionEnded { session: SessionId, subject: Subject },
+    /// A webhook was made or replaced.
+    WebhookSet {
+        webhook: WebhookId,
+        version: u32,
+        topics: BTreeSet<Topic>,
+        give_up_ms: u64,
+        enabled: bool,
+    },
+    /// A message of a webhook's is over.
+    MessageEnded {
+        effect: EffectId,
+        webhook: WebhookId,
+        sequence: u64,
+        outcome: EffectOutcome,
+        why: EffectEnd,
+        attempts: u32,
+    },
     /// An agent's declared state changed.
     AgentDeclared { agent: AgentId, declared: Declared, why: DeclaredWhy },
     /// A customer arrived.
@@ -190,11 +210,29 @@ impl Fact {
         }
     }
 
+    /// What webhooks are told it as, if they are told of such.
+    pub const fn topic(&self) -> Option<Topic> {
+        Some(match self {
+            Self::Opened { .. } => Topic::Opened,
+            Self::Queued { .. } => Topic::Queued,
+            Self::Offered { .. } => Topic::Offered,
+            Self::OfferEnded { .. } => Topic::OfferEnded,
+            Self::Assigned { .. } => Topic::Assigned,
+            Self::Released { .. } => Topic::Released,
+            Self::Posted { .. } => Topic::Posted,
+            Self::Ended { .. } => Topic::Ended,
+            Self::Closed { .. } => Topic::Closed,
+            _ => return None,
+        })
+    }
+
     /// A word for it, for tables and pictures.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::QueueSet { .. } => "queue-set",
             Self::AgentSet { .. } => "agent-set",
+            Self::WebhookSet { .. } => "webhook-set",
+            Self::MessageEnded { .. } => "message-ended",
             Self::SessionAttached { .. } => "session-attached",
             Self::SessionLost { .. } => "session-lost",
             Self::SessionEnded { .. } => "session-ended",
@@ -224,7 +262,7 @@ impl From<&ProtoEvent> for Fact {
     }
 }
 
-/// Facts of queues, agents and sessions.
+/// Facts of queues, agents, sessions and webhooks.
 fn of_site(event: &ProtoEvent) -> Option<Fact> {
     Some(match event {
         ProtoEvent::QueueSet { queue, version, plan } => Fact::QueueSet {
@@ -255,8 +293,27 @@ fn of_site(event: &ProtoEvent) -> Option<Fact> {
         ProtoEvent::AgentDeclared { agent, declared, why } => {
             Fact::AgentDeclared { agent: *agent, declared: *declared, why: *why }
         }
-        _ => return None,
+        event => return of_webhook(event),
     })
+}
+
+fn of_webhook(event: &ProtoEvent) -> Option<Fact> {
+    match event {
+        ProtoEvent::WebhookSet { webhook, version, plan } => Some(Fact::WebhookSet {
+            webhook: *webhook,
+            version: *version,
+            topics: plan.topics.clone(),
+            give_up_ms: plan.give_up_ms,
+            enabled: plan.enabled,
+        }),
+        ProtoEvent::EffectEnded { effect, target, sequence, outcome, why, attempts, .. } => {
+            let EffectTarget::Webhook(webhook) = *target else { return None };
+            let (effect, sequence, outcome) = (*effect, *sequence, *outcome);
+            let (why, attempts) = (*why, *attempts);
+            Some(Fact::MessageEnded { effect, webhook, sequence, outcome, why, attempts })
+        }
+        _ => None,
+    }
 }
 
 /// Facts of conversations.

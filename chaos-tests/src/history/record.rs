@@ -2,7 +2,7 @@
 
 use rotary_proto::event::{Author, Viewer};
 use rotary_proto::frame::Mode;
-use rotary_proto::ids::ShardId;
+use rotary_proto::ids::{EffectId, ShardId, WebhookId};
 use rotary_proto::outcome::Done;
 use rotary_proto::{Actor, Command, ConversationId, ItemId, Position, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -236,6 +236,23 @@ pub enum Record {
         /// Its items with their ordinals and authors, in the order shown.
         items: Vec<(u32, ItemId, Author)>,
     },
+    /// A webhook's endpoint got a message, and did something about it.
+    Delivered {
+        /// When it did.
+        at_ms: u64,
+        /// Whose site.
+        site: SiteId,
+        /// Which webhook of it.
+        webhook: WebhookId,
+        /// The message's id; none that can be read.
+        effect: Option<EffectId>,
+        /// What it told; nothing that can be read.
+        event: Option<Event>,
+        /// Whether its signature is that of the webhook's secret.
+        signed: bool,
+        /// With what status it was answered; none if not at all.
+        answer: Option<u16>,
+    },
     /// Something is done to the cluster, or undone.
     Fault {
         /// When.
@@ -300,6 +317,7 @@ impl Record {
             | Self::Fed { at_ms, .. }
             | Self::FedThrough { at_ms, .. }
             | Self::Transcript { at_ms, .. }
+            | Self::Delivered { at_ms, .. }
             | Self::Fault { at_ms, .. }
             | Self::Bitten { at_ms, .. }
             | Self::Leader { at_ms, .. }

@@ -99,6 +99,12 @@ pub(crate) enum Bug {
     KeyReplaced,
     /// A session is not shown an event now and then.
     EventSkipped,
+    /// An endpoint that does not answer is taken to have taken its message.
+    SilenceTaken,
+    /// What was looked at under one view is not looked at again under the next.
+    EffectsForgotten,
+    /// Another attempt at a message has another id.
+    MessageRenamed,
 }
 
 impl Bug {
@@ -117,8 +123,16 @@ impl Bug {
             Self::LossIgnored => Planted::LossIgnored,
             Self::KeyReplaced => Planted::KeyReplaced,
             Self::EventSkipped => Planted::EventSkipped,
+            Self::SilenceTaken => Planted::SilenceTaken,
+            Self::EffectsForgotten => Planted::EffectsForgotten,
+            Self::MessageRenamed => Planted::MessageRenamed,
             _ => return None,
         })
+    }
+
+    /// Whether it shows where sites have webhooks.
+    pub(crate) const fn is_of_webhooks(self) -> bool {
+        matches!(self, Self::SilenceTaken | Self::EffectsForgotten | Self::MessageRenamed)
     }
 
     /// The kind of fault that shows it, which is made more often where it is planted; none if any

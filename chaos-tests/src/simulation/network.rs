@@ -55,6 +55,8 @@ struct Inner {
     newest: Vec<Vec<u64>>,
     inboxes: Vec<Inbox>,
     struck: Struck,
+    /// Datagrams from and to each node that a cut dropped.
+    cuts: Vec<u64>,
 }
 
 struct Datagram {
@@ -97,6 +99,7 @@ impl Network {
             newest: vec![vec![0; nodes]; nodes],
             inboxes: (0..nodes).map(|_| Inbox::default()).collect(),
             struck: Struck::default(),
+            cuts: vec![0; nodes],
         };
         Self(Arc::new(Mutex::new(inner)))
     }
@@ -148,6 +151,11 @@ impl Network {
     pub(crate) fn struck(&self) -> Struck {
         self.lock().struck
     }
+
+    /// Datagrams from and to a node that a cut dropped.
+    pub(crate) fn cuts(&self, node: usize) -> u64 {
+        self.lock().cuts[node]
+    }
 }
 
 impl Inner {
@@ -175,6 +183,8 @@ impl Inner {
         let Datagram { from, to, bytes } = datagram;
         if self.links[from][to].cut {
             self.struck.cut += 1;
+            self.cuts[from] += 1;
+            self.cuts[to] += 1;
             return;
         }
         if !self.inboxes[to].up || self.inboxes[to].waiting.len() >= INBOX_MAX {
@@ -263,6 +273,7 @@ mod tests {
         assert_eq!((received(&sockets[0]), received(&sockets[1])), (b"b".to_vec(), Vec::new()));
         assert_eq!((network.struck().cut, network.struck().delivered), (1, 1));
         assert!(!network.joined(0, 1));
+        assert_eq!((network.cuts(0), network.cuts(1)), (1, 1));
     }
 
     #[test]

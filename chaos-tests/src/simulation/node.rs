@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::simulation::ambient;
 use crate::simulation::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
+use crate::simulation::gates;
 use crate::simulation::hall::Hall;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::{self, Extent, Findings, Owing, PurgeBound};
@@ -55,6 +56,8 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 pub(crate) struct Cluster {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
+    /// Gateway-only nodes, numbered behind the nodes.
+    pub(crate) gates: usize,
     /// Data shards.
     pub(crate) shards: usize,
     has_directory: bool,
@@ -90,7 +93,8 @@ impl Cluster {
         seed_secrets(Random::salted(seed, "secrets").next());
         let authority = ClusterAuthority::create("simulated").expect("a good id");
         let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
-        let certificates = (0..nodes).map(issue).collect();
+        let gates = if whole { gates::of_world(seed) } else { 0 };
+        let certificates = (0..nodes + gates).map(issue).collect();
         let mut random = Random::salted(seed, "snapshots");
         let mut retention = Random::salted(seed, "retention");
         let keeps_ms = retention.between(10_000, 30_000);
@@ -98,6 +102,7 @@ impl Cluster {
         Self {
             seed,
             nodes,
+            gates,
             shards,
             has_directory: has_directory || whole,
             whole,
@@ -107,8 +112,8 @@ impl Cluster {
             // What clients are to read back must be there.
             retention_ms: (drops && !keep_all && !whole).then_some(keeps_ms),
             digest_entries: Random::salted(seed, "digests").between(8, 128),
-            network: Network::new(seed, nodes),
-            wires: Wires::new(seed, nodes),
+            network: Network::new(seed, nodes + gates),
+            wires: Wires::new(seed, nodes + gates),
             observer: Observer::new(nodes, shards, u32::from(whole)),
             authority,
             certificates,
@@ -140,14 +145,20 @@ impl Cluster {
         self.shards as u32 + u32::from(self.has_directory)
     }
 
-    fn certificates(&self, node: usize) -> Result<Certificates, String> {
+    pub(crate) fn certificates(&self, node: usize) -> Result<Certificates, String> {
         let (ca, pem) = (&self.authority, &self.certificates[node]);
         let read = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
         read.map_err(|error| error.to_string())
     }
 
-    fn peers(&self) -> BTreeMap<NodeId, SocketAddr> {
+    /// Where the nodes that have replicas are.
+    pub(crate) fn peers(&self) -> BTreeMap<NodeId, SocketAddr> {
         (0..self.nodes).map(|node| (id_of(node), address(node))).collect()
+    }
+
+    /// Everybody who has doors.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.nodes + self.gates
     }
 
     /// Moves the time that wall clocks and the observer read.
@@ -468,6 +479,7 @@ impl Node {
         let network = cluster.network.socket(self.index, seed);
         let certificates = cluster.certificates(self.index);
         let (peers, id) = (cluster.peers(), id_of(self.index));
+        let outside = cluster.wires.outward(self.index);
         let log = self.log_config(cluster, seed, ground.fatal.clone());
         let (node, shards, run) = (self.index, cluster.shards as u32, log.wall.now().0);
         let (retention_ms, observer) = (cluster.retention_ms, cluster.observer.clone());
@@ -484,6 +496,7 @@ impl Node {
                 stores,
                 journal,
                 disk,
+                outside,
                 door,
                 run,
                 retention_ms,

@@ -1,4 +1,5 @@
-//! Those who come to the doors: the workload that real clusters get, on a runtime of its own.
+//! Those who come to the doors, and those whom nodes call: the workload that real clusters get, and
+//! the receivers of webhooks' messages, on a runtime of their own.
 //!
 //! Everything is asked through `rotary-client`, over connections that break as connections do, and
 //! written into a history, which the same checkers judge as the histories of real clusters.
@@ -16,11 +17,15 @@ use tokio::time::Instant;
 use crate::checkers::{self, Verdict};
 use crate::history::{Edge, FORMAT, Head, History, Recorder};
 use crate::simulation::ambient;
+use crate::simulation::bugs::Bug;
+use crate::simulation::gates::Gates;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::Findings;
 use crate::simulation::node::{Cluster, DAWN_MS, Node, id_of};
 use crate::simulation::random::Random;
+use crate::simulation::receivers::{self, Receivers};
 use crate::simulation::whole::SECRET;
+use crate::simulation::wires::Arrivals;
 use crate::workload::{self, Config, DriveError, Phase, Summary};
 
 /// The clients' side of a world.
@@ -29,6 +34,8 @@ pub(crate) struct Street {
     base: Instant,
     recorder: Recorder,
     history: PathBuf,
+    /// Who answers webhooks' messages, where sites have webhooks.
+    receivers: Option<Receivers>,
     say: watch::Sender<Phase>,
     driven: Option<JoinHandle<Result<Summary, DriveError>>>,
     /// What the workload came to.
@@ -63,9 +70,11 @@ impl Street {
             .map_err(|error| format!("{}: {error}", history.display()))?;
         let (say, told) = watch::channel(Phase::Run);
         let config = config(cluster, &mut random);
+        let receivers = config.receivers.as_ref();
+        let receivers = receivers.map(|known| Receivers::new(known.seed, recorder.clone()));
         let driven = runtime.spawn(workload::drive(config, recorder.clone(), told));
         let (driven, summary, doubts) = (Some(driven), Summary::default(), Vec::new());
-        Ok(Self { runtime, base, recorder, history, say, driven, summary, doubts })
+        Ok(Self { runtime, base, recorder, history, receivers, say, driven, summary, doubts })
     }
 
     /// Whether everything is set up.
@@ -76,6 +85,9 @@ impl Street {
     /// A phase of the world begins.
     pub(crate) fn mark(&self, name: &str) {
         self.recorder.mark(name);
+        if let Some(receivers) = self.receivers.as_ref().filter(|_| name == "heal") {
+            receivers.heal();
+        }
     }
 
     /// A fault began: what the fault log says.
@@ -93,10 +105,21 @@ impl Street {
         self.driven.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Lets clients act until that time, and nodes let in who has come.
-    pub(crate) fn run_to(&mut self, now_ms: Ms, cluster: &Cluster, nodes: &[Node]) {
-        for guest in cluster.wires.deliver(now_ms, |node| nodes[node].listening()) {
-            nodes[guest.node].admit(guest);
+    /// Lets clients act until that time, and nodes and receivers let in who has come.
+    pub(crate) fn run_to(&mut self, now_ms: Ms, cluster: &Cluster, nodes: &[Node], gates: &Gates) {
+        let listening = |door: usize| match nodes.get(door) {
+            Some(node) => node.listening(),
+            None => gates.listening(door),
+        };
+        let Arrivals { guests, callers } = cluster.wires.deliver(now_ms, listening);
+        for guest in guests {
+            match nodes.get(guest.node) {
+                Some(node) => node.admit(guest),
+                None => gates.admit(guest),
+            }
+        }
+        for (wire, receivers) in callers.into_iter().zip(self.receivers.iter().cycle()) {
+            self.runtime.spawn(receivers.clone().serve(wire));
         }
         ambient::set(now_ms, DAWN_MS + now_ms);
         let target = self.base + Duration::from_millis(now_ms);
@@ -160,11 +183,13 @@ impl Drop for Street {
 }
 
 fn config(cluster: &Cluster, random: &mut Random) -> Config {
-    let gateways = (0..cluster.nodes).map(|node| simulated::url(id_of(node)));
+    let gateways = cluster.doors().map(|node| simulated::url(id_of(node)));
     let gateways: Vec<Gateway> =
         gateways.map(|url| url.parse().expect("a node's address is one")).collect();
     let token = simulated::administrator(SECRET);
+    let must = cluster.bug.is_some_and(Bug::is_of_webhooks);
     Config {
+        receivers: receivers::of_world(cluster.seed, must),
         network: Network::Other(std::sync::Arc::new(cluster.wires.clone())),
         rate: random.between(2, 30) as f64 / 10.0,
         sites: cluster.shards as u32,

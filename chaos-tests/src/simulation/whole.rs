@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rotary::simulated::{self, Application as Done, DIRECTORY, Parts, Witness};
+use rotary_client::network::Dial;
 use rotary_log::{Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{ShardId, Stamp};
@@ -32,6 +33,7 @@ pub(crate) struct Start {
     pub(crate) stores: LogStores,
     pub(crate) journal: Arc<Journal>,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) outside: Arc<dyn Dial>,
     pub(crate) door: Arc<PlantedDoor>,
     pub(crate) run: u64,
     pub(crate) retention_ms: Option<Ms>,
@@ -52,6 +54,7 @@ impl Start {
             transport: self.transport,
             stores: self.stores,
             journal: self.journal,
+            outside: self.outside,
             disk: self.disk,
             between: Some(Box::new(move |handler| Arc::new(Between { handler, door }))),
             secret: SECRET.to_vec(),

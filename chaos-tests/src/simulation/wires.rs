@@ -1,4 +1,7 @@
-//! Connections between clients and nodes: bytes in order, or none at all.
+//! Connections between nodes and everybody who is no node: bytes in order, or none at all.
+//!
+//! Clients dial nodes, and nodes dial the other ends of their effects (`receivers`). Whoever is no
+//! node is on the street, and whatever happens between the street and a node happens to both.
 //!
 //! What TCP does, as far as its users can tell: bytes arrive late and in order, a writer waits for
 //! a reader that takes none, a process that dies resets its connections, a machine without power
@@ -30,7 +33,7 @@ const SILENT_MS: Ms = 20_000;
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    Client,
+    Street,
     Node,
 }
 
@@ -41,8 +44,8 @@ impl End {
 
     fn other(self) -> Self {
         match self {
-            Self::Client => Self::Node,
-            Self::Node => Self::Client,
+            Self::Street => Self::Node,
+            Self::Node => Self::Street,
         }
     }
 }
@@ -70,12 +73,14 @@ impl Way {
 
 struct Pipe {
     node: usize,
-    /// From the client, and to it.
+    /// Who dialled.
+    dialled: End,
+    /// From the street, and to it.
     ways: [Way; 2],
     /// Its other end is gone: when whoever is left hears of it.
     reset_ms: Option<Ms>,
     reset: bool,
-    /// Whose ends are no more: the client's, the node's.
+    /// Whose ends are no more: the street's, the node's.
     dropped: [bool; 2],
 }
 
@@ -92,6 +97,7 @@ impl Pipe {
 
 struct Dialling {
     node: usize,
+    by: End,
     due_ms: Ms,
     until_ms: Ms,
     answer: oneshot::Sender<io::Result<Box<dyn Wire>>>,
@@ -99,8 +105,10 @@ struct Dialling {
 
 struct Inner {
     random: Random,
+    /// The choices about connections that nodes dialled.
+    outward: Random,
     now_ms: Ms,
-    /// Whether clients reach each node.
+    /// Whether the street reaches each node, and each node the street.
     cut: Vec<bool>,
     dialling: Vec<Dialling>,
     pipes: BTreeMap<u64, Pipe>,
@@ -111,7 +119,7 @@ struct Inner {
     stalled: Vec<u64>,
 }
 
-/// The network between clients and nodes; clones are the same.
+/// The network between the street and nodes; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Wires(Arc<Mutex<Inner>>);
 
@@ -120,6 +128,15 @@ pub(crate) struct Guest {
     pub(crate) node: usize,
     pub(crate) stream: Box<dyn rotary::simulated::AnyStream>,
     pub(crate) address: SocketAddr,
+}
+
+/// Whom the doors are opened to.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    /// Clients at nodes.
+    pub(crate) guests: Vec<Guest>,
+    /// Nodes at a receiver.
+    pub(crate) callers: Vec<Box<dyn Wire>>,
 }
 
 /// Where clients come from.
@@ -133,6 +150,7 @@ impl Wires {
     pub(crate) fn new(seed: u64, nodes: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             random: Random::salted(seed, "wires"),
+            outward: Random::salted(seed, "wires outward"),
             now_ms: 0,
             cut: vec![false; nodes],
             dialling: Vec::new(),
@@ -179,60 +197,84 @@ impl Wires {
     pub(crate) fn reset_some(&self, node: usize, permille: u64) {
         let inner = &mut *self.lock();
         for pipe in inner.pipes.values_mut().filter(|pipe| pipe.node == node && !pipe.reset) {
-            if inner.random.permille(permille) {
+            let random = match pipe.dialled {
+                End::Street => &mut inner.random,
+                End::Node => &mut inner.outward,
+            };
+            if random.permille(permille) {
                 pipe.break_off();
                 inner.resets += 1;
             }
         }
     }
 
-    /// Moves time, and bytes; gives whom nodes are to let in. `serves` says whose doors are open.
-    pub(crate) fn deliver(&self, now_ms: Ms, serves: impl Fn(usize) -> Listening) -> Vec<Guest> {
+    /// What a node reaches those over who are no nodes.
+    pub(crate) fn outward(&self, node: usize) -> Arc<dyn Dial> {
+        Arc::new(Outward { wires: self.clone(), node })
+    }
+
+    /// Moves time, and bytes; gives whom doors are to be opened to. `serves` says whose doors are
+    /// open; those of receivers always are.
+    pub(crate) fn deliver(&self, now_ms: Ms, serves: impl Fn(usize) -> Listening) -> Arrivals {
         let mut inner = self.lock();
         inner.now_ms = now_ms;
         inner.carry();
-        let mut guests = Vec::new();
+        let mut arrivals = Arrivals::default();
         for dialling in inner.due() {
-            let Dialling { node, due_ms, until_ms, answer } = dialling;
-            if answer.is_closed() {
+            let Dialling { node, by, until_ms, .. } = dialling;
+            if dialling.answer.is_closed() {
                 continue;
             }
-            let door = if inner.cut[node] { Listening::Silent } else { serves(node) };
+            let door = match by {
+                _ if inner.cut[node] => Listening::Silent,
+                End::Street => serves(node),
+                End::Node => Listening::Open,
+            };
             match door {
                 Listening::Open => {
-                    let number = inner.pipe(node);
-                    let end = |end| Stream { wires: self.clone(), number, end };
+                    let number = inner.pipe(node, by);
                     // A caller that is gone drops its end, which closes it; so it must not be
                     // dropped under the lock.
                     drop(inner);
-                    drop(answer.send(Ok(Box::new(end(End::Client)))));
-                    let (stream, address) = (Box::new(end(End::Node)), street(number));
-                    guests.push(Guest { node, stream, address });
+                    self.connect(number, dialling, &mut arrivals);
                     inner = self.lock();
                 }
                 Listening::Closed => {
-                    drop(answer.send(Err(io::ErrorKind::ConnectionRefused.into())));
+                    drop(dialling.answer.send(Err(io::ErrorKind::ConnectionRefused.into())));
                 }
                 Listening::Silent if now_ms >= until_ms => {
-                    drop(answer.send(Err(io::ErrorKind::TimedOut.into())));
+                    drop(dialling.answer.send(Err(io::ErrorKind::TimedOut.into())));
                 }
-                Listening::Silent => {
-                    inner.dialling.push(Dialling { node, due_ms, until_ms, answer });
-                }
+                Listening::Silent => inner.dialling.push(dialling),
             }
         }
-        guests
+        arrivals
     }
 
-    fn dial_node(&self, node: usize) -> oneshot::Receiver<io::Result<Box<dyn Wire>>> {
+    /// Gives both ends of a new connection to whom they belong.
+    fn connect(&self, number: u64, dialling: Dialling, arrivals: &mut Arrivals) {
+        let Dialling { node, by, answer, .. } = dialling;
+        let end = |end| Box::new(Stream { wires: self.clone(), number, end });
+        drop(answer.send(Ok(end(by))));
+        match by {
+            End::Street => {
+                let (stream, address) = (end(End::Node), street(number));
+                arrivals.guests.push(Guest { node, stream, address });
+            }
+            End::Node => arrivals.callers.push(end(End::Street)),
+        }
+    }
+
+    fn dial_by(&self, by: End, node: usize) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
         let (answer, told) = oneshot::channel();
         let inner = &mut *self.lock();
-        let due_ms = inner.now_ms + inner.random.between(1, 3);
+        let due_ms = inner.now_ms + inner.random_of(by).between(1, 3);
         let until_ms = inner.now_ms + DIAL_MS_MAX;
         if node < inner.cut.len() {
-            inner.dialling.push(Dialling { node, due_ms, until_ms, answer });
+            inner.dialling.push(Dialling { node, by, due_ms, until_ms, answer });
         }
-        told
+        async move { told.await.unwrap_or_else(|_| Err(io::ErrorKind::HostUnreachable.into())) }
+            .boxed()
     }
 }
 
@@ -247,14 +289,22 @@ pub(crate) enum Listening {
 }
 
 impl Inner {
-    fn pipe(&mut self, node: usize) -> u64 {
+    fn pipe(&mut self, node: usize, dialled: End) -> u64 {
         self.next += 1;
         let ways = [Way::default(), Way::default()];
         self.pipes.insert(
             self.next,
-            Pipe { node, ways, reset_ms: None, reset: false, dropped: [false; 2] },
+            Pipe { node, dialled, ways, reset_ms: None, reset: false, dropped: [false; 2] },
         );
         self.next
+    }
+
+    /// The choices about connections that were dialled from there.
+    fn random_of(&mut self, by: End) -> &mut Random {
+        match by {
+            End::Street => &mut self.random,
+            End::Node => &mut self.outward,
+        }
     }
 
     fn due(&mut self) -> Vec<Dialling> {
@@ -303,9 +353,19 @@ impl Dial for Wires {
         let Some(node) = node else {
             return async { Err(io::ErrorKind::HostUnreachable.into()) }.boxed();
         };
-        let told = self.dial_node(node);
-        async move { told.await.unwrap_or_else(|_| Err(io::ErrorKind::HostUnreachable.into())) }
-            .boxed()
+        self.dial_by(End::Street, node)
+    }
+}
+
+/// A node's way to those who are no nodes: they are all at one receiver's.
+struct Outward {
+    wires: Wires,
+    node: usize,
+}
+
+impl Dial for Outward {
+    fn dial(&self, _: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {
+        self.wires.dial_by(End::Node, self.node)
     }
 }
 
@@ -354,8 +414,9 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let inner = &mut *self.wires.lock();
-        let at = inner.now_ms + inner.random.below(2);
         let broken = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let dialled = inner.pipes.get(&self.number).map_or(End::Street, |pipe| pipe.dialled);
+        let at = inner.now_ms + inner.random_of(dialled).below(2);
         let Some(pipe) = inner.pipes.get_mut(&self.number) else { return broken() };
         // A machine that lost its power says nothing: bytes go out to it and nothing comes back.
         let gone = pipe.dropped[self.end.other().place()] && pipe.reset_ms.is_none();

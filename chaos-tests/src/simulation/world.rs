@@ -14,6 +14,7 @@ use crate::simulation::args::CASES;
 use crate::simulation::bugs::Bug;
 use crate::simulation::case::bug_name;
 use crate::simulation::faults::{Faults, Kind};
+use crate::simulation::gates::Gates;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::{CONVERGE_MS_MAX, Extent, Findings, Isolation, Liveness};
 use crate::simulation::node::{Cluster, Node};
@@ -94,6 +95,7 @@ struct World {
     /// Where nodes are whole: those who come to their doors.
     street: Option<Street>,
     faults: Faults,
+    gates: Gates,
     isolation: Isolation,
     liveness: Liveness,
     order: Random,
@@ -155,6 +157,7 @@ impl World {
                 still_clocks,
                 bug.and_then(Bug::favours),
             ),
+            gates: Gates::new(&cluster),
             isolation: Isolation::new(nodes),
             liveness: Liveness::default(),
             order: Random::salted(seed, "order"),
@@ -177,6 +180,7 @@ impl World {
         self.faults.restart(now_ms, &self.cluster, &mut self.nodes, &mut self.findings);
         if let Phase::Faults { .. } = self.phase {
             self.faults.step(now_ms, &self.cluster, &mut self.nodes, &mut self.findings);
+            self.gates.trouble(now_ms, &self.cluster);
         }
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
@@ -184,8 +188,9 @@ impl World {
             self.use_it();
         }
         self.run_nodes();
+        self.gates.run_to(now_ms, &self.cluster, &mut self.findings);
         match &mut self.street {
-            Some(street) => street.run_to(now_ms, &self.cluster, &self.nodes),
+            Some(street) => street.run_to(now_ms, &self.cluster, &self.nodes, &self.gates),
             None => self.readers.step(now_ms, &self.nodes, &self.cluster.observer),
         }
         for node in &mut self.nodes {
@@ -250,6 +255,12 @@ impl World {
             }
         }
         self.told = self.faults.log.len();
+        for line in std::mem::take(&mut self.gates.log) {
+            self.trace.say(self.now_ms, &line);
+            if let Some(street) = &self.street {
+                street.fault(&line);
+            }
+        }
     }
 
     fn next_phase(&mut self) {
@@ -263,6 +274,7 @@ impl World {
             Phase::Faults { until_ms } if now_ms >= until_ms => {
                 let (cluster, found) = (&self.cluster, &mut self.findings);
                 self.faults.heal(now_ms, cluster, &mut self.nodes, found);
+                self.gates.heal(now_ms, cluster);
                 self.mark("heal");
                 self.workload.be_diligent();
                 self.readers.come_back(now_ms);
@@ -373,6 +385,8 @@ impl World {
         for node in &mut self.nodes {
             node.crash(&self.cluster, false);
         }
+        self.gates.close(&self.cluster);
+        self.faults.counts.append(&mut self.gates.counts);
         let mut violations = std::mem::take(&mut self.findings.0);
         violations.truncate(VIOLATIONS_MAX);
         let observed = self.cluster.observer.lock();

@@ -28,6 +28,10 @@ pub(super) fn request(site: SiteId, command: &Command) -> Option<Request> {
         Command::PutAgent { agent, profile } => {
             (Method::PUT, format!("/v1/sites/{site}/agents/{agent}"), json!(profile))
         }
+        Command::PutWebhook { webhook, plan, secret } => {
+            let path = format!("/v1/sites/{site}/webhooks/{webhook}");
+            (Method::PUT, path, json!({ "plan": plan, "secret": secret }))
+        }
         Command::Declare { agent, declared } => {
             let path = format!("/v1/sites/{site}/agents/{agent}/state");
             (Method::PUT, path, json!({ "declared": declared }))

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::desk::{Ask, Desk, Told};
-use super::{Config, DriveError, LONG_PATIENCE, stream};
+use super::{Config, DriveError, LONG_PATIENCE, Receivers, hooks, stream};
 use crate::history::Record;
 
 /// Queues of each site, and skills, one for each queue.
@@ -48,6 +48,8 @@ pub(super) struct World {
     /// The API with the administrator's credential.
     pub(super) api: Api,
     network: Network,
+    /// Who answers webhooks' messages, where there are webhooks.
+    pub(super) receivers: Option<Receivers>,
     pub(super) sites: Vec<Site>,
     pub(super) agents: Vec<Person<AgentId>>,
 }
@@ -94,6 +96,10 @@ impl World {
             let made: Made = change(&long, "/v1/sites", &body).await?;
             desk.recorder().record(Record::Site { site: made.site, shard: made.shard });
             queues(&long, desk, made.site).await?;
+            for webhook in config.receivers.iter().flat_map(|known| hooks::first(known, made.site))
+            {
+                set(&long, desk, made.site, webhook).await?;
+            }
             let at = Place { api, long: &long, tenant: tenant.tenant, site: made.site };
             for number in 1..=config.agents {
                 agents.push(at.agent(desk, config.seed, AgentId(number)).await?);
@@ -109,7 +115,8 @@ impl World {
             let (site, customers) = (made.site, Arc::from(customers));
             sites.push(Site { site, supervisor, customers, agents: config.agents });
         }
-        Ok(Self { api: api.clone(), network: config.network.clone(), sites, agents })
+        let (network, receivers) = (config.network.clone(), config.receivers.clone());
+        Ok(Self { api: api.clone(), network, receivers, sites, agents })
     }
 
     /// How somebody holds a session, beginning at a gateway of their own.

@@ -23,7 +23,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Opens connections on a network of its own, as simulations have one.
 pub trait Dial: Send + Sync {
-    /// Connects to a gateway's `host:port`.
+    /// Connects to a `host:port`, of a gateway or of whatever else is called.
     fn dial(&self, authority: &str) -> BoxFuture<'static, io::Result<Box<dyn Wire>>>;
 }
 
@@ -60,9 +60,9 @@ impl Network {
     }
 }
 
-/// Another network as the HTTP client sees it.
+/// Another network as HTTP clients see it, of which hyper's is one.
 #[derive(Clone)]
-pub(crate) struct Dialler(pub(crate) Arc<dyn Dial>);
+pub struct Dialler(pub Arc<dyn Dial>);
 
 impl Service<Uri> for Dialler {
     type Response = Dialled;
@@ -80,8 +80,8 @@ impl Service<Uri> for Dialler {
     }
 }
 
-/// A connection of another network, as the HTTP client sees it.
-pub(crate) struct Dialled(TokioIo<Box<dyn Wire>>);
+/// A connection of another network, as HTTP clients see it.
+pub struct Dialled(TokioIo<Box<dyn Wire>>);
 
 impl Connection for Dialled {
     fn connected(&self) -> Connected {

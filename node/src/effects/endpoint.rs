@@ -9,9 +9,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::client::legacy::Client as Carrier;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Body, Client, Request, Response, StatusCode, Url, redirect};
+use rotary_client::Network;
+use rotary_client::network::Dialler;
 use rotary_proto::limits;
 use rotary_proto::web::{Secret, WebUrl};
 
@@ -31,6 +35,8 @@ const AFTER_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     client: Client,
+    /// What posts in the client's place, over a network that is not TCP.
+    other: Option<Carrier<Dialler, Body>>,
     allow_private: bool,
 }
 
@@ -57,8 +63,9 @@ pub(crate) enum Asked {
 }
 
 impl Endpoint {
-    /// A client of the web; `allow_private` says whether addresses inside a network may be called.
-    pub(crate) fn new(allow_private: bool) -> Result<Self, reqwest::Error> {
+    /// A client of the web over `network`; `allow_private` says whether addresses inside a network
+    /// may be called. Networks other than TCP look names up themselves, and carry no TLS.
+    pub(crate) fn new(allow_private: bool, network: &Network) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .user_agent(concat!("Rotary/", env!("CARGO_PKG_VERSION")))
             .timeout(ANSWER_MAX)
@@ -68,7 +75,15 @@ impl Endpoint {
             .pool_max_idle_per_host(IDLE_MAX)
             .dns_resolver(Arc::new(Resolver { allow_private }))
             .build()?;
-        Ok(Self { client, allow_private })
+        let other = match network {
+            Network::Tcp => None,
+            Network::Other(dial) => {
+                let mut builder = Carrier::builder(TokioExecutor::new());
+                builder.pool_timer(TokioTimer::new()).pool_max_idle_per_host(IDLE_MAX);
+                Some(builder.build(Dialler(dial.clone())))
+            }
+        };
+        Ok(Self { client, other, allow_private })
     }
 
     /// Posts a message once.
@@ -116,7 +131,7 @@ impl Endpoint {
             return Err(failed);
         }
         let now = unix_s();
-        let posted = self
+        let request = self
             .client
             .post(parsed)
             .header(CONTENT_TYPE, "application/json")
@@ -124,10 +139,17 @@ impl Endpoint {
             .header("webhook-timestamp", now)
             .header("webhook-signature", message.signature(secret, now))
             .body(message.body.clone())
-            .send()
-            .await;
+            .build();
+        let posted = match (request, &self.other) {
+            (Err(error), _) => Err(error.without_url().to_string()),
+            (Ok(request), None) => {
+                let posted = self.client.execute(request).await;
+                posted.map_err(|error| error.without_url().to_string())
+            }
+            (Ok(request), Some(other)) => carried(other, request).await,
+        };
         posted.map_err(|error| {
-            tracing::debug!(%url, error = %error.without_url(), "no answer from an endpoint");
+            tracing::debug!(%url, error, "no answer from an endpoint");
             failed
         })
     }
@@ -138,6 +160,16 @@ impl Endpoint {
         let host = url.host_str().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         self.allow_private || address.map_or(true, is_public)
+    }
+}
+
+/// Posts over a network that is not TCP, within the same time.
+async fn carried(carrier: &Carrier<Dialler, Body>, request: Request) -> Result<Response, String> {
+    let request = hyper::Request::try_from(request).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(ANSWER_MAX, carrier.request(request)).await {
+        Ok(Ok(response)) => Ok(response.map(Body::wrap).into()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
     }
 }
 
@@ -235,7 +267,8 @@ mod tests {
 
     #[test]
     fn only_what_is_allowed_is_called() {
-        let (strict, open) = (Endpoint::new(false), Endpoint::new(true));
+        let over = |allow_private| Endpoint::new(allow_private, &Network::Tcp);
+        let (strict, open) = (over(false), over(true));
         let (strict, open) = (strict.expect("a client"), open.expect("a client"));
         for (url, public) in [
             ("http://127.0.0.1:9/x", false),

@@ -3,6 +3,7 @@
 use metrics::counter;
 use rotary_proto::WebhookId;
 use rotary_proto::effect::EffectOutcome;
+use rotary_proto::planted::{self, Planted};
 
 use crate::effects::endpoint::{Endpoint, Said};
 use crate::effects::message::Message;
@@ -38,8 +39,14 @@ pub(super) async fn perform(
         // It can be told no more, by nobody.
         Read::Forgotten => return given_up().await,
     };
-    let Some(message) = message else { return Came::Postponed };
-    let said = endpoint.post(&plan.url, &message, &secret).await;
+    let Some(mut message) = message else { return Came::Postponed };
+    if planted::is(Planted::MessageRenamed) {
+        message.id.ordinal += attempts;
+    }
+    let mut said = endpoint.post(&plan.url, &message, &secret).await;
+    if planted::is(Planted::SilenceTaken) && matches!(said, Said::Failed { status: None, .. }) {
+        said = Said::Took { status: 200 };
+    }
     let attempts = attempts + 1;
     counter!(names::WEBHOOK_ATTEMPTS, "result" => word(said)).increment(1);
     match said {

@@ -120,7 +120,7 @@ impl Doorstep {
     }
 
     /// Where connections come in that another node passes on.
-    pub(super) fn back_door(&self) -> BackDoor {
+    pub(crate) fn back_door(&self) -> BackDoor {
         BackDoor(self.done.downgrade())
     }
 }

@@ -10,6 +10,7 @@ use rotary_proto::NodeId;
 use rotary_proto::wire::Lane;
 use rotary_transport::{Handler, Transport};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::gateway::token::unix_ms;
@@ -22,7 +23,7 @@ use crate::server::{self, LEAVE, ServerOptions, StartError, running};
 use crate::telemetry::LogLevel;
 
 /// Nobody asks a gateway-only node for anything.
-struct Deaf;
+pub(crate) struct Deaf;
 
 impl Handler for Deaf {
     fn handle(
@@ -53,25 +54,53 @@ pub(super) async fn run(
     let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
         .map_err(|source| StartError::Peer { address, source })?;
     let peer = transport.local_address().map_err(StartError::Io)?;
-    let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
-    let relay = Relay::start(&config, Arc::new(transport), metrics);
-    let cores = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
-    let here = tokio::spawn(keep_saying(relay.clone(), identity.clone(), cores));
-    let (closing, closed) = watch::channel(false);
     let reload =
         Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
     tokio::spawn(reload.keep());
     let tls = tls.map(|tls| tls.config());
     let doorstep = Doorstep::at(listener, tls, config.gateway.connections_per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
-    tokio::spawn(running::serve(doorstep, relay.router(), closed));
+    let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
+    let serving = Serving::start(&config, transport, doorstep, identity, metrics);
     server::tell_ready(&config, &options, public, peer)?;
     let why = server::until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
-    here.abort();
-    leave(&relay, &identity).await;
-    relay.stop(LEAVE).await;
-    closing.send_replace(true);
+    serving.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A gateway-only node that serves.
+pub(crate) struct Serving {
+    relay: Relay,
+    identity: Identity,
+    /// Says that it is here.
+    here: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Serving {
+    /// Opens the doors, and says to the core nodes that this node is here.
+    pub(crate) fn start(
+        config: &Config,
+        transport: Transport,
+        doorstep: Doorstep,
+        identity: Identity,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let relay = Relay::start(config, Arc::new(transport), metrics);
+        let cores = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
+        let here = tokio::spawn(keep_saying(relay.clone(), identity.clone(), cores));
+        let (closing, closed) = watch::channel(false);
+        tokio::spawn(running::serve(doorstep, relay.router(), closed));
+        Self { relay, identity, here, closing }
+    }
+
+    /// Sends clients elsewhere, and says good-bye to the core nodes.
+    async fn stop(self) {
+        self.here.abort();
+        leave(&self.relay, &self.identity).await;
+        self.relay.stop(LEAVE).await;
+        self.closing.send_replace(true);
+    }
 }

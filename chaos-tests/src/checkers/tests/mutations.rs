@@ -1,7 +1,10 @@
 //! What a broken cluster could show.
 
+use std::collections::BTreeSet;
+
+use rotary_proto::effect::EffectOutcome;
 use rotary_proto::event::{OfferEnd, QueuedWhy};
-use rotary_proto::ids::AgentId;
+use rotary_proto::ids::{AgentId, EffectId};
 use rotary_proto::{Channel, Command, Declared, Stamp};
 
 use crate::history::{Digest, Edge, End, Event, Fact, History, Operation, Record, Reply};
@@ -40,6 +43,17 @@ pub(super) const ALL: &[(&str, &[&str], Mutation)] = &[
     ("a transcript has a hole", &["dense_prefix", "total_queue"], transcript_hole),
     ("the log's order is not that of time", &["real_time"], swap_in_time),
     ("a conversation never closes", &["total_queue"], never_closed),
+    ("a webhook is never told", &["webhooks"], never_told),
+    ("a message has no end", &["webhooks"], endless),
+    ("a message is called sent before it was taken", &["webhooks"], sent_too_soon),
+    ("a message is called sent though nobody took it", &["webhooks"], never_taken),
+    ("a message is given up though there is time", &["webhooks"], given_up),
+    ("a message comes again under another id", &["webhooks"], renamed),
+    ("two messages have one id", &["webhooks"], one_id),
+    ("a message tells something else", &["webhooks"], told_otherwise),
+    ("a message is not signed", &["webhooks"], unsigned),
+    ("a webhook is told what it does not want", &["webhooks"], unwanted),
+    ("a message ends twice", &["webhooks"], ended_twice),
     ("an offer stands long after its time", &["exactly_once_terminal"], stands),
     ("nobody is served after the heal", &["liveness"], not_served),
     ("a new key is called forgotten", &["replay"], new_key_forgotten),
@@ -531,4 +545,131 @@ fn swap_in_time(history: &mut History) {
 fn never_closed(history: &mut History) {
     let closed = |event: &Event| matches!(event.fact, Fact::Closed { agent: None, .. });
     change(history, closed, silence);
+}
+
+/// The places of attempts, in order.
+fn delivered(history: &History) -> Vec<usize> {
+    let is_one = |record: &Record| matches!(record, Record::Delivered { .. });
+    let all = history.lines.iter().enumerate().filter(|(_, line)| is_one(&line.record));
+    all.map(|(at, _)| at).collect()
+}
+
+/// The id of the message that came at that place.
+fn effect_at(history: &History, at: usize) -> EffectId {
+    match &history.lines[at].record {
+        Record::Delivered { effect: Some(effect), .. } => *effect,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The place of the first attempt that came again.
+fn came_again(history: &History) -> usize {
+    let (places, mut seen) = (delivered(history), BTreeSet::new());
+    let again = places.into_iter().find(|at| !seen.insert(effect_at(history, *at)));
+    again.expect("the shift has one")
+}
+
+/// Changes the attempt at that place.
+fn redeliver(history: &mut History, at: usize, change: impl Fn(&mut Option<EffectId>, &mut Event)) {
+    if let Record::Delivered { effect, event: Some(event), .. } = &mut history.lines[at].record {
+        change(effect, event);
+    }
+}
+
+/// Nobody hears of the attempts at the first message.
+fn untold(history: &mut History) -> EffectId {
+    let first = effect_at(history, delivered(history)[0]);
+    for at in delivered(history) {
+        if effect_at(history, at) == first {
+            let (at_ms, name) = (1, "nothing".to_owned());
+            history.lines[at].record = Record::Mark { at_ms, name };
+        }
+    }
+    first
+}
+
+fn is_end_of(event: &Event, wanted: EffectId) -> bool {
+    matches!(event.fact, Fact::MessageEnded { effect, .. } if effect == wanted)
+}
+
+fn never_told(history: &mut History) {
+    let first = untold(history);
+    change(history, |event| is_end_of(event, first), silence);
+}
+
+fn endless(history: &mut History) {
+    change(history, |event| matches!(event.fact, Fact::MessageEnded { .. }), silence);
+}
+
+/// The attempt is written down behind the end of its message.
+fn sent_too_soon(history: &mut History) {
+    let at = delivered(history)[0];
+    let record = history.lines[at].record.clone();
+    untold(history);
+    let end = history.lines.len() - 1;
+    history.lines.insert(end, crate::history::Line { number: end + 1, record });
+}
+
+fn never_taken(history: &mut History) {
+    for at in delivered(history) {
+        if let Record::Delivered { answer, .. } = &mut history.lines[at].record {
+            *answer = answer.filter(|status| *status != 200);
+        }
+    }
+}
+
+fn given_up(history: &mut History) {
+    let ended = |event: &Event| matches!(event.fact, Fact::MessageEnded { .. });
+    change(history, ended, |event| {
+        if let Fact::MessageEnded { outcome, .. } = &mut event.fact {
+            *outcome = EffectOutcome::NotSent;
+        }
+    });
+}
+
+fn renamed(history: &mut History) {
+    let at = came_again(history);
+    redeliver(history, at, |effect, _| {
+        if let Some(effect) = effect {
+            effect.ordinal += 1_000;
+        }
+    });
+}
+
+fn one_id(history: &mut History) {
+    let (one, other) = (delivered(history)[0], came_again(history));
+    let first = effect_at(history, one);
+    redeliver(history, other, |effect, _| *effect = Some(first));
+}
+
+fn told_otherwise(history: &mut History) {
+    let at = delivered(history)[3];
+    redeliver(history, at, |_, event| event.digest = Digest(event.digest.0 ^ 1));
+}
+
+fn unsigned(history: &mut History) {
+    let at = delivered(history)[3];
+    if let Record::Delivered { signed, .. } = &mut history.lines[at].record {
+        *signed = false;
+    }
+}
+
+fn unwanted(history: &mut History) {
+    let at = came_again(history);
+    if let Record::Delivered { webhook, .. } = &mut history.lines[at].record {
+        webhook.0 += 7;
+    }
+}
+
+fn ended_twice(history: &mut History) {
+    let mut ends = Vec::new();
+    for line in &history.lines {
+        if let Record::Fed { event, .. } = &line.record
+            && let Fact::MessageEnded { .. } = event.fact
+        {
+            ends.push(event.clone());
+        }
+    }
+    let (one, two) = (ends[0].clone(), ends[1].sequence);
+    change(history, |event| event.sequence == two, |event| event.fact = one.fact.clone());
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use rotary_distributor::Shard;
 use rotary_proto::command::Subject;
-use rotary_proto::event::{Author, Event as ProtoEvent, EventRecord, Viewer};
+use rotary_proto::effect::{EffectOutcome, EffectTarget};
+use rotary_proto::event::{Author, Event as ProtoEvent, EventRecord, Topic, Viewer};
 use rotary_proto::frame::Mode;
 use rotary_proto::ids::{
     AgentId, CustomerId, GatewayId, ItemId, NodeId, OfferId, PrincipalId, QueueId, RequestId,
-    SessionId, ShardId, SkillId,
+    SessionId, ShardId, SkillId, WebhookId,
 };
 use rotary_proto::outcome::{Answer, Outcome};
-use rotary_proto::plan::{QueuePlan, RequiredSkill};
+use rotary_proto::plan::{QueuePlan, RequiredSkill, WebhookPlan};
 use rotary_proto::values::Item;
+use rotary_proto::web::{Secret, WebUrl};
 use rotary_proto::{
     Actor, AgentProfile, Attributes, Body, Capacity, Channel, Command, ConversationId, Declared,
     Envelope, Name, Origin, Position, Priority, Sealed, ShardCommand, SiteId, SiteSettings, Stamp,
@@ -59,6 +61,8 @@ pub(super) struct Shift {
     sessions: BTreeMap<AgentId, Line>,
     transcripts: BTreeMap<ConversationId, Vec<(u32, ItemId, Author)>>,
     sent: Vec<(Actor, Command, RequestId)>,
+    /// What webhooks are told of, by sequence.
+    told: BTreeMap<u64, Event>,
     records: Vec<Record>,
 }
 
@@ -76,6 +80,7 @@ impl Shift {
             sessions: BTreeMap::new(),
             transcripts: BTreeMap::new(),
             sent: Vec::new(),
+            told: BTreeMap::new(),
             records: vec![Record::Site { site: SITE, shard: SHARD }],
         };
         let settings = SiteSettings::named(Name::new("shift").expect("valid"));
@@ -98,6 +103,14 @@ impl Shift {
             (plan.offer_ms, plan.decline_delay_ms) = (3_000, 4_000);
             (plan.wait_max_ms, plan.wrap_up_ms) = (60_000, u64::from(number - 1) * 2_000);
             self.ask(admin, Command::PutQueue { queue: QueueId(number), plan });
+        }
+        for number in 1..=2 {
+            let topics = [Topic::Opened, Topic::Posted, Topic::Closed].into_iter().collect();
+            let (webhook, name) = (WebhookId(number), Name::new("hook").expect("valid"));
+            let url = WebUrl::new("https://example.com/hook").expect("an address");
+            let plan = WebhookPlan { name, url, topics, give_up_ms: 3_600_000, enabled: true };
+            let secret = Some(Secret::new(vec![7; 32]).expect("32 bytes"));
+            self.ask(admin, Command::PutWebhook { webhook, plan, secret });
         }
         for number in 1..=AGENTS {
             let agent = AgentId(number);
@@ -156,6 +169,35 @@ impl Shift {
         }
         self.now = until.max(self.now);
         self.apply(ShardCommand::RenewLease { gateway: GATEWAY });
+        self.tell_webhooks();
+    }
+
+    /// Webhooks are told what waits; some take a message at the second attempt only, and some get
+    /// it once more after they took it.
+    fn tell_webhooks(&mut self) {
+        for effect in self.shard.effects(SITE, None, 1_000).unwrap_or_default() {
+            let EffectTarget::Webhook(webhook) = effect.target else { continue };
+            let answers: &[u16] = match effect.id.index % 4 {
+                0 => &[500, 200],
+                1 => &[200, 200],
+                _ => &[200],
+            };
+            for answer in answers {
+                self.records.push(Record::Delivered {
+                    at_ms: self.now_ms(),
+                    site: SITE,
+                    webhook,
+                    effect: Some(effect.id),
+                    event: self.told.get(&effect.sequence).cloned(),
+                    signed: true,
+                    answer: Some(*answer),
+                });
+            }
+            let (attempts, status, start) = (answers.len() as u32, Some(200), None);
+            let (effect, outcome) = (effect.id, EffectOutcome::Sent);
+            let end = Command::EndEffect { effect, outcome, attempts, status, start };
+            self.internal(Actor::System, end);
+        }
     }
 
     /// Somebody does something.
@@ -406,6 +448,9 @@ impl Shift {
         let (at_ms, event) = (self.now_ms(), Event::from(record));
         let gateway = "g".to_owned();
         self.records.push(Record::Fed { at_ms, reader: 1, gateway, event: event.clone() });
+        if event.fact.topic().is_some() {
+            self.told.insert(event.sequence, event.clone());
+        }
         for agent in (1..=AGENTS).map(AgentId) {
             if record.audience.admits(Viewer::Agent(agent)) {
                 self.receive(agent, event.clone());
@@ -443,6 +488,7 @@ impl Shift {
             }
         }
         self.pass(120_000);
+        self.tell_webhooks();
         self.mark("read-back");
         let at_ms = self.now_ms();
         for (conversation, _) in std::mem::take(&mut self.phases) {
