@@ -152,7 +152,8 @@ impl Simulate {
             fault_ms: ms(self.minutes),
             still_clocks: self.still_clocks,
             keep_all: self.keep_all,
-            whole: self.whole,
+            // Bugs of whole nodes show nowhere else.
+            whole: self.whole || self.bug.is_some_and(|bug| bug.planted().is_some()),
             bug: self.bug,
             trace: self.trace.clone(),
         }

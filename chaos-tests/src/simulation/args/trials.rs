@@ -136,6 +136,7 @@ pub(crate) fn bugs(seeds: u64, only: Option<Bug>) -> Result<bool, String> {
                 Some(Catch { seed, after_ms, took, what }) => {
                     let after = after_ms / 1_000;
                     println!("{name}: caught by seed {seed} after {after} s ({took:.0?}): {what}");
+                    println!("    simulate --bug {name} --seed {seed}");
                 }
                 None => println!("{name}: NOT CAUGHT by {seeds} seeds"),
             }
