@@ -365,9 +365,10 @@ impl Cluster {
     }
 }
 
-/// The last line of a log.
+/// The last line of a log that says something of the end, and not only where to read on.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().next_back().unwrap_or("none").to_owned()
+    let mut said = text.lines().filter(|line| !line.starts_with("rotary: more:"));
+    said.next_back().unwrap_or("none").to_owned()
 }

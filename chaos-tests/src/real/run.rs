@@ -173,11 +173,16 @@ impl Run {
         let mut campaign = Campaign::new(self.seed, kinds, plan, history.clone()).with(means);
         history.mark("faults");
         let faults = Instant::now();
-        self.faults(cluster, &mut campaign, &mut load, began)?;
+        let broken = self.faults(cluster, &mut campaign, &mut load, began);
         let faults_s = faults.elapsed().as_secs_f64();
         self.say(began, "heal");
         history.mark("heal");
-        campaign.heal(cluster)?;
+        if let Err(error) = broken.and_then(|()| campaign.heal(cluster)) {
+            verdict.lost_node(error)?;
+            let _ended = history.finish();
+            verdict.panics(&cluster.panics());
+            return Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s });
+        }
         if let Err(error) = converge(cluster) {
             verdict.broken.push(format!("after the faults, {error}"));
         }
@@ -186,8 +191,7 @@ impl Run {
         verdict.ledger(judgement(cluster, &mut load)?);
         // The judge of people has ended it; where it could not, or for the bank, it ends here.
         let _ended = history.finish();
-        let panics = cluster.panics();
-        verdict.broken.extend(panics.iter().map(|(node, line)| format!("node {node}: {line}")));
+        verdict.panics(&cluster.panics());
         let unexplained =
             cluster.incidents().iter().filter(|incident| !is_explained(incident.ending, kinds));
         let tell = |it: &Incident| format!("node {} ended by itself: {}", it.node, it.ending);
