@@ -15,8 +15,11 @@
 //!
 //! What a machine lacks is found by `probe`; what needs it is then unknown, never green.
 //!
-//! Deliberately absent: no switch in the product's code for any of this, and no fault that is
-//! believed without a counter of its own.
+//! A build of the product for harnesses, which a `program` says that it is, can also have a planted
+//! bug, or a disk that fails at a named place.
+//!
+//! Deliberately absent: switches in builds that serve, and faults that are believed without a
+//! counter of their own.
 
 pub mod args;
 pub mod campaign;
@@ -32,6 +35,7 @@ pub mod network;
 pub mod outside;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod run;
 pub mod scenario;
 pub mod shell;
@@ -39,3 +43,4 @@ pub mod switch;
 pub mod verdict;
 pub mod view;
 pub mod volume;
+pub mod wires;

@@ -6,6 +6,8 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "real/named.rs"]
+mod named;
 #[path = "real/namespace.rs"]
 mod namespace;
 #[path = "real/network.rs"]

@@ -32,12 +32,12 @@ pub(crate) use client::trust;
 use crate::config::Config;
 use crate::server::reload::Origin;
 use crate::server::{self, ServerOptions, StartError};
-use crate::{demo, load, runbook, simulate_day};
+use crate::{build, demo, load, runbook, simulate_day};
 use output::Format;
 
 /// A fault-tolerant distributor of calls and chats.
 #[derive(Debug, Parser)]
-#[command(name = "rotary", version, propagate_version = true)]
+#[command(name = "rotary", version = build::VERSION, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -223,7 +223,7 @@ async fn execute(command: Command) -> u8 {
         Command::Doctor(args) => return doctor::doctor(&args).await,
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
-            println!("rotary {}", env!("CARGO_PKG_VERSION"));
+            println!("rotary {}", build::VERSION);
             Ok(())
         }
     };

@@ -13,7 +13,7 @@
 //! `server` starts and stops a node; `cluster` makes the directories of a new one; `cli` is
 //! the command line, `runbook` what it can explain, and `doctor` what it looks for. Beside
 //! them, and through the public doors only, `load` and `demo` put a cluster to work and judge
-//! it; `bank` is the day that they replay.
+//! it; `bank` is the day that they replay. `build` says which build this is.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.
@@ -26,6 +26,7 @@ mod balance;
 mod bank;
 mod blobs;
 mod blocking;
+mod build;
 mod cli;
 mod cluster;
 mod config;

@@ -28,13 +28,14 @@ use rotary_client::Network;
 use rotary_log::{LogConfig, LogStores};
 use rotary_proto::NodeId;
 use rotary_storage::{
-    BlobRoom, Blobs, DataDir, Disk, Fatal, FileDisk, FjallLog, FjallLogOptions, Journal,
-    JournalOptions, LogStore, Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
+    BlobRoom, Blobs, DataDir, Disk, Fatal, FjallLog, FjallLogOptions, Journal, JournalOptions,
+    LogStore, Lookup, Notes, SegmentLog, SegmentLogOptions, Snapshots,
 };
 use rotary_transport::{Certificates, Transport, TransportConfig};
 use tokio::net::TcpListener;
 
 use crate::background::begun_behind;
+use crate::build;
 use crate::config::{Config, LogEngine, Role};
 use crate::doctor;
 use crate::effects::{self, Endpoint, Tools};
@@ -104,6 +105,7 @@ struct Opened {
 /// [`StartError`].
 pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), StartError> {
     let level = telemetry::start_log(&config.telemetry).map_err(StartError::Telemetry)?;
+    build::begin()?;
     let node = NodeId(config.node.id);
     telemetry::trace::start(&config.telemetry, node).map_err(StartError::Telemetry)?;
     let metrics =
@@ -145,11 +147,12 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
             .map_err(|source| StartError::Peer { address: config.listen.peer, source })?
     };
     let fatal = Fatal::exit();
-    let stores = stores(config, &data, fatal.clone())?;
+    let disk = build::disk(data.path())?;
+    let stores = stores(config, &data, &disk, fatal.clone())?;
     let journal = JournalOptions { fatal, ..JournalOptions::default() };
-    let journal = Journal::open(Arc::new(FileDisk), &data.journal_path(), journal)?;
+    let journal = Journal::open(disk.clone(), &data.journal_path(), journal)?;
     let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
-    let blobs = blobs(config, &data)?;
+    let blobs = blobs(config, &data, disk)?;
     let endpoint = Endpoint::new(config.webhooks.allow_private, &Network::Tcp)?;
     let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let mut log = running::log_config(config);
@@ -214,9 +217,13 @@ fn tell_ready(
 }
 
 /// Opens what the shards keep on disk.
-fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, StartError> {
+fn stores(
+    config: &Config,
+    data: &DataDir,
+    disk: &Arc<dyn Disk>,
+    fatal: Fatal,
+) -> Result<LogStores, StartError> {
     let path = data.log_path();
-    let disk: Arc<dyn Disk> = Arc::new(FileDisk);
     let log: Arc<dyn LogStore> = match config.log.engine {
         LogEngine::Segments => {
             let options = SegmentLogOptions {
@@ -236,13 +243,13 @@ fn stores(config: &Config, data: &DataDir, fatal: Fatal) -> Result<LogStores, St
     };
     let notes = Notes::open(disk.clone(), &data.notes_path())
         .map_err(|source| StartError::Store { path: data.notes_path(), source })?;
-    let snapshots = Snapshots::open(disk, &data.snapshots_path(), fatal)?;
+    let snapshots = Snapshots::open(disk.clone(), &data.snapshots_path(), fatal)?;
     Ok(LogStores { log, snapshots, notes })
 }
 
 /// Opens what messages name. The log has its room before blobs do: they leave twice as much free as
 /// the log wants to be free.
-fn blobs(config: &Config, data: &DataDir) -> Result<Blobs, StartError> {
+fn blobs(config: &Config, data: &DataDir, disk: Arc<dyn Disk>) -> Result<Blobs, StartError> {
     let free_bytes_min = config.log.free_bytes_min.saturating_mul(2);
     let room = BlobRoom {
         bytes_max: config.blobs.disk_bytes_max,
@@ -250,7 +257,7 @@ fn blobs(config: &Config, data: &DataDir) -> Result<Blobs, StartError> {
         free_bytes_min,
     };
     let path = data.blobs_path();
-    let opened = Blobs::open(Arc::new(FileDisk), &path, room, Fatal::exit());
+    let opened = Blobs::open(disk, &path, room, Fatal::exit());
     opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })
 }
 

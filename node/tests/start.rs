@@ -105,3 +105,37 @@ async fn a_second_process_on_one_directory_is_refused_by_the_firsts_number() {
     assert!(why.contains("is in use by process"), "{why}");
     assert!(nodes.stop(1).success());
 }
+
+#[test]
+fn a_build_for_harnesses_says_so_and_names_what_it_cannot_plant() {
+    let version = rotary().arg("--version").output().expect("it runs");
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    if !cfg!(any(feature = "chaos", feature = "simulated")) {
+        assert_eq!(version, concat!("rotary ", env!("CARGO_PKG_VERSION")));
+        return;
+    }
+    assert!(version.ends_with("never serve with it)"), "{version}");
+    if !cfg!(feature = "chaos") {
+        return;
+    }
+    let nodes = Nodes::init(1, 1);
+    for (variable, value, names) in [
+        (
+            "ROTARY_PLANTED",
+            "slot-lost",
+            "\"slot-lost\" is no planted bug; choose among slot-leaked",
+        ),
+        ("ROTARY_FAILPOINTS", "flush=abort", "\"flush\" is no operation; choose among create"),
+    ] {
+        let output = rotary()
+            .args(["server", "--exit-with-stdin", "--config"])
+            .arg(nodes.config(1))
+            .env(variable, value)
+            .stdin(std::process::Stdio::null())
+            .output();
+        let (code, why) = said(&output.expect("it runs"));
+        assert_eq!(code, Some(2), "{why}");
+        assert!(why.contains(variable) && why.contains(names), "{why}");
+        assert!(why.contains("this build is for harnesses"), "{why}");
+    }
+}

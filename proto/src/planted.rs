@@ -5,6 +5,7 @@
 //! alone, which no build that serves has; in every other build [`is`] is `false` and what hangs on
 //! it is compiled out.
 
+use std::str::FromStr;
 #[cfg(feature = "planted")]
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -42,6 +43,62 @@ pub enum Planted {
     MessageRenamed,
 }
 
+impl Planted {
+    /// Every bug.
+    pub const ALL: [Self; 14] = [
+        Self::SlotLeaked,
+        Self::RequeuedAtTail,
+        Self::RequeueForgotten,
+        Self::WindowNotInSnapshot,
+        Self::OfferNeverExpires,
+        Self::SkillsIgnored,
+        Self::PriorityIgnored,
+        Self::HashOrder,
+        Self::LossIgnored,
+        Self::KeyReplaced,
+        Self::EventSkipped,
+        Self::SilenceTaken,
+        Self::EffectsForgotten,
+        Self::MessageRenamed,
+    ];
+
+    /// What command lines call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SlotLeaked => "slot-leaked",
+            Self::RequeuedAtTail => "requeued-at-tail",
+            Self::RequeueForgotten => "requeue-forgotten",
+            Self::WindowNotInSnapshot => "window-not-in-snapshot",
+            Self::OfferNeverExpires => "offer-never-expires",
+            Self::SkillsIgnored => "skills-ignored",
+            Self::PriorityIgnored => "priority-ignored",
+            Self::HashOrder => "hash-order",
+            Self::LossIgnored => "loss-ignored",
+            Self::KeyReplaced => "key-replaced",
+            Self::EventSkipped => "event-skipped",
+            Self::SilenceTaken => "silence-taken",
+            Self::EffectsForgotten => "effects-forgotten",
+            Self::MessageRenamed => "message-renamed",
+        }
+    }
+}
+
+/// A name that no bug has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no planted bug; choose among {}", Planted::ALL.map(Planted::name).join(", "))]
+pub struct UnknownBug {
+    name: String,
+}
+
+impl FromStr for Planted {
+    type Err = UnknownBug;
+
+    fn from_str(text: &str) -> Result<Self, UnknownBug> {
+        let found = Self::ALL.into_iter().find(|bug| bug.name() == text);
+        found.ok_or_else(|| UnknownBug { name: text.chars().take(64).collect() })
+    }
+}
+
 #[cfg(feature = "planted")]
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 #[cfg(feature = "planted")]
@@ -72,4 +129,23 @@ pub fn odd() -> u64 {
     return ODD.fetch_add(1, Ordering::Relaxed);
     #[cfg(not(feature = "planted"))]
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_others_refused() {
+        for (number, bug) in (1..).zip(Planted::ALL) {
+            assert_eq!((bug as u8, bug.name().parse()), (number, Ok(bug)));
+        }
+        let wrong = "slot-leak".parse::<Planted>().expect_err("no such bug").to_string();
+        assert!(
+            wrong.starts_with("\"slot-leak\" is no planted bug; choose among slot-l"),
+            "{wrong}"
+        );
+        let long = "x".repeat(10_000).parse::<Planted>().expect_err("no such bug");
+        assert_eq!(long.name.len(), 64);
+    }
 }

@@ -4,11 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
+use rotary_client::Gateway;
+use rotary_proto::planted::Planted;
+use rotary_storage::Failpoints;
 
+use super::nemesis::Kind;
+use super::outside::Outside;
 use super::probe::{self, Mechanism};
+use super::program::{Program, Purpose};
 use super::run::{Run, report_folder};
 use super::scenario::Scenario;
-use super::{cgroup, load, namespace, outside, shell};
+use super::{cgroup, load, namespace, shell};
 
 /// Where what needs no disk is kept: a file system in memory that goes with the namespace.
 const SCRATCH: &str = "/dev/shm";
@@ -43,13 +49,31 @@ pub struct RunArguments {
     /// The program; the one beside this, if absent.
     #[arg(long)]
     rotary: Option<PathBuf>,
+    /// A bug that every node has, e.g. slot-leaked. It takes a program that was built with
+    /// `--features chaos`; the run is to be invalid.
+    #[arg(long, conflicts_with = "gateway")]
+    bug: Option<Planted>,
+    /// What the nemesis failpoint makes fail, e.g. sync:log=20*off->abort, instead of what chance
+    /// draws; the nemesis is added if it is not there. It takes such a program, too.
+    #[arg(long, conflicts_with = "gateway")]
+    failpoint: Option<String>,
     /// A gateway of a cluster that runs already, http://host:port; give each node's. Then nothing
-    /// is broken: its machines are out of reach.
+    /// is broken but what clients can break: its machines are out of reach.
     #[arg(long, value_delimiter = ',', requires = "token")]
-    gateway: Vec<String>,
+    gateway: Vec<Gateway>,
     /// An administrator's token of that cluster.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     token: Option<String>,
+}
+
+/// What the arguments ask for.
+enum Asked {
+    /// Nothing but a probe.
+    Probe,
+    /// A cluster of the harness's own.
+    Inside(Box<Run>),
+    /// A cluster of somebody else's.
+    Outside(Box<Outside>),
 }
 
 impl Act {
@@ -58,95 +82,100 @@ impl Act {
     /// # Errors
     /// What kept it from being found out.
     pub fn run(self) -> Result<bool, String> {
-        let run = match &self {
-            Self::Probe => None,
-            // What is wrong with the arguments is said before anything is made.
-            Self::Run(arguments) => Some(arguments.run()?),
+        // What is wrong with the arguments is said before anything is made.
+        let asked = match &self {
+            Self::Probe => Asked::Probe,
+            Self::Run(arguments) => arguments.asked()?,
         };
-        if let (Self::Run(arguments), Some(run)) = (&self, &run)
-            && !arguments.gateway.is_empty()
-        {
-            return arguments.outside(run);
+        if let Asked::Outside(outside) = asked {
+            report_folder(&outside.report)?;
+            return outside.run();
         }
         if !namespace::is_inside() {
             let error = namespace::enter();
             return Err(format!("unshare: {error}; it comes with util-linux, and needs root"));
         }
         furnish().map_err(|error| error.to_string())?;
-        match run {
-            None => Ok(probe_all()),
-            Some(run) => {
+        match asked {
+            Asked::Inside(run) => {
                 report_folder(&run.report)?;
                 run.run()
             }
+            _ => Ok(probe_all()),
         }
     }
 }
 
 impl RunArguments {
-    /// A run against a cluster of somebody else's.
-    fn outside(&self, run: &Run) -> Result<bool, String> {
-        let kinds = run.scenario.kinds()?;
-        if !kinds.is_empty() {
-            let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-            let names = names.join(", ");
-            return Err(format!(
-                "{names}: a cluster that runs already cannot be broken from here; \
-                                use the scenario calm, or --nemesis none"
-            ));
+    fn asked(&self) -> Result<Asked, String> {
+        let scenario = self.scenario()?;
+        let minutes = self.minutes.unwrap_or(scenario.minutes as f64).clamp(0.1, 1_440.0);
+        let lasts = Duration::from_secs_f64(60.0 * minutes);
+        let report = std::path::absolute(&self.report)
+            .map_err(|error| format!("{}: {error}", self.report.display()))?;
+        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("rotary"));
+        let rotary = || Program::ask(&self.rotary.clone().or_else(beside).unwrap_or_default());
+        let (name, seed) = (self.scenario.clone(), self.seed);
+        if self.gateway.is_empty() {
+            let rotary = rotary()?;
+            let replay = self.replay(&scenario, minutes, Some(&rotary));
+            let purpose = Purpose { bug: self.bug, failpoint: self.failpoint.clone() };
+            let scratch = Path::new(SCRATCH).join("run");
+            let run = Run { name, scenario, lasts, seed, rotary, purpose, scratch, report, replay };
+            run.allowed()?;
+            return Ok(Asked::Inside(Box::new(run)));
         }
-        report_folder(&run.report)?;
-        let plan = load::Plan {
-            kind: run.scenario.load,
-            customers_per_minute: run.scenario.customers_per_minute,
-            rotary: run.rotary.clone(),
-            gateways: self.gateway.clone(),
-            token: self.token.clone().unwrap_or_default(),
-            seed: run.seed,
-            minutes: run.lasts.as_secs().div_ceil(60),
-            share_permille: run.scenario.share_permille,
-            report: run.report.clone(),
-        };
-        let history = run.history(&[]).map_err(|error| format!("the history: {error}"))?;
-        let replay = format!("{} --gateway URL,...", run.replay);
-        outside::run(&plan, run.lasts, &history, &replay)
+        let rotary = if scenario.load == load::Kind::Bank { Some(rotary()?) } else { None };
+        let replay = self.replay(&scenario, minutes, None);
+        let (gateways, token) = (self.gateway.clone(), self.token.clone().unwrap_or_default());
+        let outside =
+            Outside { name, scenario, lasts, seed, rotary, gateways, token, report, replay };
+        outside.allowed()?;
+        Ok(Asked::Outside(Box::new(outside)))
     }
 
-    fn run(&self) -> Result<Run, String> {
+    /// The scenario, with the faults that were asked for instead of its own.
+    fn scenario(&self) -> Result<Scenario, String> {
         let mut scenario = Scenario::find(&self.scenario).map_err(|error| error.to_string())?;
         if let Some(nemesis) = &self.nemesis {
             scenario.nemesis = nemesis.iter().filter(|name| *name != "none").cloned().collect();
         }
-        let minutes = self.minutes.unwrap_or(scenario.minutes as f64).clamp(0.1, 1_440.0);
+        if let Some(text) = &self.failpoint {
+            text.parse::<Failpoints>().map_err(|error| format!("--failpoint {error}"))?;
+            let name = Kind::Failpoint.name();
+            if !scenario.nemesis.iter().any(|known| known == name) {
+                scenario.nemesis.push(name.to_owned());
+            }
+        }
         scenario.kinds()?;
-        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("rotary"));
-        let rotary = self.rotary.clone().or_else(beside).unwrap_or_default();
-        let rotary = rotary.canonicalize().map_err(|error| {
-            format!("{}: {error}; build rotary, or name it with --rotary", rotary.display())
-        })?;
-        let report = std::path::absolute(&self.report)
-            .map_err(|error| format!("{}: {error}", self.report.display()))?;
-        let Self { seed, scenario: name, .. } = self;
+        Ok(scenario)
+    }
+
+    /// The command line that repeats it. The program is a part of what does, and the page of a run
+    /// shows this line.
+    fn replay(&self, scenario: &Scenario, minutes: f64, rotary: Option<&Program>) -> String {
         let nemesis = match scenario.nemesis.join(",") {
             none if none.is_empty() => "none".to_owned(),
             some => some,
         };
-        let replay = format!(
-            "rotary-chaos run {name} --nemesis {nemesis} --seed {seed} --minutes {minutes} \
-             --report FOLDER"
+        let Self { scenario: name, seed, .. } = self;
+        let mut line = format!(
+            "rotary-chaos run {name} --nemesis {nemesis} --seed {seed} --minutes {minutes}"
         );
-        let scratch = Path::new(SCRATCH).join("run");
-        let lasts = Duration::from_secs_f64(60.0 * minutes);
-        Ok(Run {
-            name: name.clone(),
-            scenario,
-            lasts,
-            seed: *seed,
-            rotary,
-            scratch,
-            report,
-            replay,
-        })
+        if let Some(bug) = self.bug {
+            line.push_str(&format!(" --bug {}", bug.name()));
+        }
+        if let Some(text) = &self.failpoint {
+            line.push_str(&format!(" --failpoint '{text}'"));
+        }
+        if !self.gateway.is_empty() {
+            line.push_str(" --gateway URL,... --token T");
+        }
+        line.push_str(" --report FOLDER");
+        if let Some(rotary) = rotary {
+            line.push_str(&format!("  # {rotary}"));
+        }
+        line
     }
 }
 

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterError};
-use super::nemesis::{self, Fault, Kind, Lane, Plan, Refusal, Stage, chance};
+use super::nemesis::{self, Fault, Kind, Lane, Means, Plan, Refusal, Stage, chance};
 use super::view::NodeNumber;
 use crate::history::{Edge, Recorder};
 
@@ -43,6 +43,7 @@ pub struct Campaign {
     tallies: BTreeMap<Kind, Tally>,
     chance: StdRng,
     history: Recorder,
+    means: Means,
     next: Instant,
 }
 
@@ -55,8 +56,15 @@ impl Campaign {
             tallies: kinds.iter().map(|kind| (*kind, Tally::default())).collect(),
             chance: chance(seed, "targets"),
             history,
+            means: Means::default(),
             next: Instant::now(),
         }
+    }
+
+    /// The same, made with these.
+    #[must_use]
+    pub fn with(self, means: Means) -> Self {
+        Self { means, ..self }
     }
 
     /// What became of each kind that was asked for.
@@ -137,7 +145,9 @@ impl Campaign {
             let shared = |active: &Active| active.fault.kind.lane() == kind.lane();
             if kind.lane() == Lane::Process || !self.active.iter().any(shared) {
                 let (out, view, chance) = (out.clone(), view.clone(), &mut self.chance);
-                match nemesis::begin(kind, &mut Stage { cluster, view, chance, out }) {
+                let means = &self.means;
+                let mut stage = Stage { cluster, view, chance, out, means };
+                match nemesis::begin(kind, &mut stage) {
                     Ok(fault) => {
                         self.begun_one(fault, lasts);
                         break;

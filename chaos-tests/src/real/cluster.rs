@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub use layout::Layout;
 use layout::PUBLIC_PORT;
 
+use rotary_proto::planted::Planted;
+
 use super::clock::Clock;
 use super::http;
 use super::network::{self, Network, NetworkError};
@@ -28,6 +30,12 @@ use super::volume::{Volume, VolumeError};
 pub const READY_LIMIT: Duration = Duration::from_secs(120);
 /// How long a question to a node may take.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// Bytes of a log that are read at a time.
+const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Names the bug that a program for harnesses has.
+const PLANTED: &str = "ROTARY_PLANTED";
+/// Says where the disk of a program for harnesses fails.
+const FAILPOINTS: &str = "ROTARY_FAILPOINTS";
 /// How often in a row a server may end before it ever served.
 const FALSE_STARTS_MAX: u32 = 5;
 
@@ -77,10 +85,12 @@ pub struct Node {
 }
 
 /// What a server is started under.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trouble {
     /// Its so-manyth sync of data, and every later one, fails.
     pub failing_sync: Option<u32>,
+    /// Where its disk fails, as `rotary_storage::Failpoints` reads it.
+    pub failpoints: Option<String>,
 }
 
 /// A server that ended without having been told to.
@@ -100,6 +110,7 @@ pub struct Cluster {
     rotary: PathBuf,
     token: String,
     set: Vec<String>,
+    bug: Option<Planted>,
     incidents: Vec<Incident>,
 }
 
@@ -145,7 +156,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Io`].
     pub fn start(&mut self, node: NodeNumber, trouble: Trouble) -> Result<(), ClusterError> {
-        let mut command = self.command(node, trouble);
+        let mut command = self.command(node, &trouble);
         let this = self.node(node);
         if let Some(clock) = &this.clock {
             clock.wear(&mut command);
@@ -157,7 +168,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn command(&self, node: NodeNumber, trouble: Trouble) -> Command {
+    fn command(&self, node: NodeNumber, trouble: &Trouble) -> Command {
         let mut command = match trouble.failing_sync {
             None => network::command_in(node, &self.rotary.to_string_lossy()),
             Some(from) => {
@@ -168,6 +179,10 @@ impl Cluster {
                 command
             }
         };
+        // What the harness itself was started under is nobody's trouble.
+        command.env_remove(PLANTED).env_remove(FAILPOINTS);
+        command.envs(self.bug.map(|bug| (PLANTED, bug.name())));
+        command.envs(trouble.failpoints.as_ref().map(|text| (FAILPOINTS, text)));
         command.arg("server").arg("--config").arg(self.config(node));
         for pair in &self.set {
             command.args(["--set", pair]);
@@ -321,6 +336,25 @@ impl Cluster {
         self.nodes.iter().flat_map(of).collect()
     }
 
+    /// Bytes that a node's log has.
+    pub fn log_bytes(&self, node: NodeNumber) -> u64 {
+        std::fs::metadata(&self.nodes[usize::from(node) - 1].log).map_or(0, |meta| meta.len())
+    }
+
+    /// What a node's log has from there on.
+    pub fn log_from(&self, node: NodeNumber, from: u64) -> String {
+        use std::io::{Read as _, Seek as _};
+        let mut bytes = Vec::new();
+        let read =
+            std::fs::File::open(&self.nodes[usize::from(node) - 1].log).and_then(|mut log| {
+                log.seek(io::SeekFrom::Start(from))?;
+                log.take(LOG_BYTES_MAX).read_to_end(&mut bytes)
+            });
+        // A log that cannot be read says nothing.
+        drop(read);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     fn wrong(&self, node: NodeNumber, how: String) -> ClusterError {
         let words = last_words(&self.nodes[usize::from(node) - 1].log);
         ClusterError::Node { node, how, words }
@@ -331,9 +365,10 @@ impl Cluster {
     }
 }
 
-/// The last line of a log.
+/// The last line of a log that says something of the end, and not only where to read on.
 fn last_words(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().next_back().unwrap_or("none").to_owned()
+    let mut said = text.lines().filter(|line| !line.starts_with("rotary: more:"));
+    said.next_back().unwrap_or("none").to_owned()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bank::Bank;
 use people::People;
+use rotary_client::Network;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterError;
@@ -39,6 +40,8 @@ pub struct Plan {
     pub rotary: PathBuf,
     /// Where clients reach each node.
     pub gateways: Vec<String>,
+    /// What people's connections are opened over.
+    pub network: Network,
     /// An administrator's token.
     pub token: String,
     /// Of every draw of people.

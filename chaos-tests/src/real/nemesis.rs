@@ -10,6 +10,7 @@
 
 mod clocks;
 mod disk;
+mod failpoint;
 mod kind;
 mod limits;
 mod partition;
@@ -28,6 +29,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::cluster::{Cluster, ClusterError};
 use super::view::{NodeNumber, View};
+use super::wires::Wires;
 
 /// A stream of chance for one part of a run: what one part draws does not change another's.
 pub fn chance(seed: u64, part: &str) -> StdRng {
@@ -96,6 +98,15 @@ pub struct Fault {
     pub damage: Box<dyn Damage>,
 }
 
+/// What some faults are made with, beside the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Means {
+    /// What the nemesis `failpoint` makes fail; drawn if absent.
+    pub failpoint: Option<String>,
+    /// The connections of clients, if they can be broken.
+    pub wires: Option<Wires>,
+}
+
 /// What a fault may see of the run when it begins.
 #[derive(Debug)]
 pub struct Stage<'a> {
@@ -107,6 +118,8 @@ pub struct Stage<'a> {
     pub chance: &'a mut StdRng,
     /// Nodes that other faults keep from working, or that do not serve for another reason.
     pub out: BTreeSet<NodeNumber>,
+    /// What some faults are made with.
+    pub means: &'a Means,
 }
 
 impl Stage<'_> {
@@ -159,10 +172,11 @@ fn not_yet(why: impl Into<String>) -> Refusal {
 /// [`Refusal::NotYet`] if it would break too much or has no target at this time.
 pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
     use Kind::{
-        Bandwidth, BitFlip, ClockJump, Corrupt, Delay, DiskFull, Duplicate, FailedSync, Flapping,
-        HoldAndRelease, IsolateLeader, Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay,
-        Partial, PartitionHalves, PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll,
-        PowerCutMajority, Reorder, SlowCpu, Terminate,
+        Bandwidth, BitFlip, ClientsReset, ClientsSlow, ClientsStall, ClockJump, Corrupt, Delay,
+        DiskFull, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease, IsolateLeader,
+        Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay, Partial, PartitionHalves,
+        PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll, PowerCutMajority, Reorder,
+        SlowCpu, Terminate,
     };
     match kind {
         Kill | KillLeader | Terminate | Pause | PauseLeader => processes::begin(kind, stage),
@@ -174,7 +188,20 @@ pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
         }
         PowerCut | PowerCutMajority | PowerCutAll => power::begin(kind, stage),
         DiskFull | BitFlip | FailedSync => disk::begin(kind, stage),
+        Failpoint => failpoint::begin(stage),
+        ClientsReset | ClientsStall | ClientsSlow => clients(kind, stage),
         SlowCpu | MemoryLimit => limits::begin(kind, stage),
         ClockJump => clocks::begin(stage),
     }
+}
+
+/// A fault of clients' own connections.
+fn clients(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
+    let wires = stage.means.wires.as_ref();
+    let wires = wires.ok_or_else(|| not_yet("this load's connections cannot be broken"))?;
+    let broken = wires.begin(kind, stage.chance);
+    let (all, places) = (stage.all(), broken.places());
+    let targets = places.iter().filter_map(|place| all.get(*place)).copied().collect();
+    let detail = format!("to {} gateways", places.len());
+    Ok(Fault { kind, targets, detail, damage: Box::new(broken) })
 }

@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rotary_client::{Gateway, Network};
 use rotary_storage::EXIT_DIVERGED;
 use serde::Serialize;
 
 use super::campaign::{Campaign, Tally};
 use super::cluster::{Cluster, ClusterError, Incident, Layout, READY_LIMIT};
 use super::load::{self, Judgement, Load};
-use super::nemesis::{Kind, Plan};
+use super::nemesis::{Kind, Means, Plan};
 use super::probe;
 use super::process::Ending;
+use super::program::{Program, Purpose};
 use super::scenario::Scenario;
 use super::switch::Counts;
 use super::verdict::Verdict;
+use super::wires::Wires;
 use crate::history::{FORMAT, Head, Recorder};
 
 /// How long the load may take to make its sites and agents.
@@ -38,7 +42,9 @@ pub struct Run {
     /// What repeats it.
     pub seed: u64,
     /// The program.
-    pub rotary: PathBuf,
+    pub rotary: Program,
+    /// What it does on purpose.
+    pub purpose: Purpose,
     /// An empty folder for images and mounts, which need not outlive the run.
     pub scratch: PathBuf,
     /// A folder for what is to be looked at afterwards.
@@ -53,6 +59,8 @@ struct Summary<'a> {
     seed: u64,
     replay: &'a str,
     scenario: &'a Scenario,
+    program: &'a Program,
+    purpose: &'a Purpose,
     set_up_ms: u64,
     faults: u64,
     faults_per_second: f64,
@@ -83,19 +91,33 @@ impl Run {
     /// It is unknown: the harness failed, a mechanism is missing, or a fault never bit.
     pub fn run(&self) -> Result<bool, String> {
         let kinds = self.scenario.kinds()?;
+        self.allowed()?;
         self.probe(&kinds)?;
         let began = Instant::now();
-        self.say(began, "set up");
+        self.say(began, &format!("set up {}", self.rotary));
         let mut cluster = self.layout(&kinds).start().map_err(|error| error.to_string())?;
         let set_up = began.elapsed();
         self.say(began, &format!("{} nodes serve after {set_up:.1?}", self.scenario.nodes));
-        let history = self.history(&kinds).map_err(|error| format!("the history: {error}"))?;
+        let history = history_in(&self.report, &self.name, self.seed, &self.replay, &kinds);
+        let history = history.map_err(|error| format!("the history: {error}"))?;
         let found = self
             .broken(&mut cluster, &kinds, &history, began)
             .map_err(|error| error.to_string())?;
         self.summarise(&cluster, &found, set_up).map_err(|error| error.to_string())?;
         println!("{}\nreplay: {}", found.verdict, self.replay);
         found.verdict.result()
+    }
+
+    /// Refuses what this program cannot do.
+    ///
+    /// # Errors
+    /// How to build one that can.
+    pub fn allowed(&self) -> Result<(), String> {
+        if let Some(bug) = self.purpose.bug {
+            self.rotary.must_be_chaos(&format!("--bug {}", bug.name()))?;
+        }
+        let fails = self.scenario.kinds()?.contains(&Kind::Failpoint);
+        if fails { self.rotary.must_be_chaos("the nemesis failpoint") } else { Ok(()) }
     }
 
     /// Refuses what this machine cannot do.
@@ -116,7 +138,7 @@ impl Run {
 
     fn layout(&self, kinds: &[Kind]) -> Layout {
         Layout {
-            rotary: self.rotary.clone(),
+            rotary: self.rotary.path.clone(),
             nodes: self.scenario.nodes,
             shards: self.scenario.shards,
             folder: self.scratch.clone(),
@@ -124,6 +146,7 @@ impl Run {
             volume_mib: self.scenario.volume_mib,
             set: self.scenario.set.clone(),
             clocks: kinds.contains(&Kind::ClockJump),
+            bug: self.purpose.bug,
             seed: self.seed,
         }
     }
@@ -136,7 +159,9 @@ impl Run {
         history: &Recorder,
         began: Instant,
     ) -> Result<Found, ClusterError> {
-        let mut load = Load::start(&self.load(cluster), history)?;
+        let mut plan = self.load(cluster);
+        let means = self.means(kinds, &mut plan)?;
+        let mut load = Load::start(&plan, history)?;
         let mut verdict = Verdict::default();
         if let Some(why) = self.set_up(cluster, &mut load) {
             verdict.unknown.push(why);
@@ -145,14 +170,19 @@ impl Run {
         self.say(began, "calm");
         std::thread::sleep(Duration::from_secs(self.scenario.calm_s));
         let plan = Plan::new(self.seed, kinds, self.scenario.pace());
-        let mut campaign = Campaign::new(self.seed, kinds, plan, history.clone());
+        let mut campaign = Campaign::new(self.seed, kinds, plan, history.clone()).with(means);
         history.mark("faults");
         let faults = Instant::now();
-        self.faults(cluster, &mut campaign, &mut load, began)?;
+        let broken = self.faults(cluster, &mut campaign, &mut load, began);
         let faults_s = faults.elapsed().as_secs_f64();
         self.say(began, "heal");
         history.mark("heal");
-        campaign.heal(cluster)?;
+        if let Err(error) = broken.and_then(|()| campaign.heal(cluster)) {
+            verdict.lost_node(error)?;
+            let _ended = history.finish();
+            verdict.panics(&cluster.panics());
+            return Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s });
+        }
         if let Err(error) = converge(cluster) {
             verdict.broken.push(format!("after the faults, {error}"));
         }
@@ -164,8 +194,7 @@ impl Run {
         verdict.ledger(judgement(cluster, &mut load)?);
         // The judge of people has ended it; where it could not, or for the bank, it ends here.
         let _ended = history.finish();
-        let panics = cluster.panics();
-        verdict.broken.extend(panics.iter().map(|(node, line)| format!("node {node}: {line}")));
+        verdict.panics(&cluster.panics());
         let unexplained =
             cluster.incidents().iter().filter(|incident| !is_explained(incident.ending, kinds));
         let tell = |it: &Incident| format!("node {} ended by itself: {}", it.node, it.ending);
@@ -174,24 +203,28 @@ impl Run {
         Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s })
     }
 
-    /// Begins the history in the report's folder.
-    pub(crate) fn history(&self, kinds: &[Kind]) -> std::io::Result<Recorder> {
-        let head = Head {
-            format: FORMAT,
-            seed: self.seed,
-            name: self.name.clone(),
-            replay: self.replay.clone(),
-            nemeses: kinds.iter().map(|kind| kind.name().to_owned()).collect(),
-        };
-        Recorder::create(&self.report.join("history.jsonl"), head)
+    /// What faults are made with, and the load over connections that they can break.
+    fn means(&self, kinds: &[Kind], load: &mut load::Plan) -> Result<Means, ClusterError> {
+        let mut means = Means { failpoint: self.purpose.failpoint.clone(), wires: None };
+        if kinds.iter().any(|kind| kind.is_of_clients()) && load.kind == load::Kind::People {
+            let io = |why: String| ClusterError::Io {
+                what: "the clients' connections".to_owned(),
+                source: std::io::Error::other(why),
+            };
+            let wires = wires_to(&load.gateways).map_err(io)?;
+            load.network = Network::Other(Arc::new(wires.clone()));
+            means.wires = Some(wires);
+        }
+        Ok(means)
     }
 
     fn load(&self, cluster: &Cluster) -> load::Plan {
         load::Plan {
             kind: self.scenario.load,
             customers_per_minute: self.scenario.customers_per_minute,
-            rotary: self.rotary.clone(),
+            rotary: self.rotary.path.clone(),
             gateways: cluster.gateways(),
+            network: Network::Tcp,
             token: cluster.token().to_owned(),
             seed: self.seed,
             minutes: (self.lasts.as_secs() + self.scenario.calm_s).div_ceil(60),
@@ -272,6 +305,8 @@ impl Run {
             seed: self.seed,
             replay: &self.replay,
             scenario: &self.scenario,
+            program: &self.rotary,
+            purpose: &self.purpose,
             set_up_ms: u64::try_from(set_up.as_millis()).unwrap_or(u64::MAX),
             faults,
             faults_per_second: if faults == 0 { 0.0 } else { faults as f64 / found.faults_s },
@@ -293,6 +328,34 @@ impl Run {
     fn say(&self, began: Instant, words: &str) {
         println!("{:7.1} s  {words}", began.elapsed().as_secs_f64());
     }
+}
+
+/// Begins the history in a report's folder.
+pub(crate) fn history_in(
+    report: &Path,
+    name: &str,
+    seed: u64,
+    replay: &str,
+    kinds: &[Kind],
+) -> std::io::Result<Recorder> {
+    let head = Head {
+        format: FORMAT,
+        seed,
+        name: name.to_owned(),
+        replay: replay.to_owned(),
+        nemeses: kinds.iter().map(|kind| kind.name().to_owned()).collect(),
+    };
+    Recorder::create(&report.join("history.jsonl"), head)
+}
+
+/// Connections of clients to these gateways, which can be broken.
+///
+/// # Errors
+/// What is no gateway's address, or is reached over TLS.
+pub(crate) fn wires_to(gateways: &[String]) -> Result<Wires, String> {
+    let gateways = gateways.iter().map(|gateway| gateway.parse::<Gateway>());
+    let gateways = gateways.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    Wires::new(&gateways)
 }
 
 /// Whether faults of those kinds make a server end by itself like that: a disk that fails it does,
@@ -337,7 +400,7 @@ fn judgement(cluster: &mut Cluster, load: &mut Load) -> Result<Judgement, Cluste
 }
 
 /// What became of each kind of fault, as a table.
-fn table(tallies: &BTreeMap<Kind, Tally>) -> String {
+pub(crate) fn table(tallies: &BTreeMap<Kind, Tally>) -> String {
     let line = |(kind, tally): (&Kind, &Tally)| {
         let Tally { begun, bitten, refused } = tally;
         format!("{:<20} begun {begun:>4}  bitten {bitten:>4}  put off {refused:>5}\n", kind.name())

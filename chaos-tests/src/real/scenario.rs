@@ -12,10 +12,11 @@ use super::nemesis::{Kind, Pace};
 use crate::checkers::liveness::SERVE_MS;
 
 /// The scenarios that come with the harness.
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("calm", include_str!("../../scenarios/calm.toml")),
     ("clocks", include_str!("../../scenarios/clocks.toml")),
     ("disk", include_str!("../../scenarios/disk.toml")),
+    ("failpoints", include_str!("../../scenarios/failpoints.toml")),
     ("kill-leader", include_str!("../../scenarios/kill-leader.toml")),
     ("partition", include_str!("../../scenarios/partition.toml")),
     ("power-cut", include_str!("../../scenarios/power-cut.toml")),

@@ -9,8 +9,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::campaign::Tally;
+use super::cluster::ClusterError;
 use super::load::Judgement;
 use super::nemesis::Kind;
+use super::view::NodeNumber;
 
 /// What a run shows, with the reasons.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -29,6 +31,25 @@ impl Verdict {
             Judgement::Broken(why) => self.broken.push(why),
             Judgement::Unknown(why) => self.unknown.push(why),
         }
+    }
+
+    /// Adds what ended the faults early: a node that does not come back is a broken promise.
+    ///
+    /// # Errors
+    /// What else it is: then the harness failed.
+    pub fn lost_node(&mut self, error: ClusterError) -> Result<(), ClusterError> {
+        match error {
+            ClusterError::Node { .. } => {
+                self.broken.push(format!("under the faults, {error}"));
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Adds panics of servers, with their nodes.
+    pub fn panics(&mut self, lines: &[(NodeNumber, String)]) {
+        self.broken.extend(lines.iter().map(|(node, line)| format!("node {node}: {line}")));
     }
 
     /// Adds faults that never bit.
@@ -68,6 +89,20 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_does_not_come_back_is_a_broken_promise_and_a_failing_harness_is_not() {
+        let mut verdict = Verdict::default();
+        let (how, words) = ("ends before it serves".to_owned(), "damaged".to_owned());
+        let lost = ClusterError::Node { node: 2, how, words };
+        verdict.lost_node(lost).expect("it is a verdict");
+        assert_eq!(verdict.result(), Ok(false));
+        assert!(verdict.to_string().contains("node 2 ends before it serves"), "{verdict}");
+        let source = std::io::ErrorKind::NotFound.into();
+        let failed = ClusterError::Io { what: "a tool".to_owned(), source };
+        assert!(verdict.lost_node(failed).is_err());
+        assert_eq!(verdict.broken.len(), 1);
+    }
 
     #[test]
     fn a_fault_that_never_bit_makes_it_unknown_and_a_broken_promise_invalid() {

@@ -151,3 +151,18 @@ impl Bug {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_of_the_product_has_one_name_everywhere() {
+        let named = |bug: &Bug| Some((bug.to_possible_value()?.get_name().to_owned(), *bug));
+        let named: Vec<_> = Bug::value_variants().iter().filter_map(named).collect();
+        for planted in Planted::ALL {
+            let found = named.iter().find(|(_, bug)| bug.planted() == Some(planted));
+            assert_eq!(found.map(|(name, _)| name.as_str()), Some(planted.name()));
+        }
+    }
+}

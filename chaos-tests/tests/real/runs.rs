@@ -3,23 +3,46 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rotary_chaos::real::program::{Program, Purpose};
 use rotary_chaos::real::run::{Run, report_folder};
 use rotary_chaos::real::scenario::Scenario;
+use rotary_proto::planted::Planted;
 
-/// Runs a built-in scenario with faults that follow each other faster; the verdict must be valid.
-fn judged(test: &str, scenario: &str, faults: &[&str]) {
-    let test = format!("runs::{test}");
-    let program = std::env::current_exe().expect("this program has a path");
+/// The program beside this test, if it can do what the test wants.
+fn program(test: &str, purpose: &Purpose, faults: &[&str]) -> Option<Program> {
+    let own = std::env::current_exe().expect("this program has a path");
     // target/debug/deps/real-… and target/debug/rotary.
-    let rotary = program.ancestors().nth(2).expect("a target folder").join("rotary");
-    if !rotary.exists() {
-        let required = std::env::var_os("ROTARY_CHAOS_REQUIRED").is_some();
-        assert!(!required, "{test}: no {}; build rotary", rotary.display());
-        println!("SKIPPED {test}: no {}; build rotary", rotary.display());
-        return;
+    let path = own.ancestors().nth(2).expect("a target folder").join("rotary");
+    let asked = Program::ask(&path).and_then(|program| {
+        let fails = purpose.bug.is_some() || faults.contains(&"failpoint");
+        if fails {
+            program.must_be_chaos(test)?
+        }
+        Ok(program)
+    });
+    match asked {
+        Ok(program) => Some(program),
+        Err(why) => {
+            let required = std::env::var_os("ROTARY_CHAOS_REQUIRED").is_some();
+            assert!(!required, "{test}: {why}");
+            println!("SKIPPED {test}: {why}");
+            None
+        }
     }
+}
+
+/// Runs a built-in scenario with faults that follow each other faster: its verdict, and the report
+/// as text. Nothing where it cannot be run.
+fn run(
+    test: &str,
+    scenario: &str,
+    faults: &[&str],
+    purpose: Purpose,
+) -> Option<(Result<bool, String>, String)> {
+    let test = format!("runs::{test}");
+    let rotary = program(&test, &purpose, faults)?;
     if !super::inside(&test) {
-        return;
+        return None;
     }
     let mut scenario = Scenario::find(scenario).expect("it is built in");
     scenario.nemesis = faults.iter().map(|name| (*name).to_owned()).collect();
@@ -33,14 +56,21 @@ fn judged(test: &str, scenario: &str, faults: &[&str]) {
     std::fs::create_dir(&scratch).expect("a fresh folder");
     let folder = tempfile::tempdir().expect("a folder");
     let report = report_folder(folder.path()).expect("it is empty");
-    let (lasts, replay) = (Duration::from_secs(15), test.clone());
-    let name = test.clone();
-    let run = Run { name, scenario, lasts, seed: 7, rotary, scratch, report, replay };
+    let (lasts, replay, name) = (Duration::from_secs(15), test.clone(), test.clone());
+    let run = Run { name, scenario, lasts, seed: 7, rotary, purpose, scratch, report, replay };
     let valid = run.run();
-    if valid != Ok(true) {
+    let read = |file| std::fs::read_to_string(folder.path().join(file)).unwrap_or_default();
+    let told = read("run.json") + &read("judgement.txt");
+    if std::env::var_os("ROTARY_KEEP_HISTORY").is_some() {
         println!("kept: {}", folder.keep().display());
     }
-    assert_eq!(valid, Ok(true), "{test}");
+    Some((valid, told))
+}
+
+/// The verdict must be valid.
+fn judged(test: &str, scenario: &str, faults: &[&str]) {
+    let Some((valid, told)) = run(test, scenario, faults, Purpose::default()) else { return };
+    assert_eq!(valid, Ok(true), "{test}: {told}");
 }
 
 #[test]
@@ -57,4 +87,34 @@ fn partitions_lose_nothing() {
 #[test]
 fn lost_power_loses_nothing() {
     judged("lost_power_loses_nothing", "power-cut", &["power-cut", "power-cut-all"]);
+}
+
+#[test]
+fn disks_that_fail_at_a_place_lose_nothing() {
+    judged("disks_that_fail_at_a_place_lose_nothing", "failpoints", &["failpoint"]);
+}
+
+#[test]
+fn clients_that_misbehave_lose_nothing() {
+    let faults = ["clients-reset", "clients-stall", "clients-slow"];
+    judged("clients_that_misbehave_lose_nothing", "calm", &faults);
+}
+
+#[test]
+fn a_named_failpoint_ends_the_process() {
+    let failpoint = Some("sync:log=20*off->abort".to_owned());
+    let purpose = Purpose { failpoint, ..Purpose::default() };
+    let test = "a_named_failpoint_ends_the_process";
+    let Some((valid, told)) = run(test, "failpoints", &["failpoint"], purpose) else { return };
+    assert_eq!(valid, Ok(true), "{told}");
+    assert!(told.contains("\"failpoint\": \"sync:log=20*off->abort\""), "{told}");
+}
+
+#[test]
+fn a_planted_bug_is_caught() {
+    let purpose = Purpose { bug: Some(Planted::KeyReplaced), ..Purpose::default() };
+    let test = "a_planted_bug_is_caught";
+    let Some((valid, told)) = run(test, "calm", &[], purpose) else { return };
+    assert_eq!(valid, Ok(false), "{told}");
+    assert!(told.contains("\"bug\": \"key-replaced\""), "{told}");
 }

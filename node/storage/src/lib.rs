@@ -38,6 +38,8 @@ mod data_dir;
 mod dice;
 mod disk;
 mod drive;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod fatal;
 mod fjall_log;
 mod fjall_writer;
@@ -80,6 +82,10 @@ pub use blobs::{BlobCheck, BlobReader, BlobRoom, BlobUse, BlobWriter, Blobs};
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
 pub use drive::Drive;
+#[cfg(feature = "failpoints")]
+pub use failpoints::{
+    FailingDisk, FailpointError, Failpoints, TEXT_BYTES_MAX as FAILPOINTS_BYTES_MAX,
+};
 pub use fatal::{EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions, JournalSegment};

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rotary_proto::planted::Planted;
+
 use super::{Cluster, ClusterError, Node, READY_LIMIT, Trouble};
 use crate::real::clock::Clock;
 use crate::real::network::{self, Network};
@@ -34,6 +36,8 @@ pub struct Layout {
     pub set: Vec<String>,
     /// Whether the nodes have wall clocks of their own.
     pub clocks: bool,
+    /// The bug that every node has.
+    pub bug: Option<Planted>,
     /// Of the switch's coins.
     pub seed: u64,
 }
@@ -54,7 +58,7 @@ impl Layout {
         let node = |number| self.node(number, &made);
         let nodes = (1..=self.nodes).map(node).collect::<Result<_, _>>()?;
         let (rotary, set, incidents) = (self.rotary.clone(), self.set.clone(), Vec::new());
-        let mut cluster = Cluster { nodes, network, rotary, token, set, incidents };
+        let mut cluster = Cluster { nodes, network, rotary, token, set, bug: self.bug, incidents };
         for node in cluster.numbers() {
             cluster.start(node, Trouble::default())?;
         }

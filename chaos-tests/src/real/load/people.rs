@@ -28,6 +28,7 @@ impl People {
         let gateways = plan.gateways.iter().map(|gateway| gateway.parse());
         let gateways = gateways.collect::<Result<_, _>>().map_err(io::Error::other)?;
         let mut config = Config::new(gateways, plan.token.clone(), plan.seed);
+        config.network = plan.network.clone();
         config.rate = f64::from(plan.customers_per_minute) / 60.0;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

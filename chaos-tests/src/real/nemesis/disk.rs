@@ -74,7 +74,8 @@ fn fail_syncs(stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
     let node = stage.anyone()?;
     let from = stage.chance.random_range(5..60);
     stage.cluster.kill(node)?;
-    stage.cluster.start(node, Trouble { failing_sync: Some(from) })?;
+    let trouble = Trouble { failing_sync: Some(from), ..Trouble::default() };
+    stage.cluster.start(node, trouble)?;
     stage.cluster.expect_end(node);
     let detail = format!("from the {from}th sync of data of a thread on");
     let targets = BTreeSet::from([node]);

@@ -105,13 +105,30 @@ kinds! {
     BitFlip = "bit-flip", [Volume, BlockMap], Lane::Process;
     /// Syncs of data fail. Bites if the server ended itself.
     FailedSync = "failed-sync", [Volume, Strace], Lane::Process;
+    /// The disk fails at a named place of the product: the server ends there, or is told of an
+    /// error, or waits. Bites if it came by. It takes a build for harnesses.
+    Failpoint = "failpoint", [Volume], Lane::Process;
     /// A server gets a tenth of a processor. Bites if it had to wait for it.
     SlowCpu = "slow-cpu", [CpuQuota], Lane::Limits;
     /// A server gets 4 MiB more of memory, what it reads and writes in files included. Bites if it
     /// was at that limit.
     MemoryLimit = "memory-limit", [MemoryLimit], Lane::Limits;
+    /// Clients' connections to one gateway or all are reset, and all come back at once. Bites if
+    /// there were some.
+    ClientsReset = "clients-reset", [], Lane::Traffic(Self::ClientsReset);
+    /// What clients and gateways say to each other is held. Bites if bytes were.
+    ClientsStall = "clients-stall", [], Lane::Traffic(Self::ClientsStall);
+    /// Clients read slowly what gateways say. Bites if they read something.
+    ClientsSlow = "clients-slow", [], Lane::Traffic(Self::ClientsSlow);
     /// A node's wall clock jumps, up to a day. Bites if its answers have the other date.
     ClockJump = "clock-jump", [WallClock], Lane::Clock;
+}
+
+impl Kind {
+    /// Whether clients can make it by themselves, on any cluster.
+    pub fn is_of_clients(self) -> bool {
+        matches!(self, Self::ClientsReset | Self::ClientsStall | Self::ClientsSlow)
+    }
 }
 
 impl fmt::Display for Kind {
