@@ -3,9 +3,9 @@
 //!
 //! [`drive`] makes a tenant of its own with sites, queues, skills and agents, lets customers come
 //! at a rate until it is told to drain, and reads everything back from every gateway. It knows
-//! nothing of faults: whoever breaks the cluster does so beside it, with the same
-//! [`Recorder`], and records the marks `faults` and `heal`. This module records `setup`, `calm`,
-//! `drain`, `read-back` and `done`.
+//! nothing of faults: whoever breaks the cluster does so beside it, with the same [`Recorder`], and
+//! records the marks `faults`, `heal` and, once all works again, `serve`. This module records
+//! `setup`, `calm`, `drain`, `read-back` and `done`.
 //!
 //! * *Customers* open (about one in five with a session), write, wait as long as they have
 //!   patience, and leave or stay.

@@ -230,6 +230,7 @@ async fn a_run_with_a_node_killed_is_valid() {
         nodes.spawn(0);
         nodes.ready(0).await;
         recorder.mark("heal");
+        recorder.mark("serve");
         tokio::time::sleep(Duration::from_secs(5)).await;
     };
     let history = run(&mut nodes, head("kill", 12, &["kill"]), killing).await;

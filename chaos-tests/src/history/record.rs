@@ -288,7 +288,7 @@ pub enum Record {
         /// The node, as it names itself; empty for none.
         node: String,
     },
-    /// A phase begins: `setup`, `calm`, `faults`, `heal`, `drain`, `read-back`, or another word.
+    /// A phase begins: `setup`, `calm`, `faults`, `heal`, `serve`, `drain`, `read-back`, or others.
     Mark {
         /// When.
         at_ms: u64,
