@@ -95,6 +95,7 @@ impl Act {
             let error = namespace::enter();
             return Err(format!("unshare: {error}; it comes with util-linux, and needs root"));
         }
+        namespace::end_if_asked().map_err(|error| format!("signals: {error}"))?;
         furnish().map_err(|error| error.to_string())?;
         match asked {
             Asked::Inside(run) => {

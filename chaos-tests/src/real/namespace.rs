@@ -8,8 +8,12 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::shell::{self, ShellError};
 
+/// What an interrupted run ends with: it is unknown.
+const INTERRUPTED: i32 = 2;
 /// Tells a process that it is inside.
 const INSIDE: &str = "ROTARY_CHAOS_INSIDE";
 
@@ -37,6 +41,30 @@ pub fn command(program: OsString, arguments: impl Iterator<Item = OsString>) -> 
         .args(arguments)
         .env(INSIDE, "1");
     command
+}
+
+/// Ends this process, and so all that is inside, when it is asked to: whatever does not listen for
+/// a signal as the first process of a namespace never gets it.
+///
+/// # Errors
+/// What keeps it from listening.
+pub fn end_if_asked() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupted, mut terminated) = {
+        let _there = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let listen = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        });
+        eprintln!("rotary-chaos: interrupted; the run says nothing, and nothing is left of it");
+        std::process::exit(INTERRUPTED);
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
 }
 
 /// Makes the inside ready: loopback is up, and names of network namespaces are kept apart from
