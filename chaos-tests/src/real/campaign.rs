@@ -127,11 +127,8 @@ impl Campaign {
             let Active { mut fault, .. } = active;
             let bite = fault.damage.bite(cluster);
             fault.damage.mend(cluster)?;
-            self.tallies.entry(fault.kind).or_default().bitten += u64::from(bite.is_some());
-            let (name, target) = (fault.kind.name(), Self::names(&fault));
-            let evidence = bite.as_deref().unwrap_or("nothing came of it");
-            self.history.bitten(name, &target, bite.is_some(), evidence);
-            self.history.fault(name, &target, Edge::End, "mended");
+            let target = Self::names(&fault);
+            mended(&self.history, &mut self.tallies, fault.kind, &target, bite.as_deref());
         }
         Ok(())
     }
@@ -183,4 +180,18 @@ impl Campaign {
     fn names(fault: &Fault) -> String {
         fault.targets.iter().map(|node| format!("nd_{node}")).collect::<Vec<_>>().join(",")
     }
+}
+
+/// Counts and writes down what came of a fault that is over.
+pub(super) fn mended(
+    history: &Recorder,
+    tallies: &mut BTreeMap<Kind, Tally>,
+    kind: Kind,
+    target: &str,
+    bite: Option<&str>,
+) {
+    tallies.entry(kind).or_default().bitten += u64::from(bite.is_some());
+    let evidence = bite.unwrap_or("nothing came of it");
+    history.bitten(kind.name(), target, bite.is_some(), evidence);
+    history.fault(kind.name(), target, Edge::End, "mended");
 }

@@ -13,22 +13,18 @@ use rotary_client::{Api, Gateway, Network, Patience};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::campaign::Tally;
+use super::campaign::{Tally, mended};
 use super::load::{self, FINISH_LIMIT, Load};
 use super::nemesis::{Kind, Plan, chance};
 use super::program::Program;
-use super::run::{self, table};
+use super::run::{self, SET_UP_LIMIT, TICK, table};
 use super::scenario::Scenario;
 use super::verdict::Verdict;
 use super::wires::{Broken, Wires};
 use crate::history::{Edge, Recorder};
 
-/// How often the load and the faults are looked at.
-const TICK: Duration = Duration::from_millis(50);
 /// How long a gateway may take to say which cluster it is of.
 const ASK: Patience = Patience { attempt: Duration::from_secs(5), total: Duration::from_secs(10) };
-/// How long the load may take to make its sites and agents.
-const SET_UP_LIMIT: Duration = Duration::from_secs(120);
 
 /// A run against a cluster that runs already.
 #[derive(Debug)]
@@ -251,10 +247,7 @@ fn mend(
         let Active { kind, broken, target, .. } = fault;
         let bite = broken.evidence();
         broken.end();
-        tallies.entry(*kind).or_default().bitten += u64::from(bite.is_some());
-        let evidence = bite.as_deref().unwrap_or("nothing came of it");
-        history.bitten(kind.name(), target, bite.is_some(), evidence);
-        history.fault(kind.name(), target, Edge::End, "mended");
+        mended(history, tallies, *kind, target, bite.as_deref());
         false
     });
 }

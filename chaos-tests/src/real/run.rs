@@ -24,9 +24,9 @@ use super::wires::Wires;
 use crate::history::{FORMAT, Head, Recorder};
 
 /// How long the load may take to make its sites and agents.
-const SET_UP_LIMIT: Duration = Duration::from_secs(120);
-/// How often the run looks after its faults.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const SET_UP_LIMIT: Duration = Duration::from_secs(120);
+/// How often a run looks after its load and its faults.
+pub(super) const TICK: Duration = Duration::from_millis(50);
 /// How often it says where it is.
 const SAYS: Duration = Duration::from_secs(10);
 
