@@ -35,6 +35,7 @@ mod node;
 mod node_disk;
 mod observer;
 mod panics;
+mod process;
 mod promised;
 mod random;
 mod receivers;

@@ -7,18 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use rotary::simulated::{self, Gateway, GatewayParts};
 use rotary_transport::TransportConfig;
-use tokio::runtime::{Builder, RngSeed, Runtime};
-use tokio::time::Instant;
 
-use crate::simulation::ambient;
 use crate::simulation::faults::Count;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::Findings;
 use crate::simulation::node::{Cluster, DAWN_MS, id_of};
+use crate::simulation::process::Process;
 use crate::simulation::random::Random;
 use crate::simulation::wires::{Guest, Listening};
 
@@ -34,10 +31,7 @@ pub(crate) fn of_world(seed: u64) -> usize {
 
 /// A process of a gateway-only node.
 struct Running {
-    runtime: Runtime,
-    base: Instant,
-    started_ms: Ms,
-    paused_until: Ms,
+    process: Process,
     gateway: Arc<OnceLock<Arc<Gateway>>>,
     ended: Arc<Mutex<Option<String>>>,
 }
@@ -122,7 +116,7 @@ impl Gates {
     /// How the one in that place answers a client that dials it.
     pub(crate) fn listening(&self, index: usize) -> Listening {
         match self.gate(index).and_then(|gate| gate.running.as_ref()) {
-            Some(running) if running.paused_until > 0 => Listening::Silent,
+            Some(running) if running.process.is_paused() => Listening::Silent,
             Some(running) if running.gateway.get().is_some() => Listening::Open,
             _ => Listening::Closed,
         }
@@ -134,7 +128,7 @@ impl Gates {
         let Some(running) = running else { return };
         let Some(gateway) = running.gateway.get().cloned() else { return };
         let Guest { stream, address, .. } = guest;
-        running.runtime.spawn(async move { gateway.admit(stream, address).await });
+        running.process.runtime.spawn(async move { gateway.admit(stream, address).await });
     }
 
     /// Starts those whose time has come, and lets all run until that time.
@@ -272,14 +266,7 @@ impl Gate {
         self.starts += 1;
         let part = format!("gate {}.{}", self.index, self.starts);
         let seed = Random::salted(cluster.seed, &part).next();
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
-            .build()
-            .expect("a runtime without a network needs nothing");
-        ambient::set(now_ms, DAWN_MS + now_ms);
-        let base = runtime.block_on(async { Instant::now() });
+        let process = Process::start(seed, now_ms, DAWN_MS + now_ms);
         let network = cluster.network.socket(self.index, seed);
         let (node, listen) = (id_of(self.index), network.local_address());
         let (peers, certificates) = (cluster.peers(), cluster.certificates(self.index));
@@ -287,7 +274,7 @@ impl Gate {
         let run = DAWN_MS + now_ms;
         let (gateway, ended) = (Arc::new(OnceLock::new()), Arc::<Mutex<_>>::default());
         let (made, failed) = (gateway.clone(), ended.clone());
-        runtime.spawn(async move {
+        process.runtime.spawn(async move {
             let started = certificates.and_then(|certificates| {
                 let transport = TransportConfig { node, listen, peers, certificates };
                 Gateway::start(GatewayParts { network, transport, others, run })
@@ -297,32 +284,23 @@ impl Gate {
                 Err(why) => *failed.lock().expect("not poisoned") = Some(why),
             }
         });
-        let (started_ms, paused_until) = (now_ms, 0);
-        self.running = Some(Running { runtime, base, started_ms, paused_until, gateway, ended });
+        self.running = Some(Running { process, gateway, ended });
     }
 
     /// Lets the process run until that time; then says why it has ended, if it has.
     fn run_to(&mut self, now_ms: Ms) -> Option<String> {
         let running = self.running.as_mut()?;
-        if now_ms < running.paused_until {
+        if !running.process.may_run(now_ms) {
             return None;
         }
-        let target = running.base + Duration::from_millis(now_ms - running.started_ms);
-        let late = std::mem::take(&mut running.paused_until) > 0;
-        ambient::set(now_ms, DAWN_MS + now_ms);
-        running.runtime.block_on(async {
-            if late {
-                tokio::time::advance(target - Instant::now()).await;
-            }
-            tokio::time::sleep_until(target).await;
-        });
+        running.process.run_to(now_ms, DAWN_MS + now_ms);
         running.ended.lock().expect("not poisoned").take()
     }
 
-    /// As [`crate::simulation::node::Node::pause_until`].
+    /// Keeps the process from running, as [`Process::pause_until`]. Whether there was one.
     fn pause_until(&mut self, ms: Ms) -> bool {
         let Some(running) = &mut self.running else { return false };
-        running.paused_until = if ms == 0 { running.paused_until.min(1) } else { ms };
+        running.process.pause_until(ms);
         true
     }
 

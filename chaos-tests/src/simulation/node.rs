@@ -1,8 +1,5 @@
 //! One node: a process that starts, runs, stops being polled, crashes and starts again, and the
 //! disk and wall clock that outlive it.
-//!
-//! A process is a runtime of its own, whose clock stands until the world moves it. Dropping the
-//! runtime is a crash: no task gets to do anything more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,10 +18,7 @@ use rotary_storage::{Disk, Journal};
 use rotary_transport::{
     Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
 };
-use tokio::runtime::{Builder, RngSeed, Runtime};
-use tokio::time::Instant;
 
-use crate::simulation::ambient;
 use crate::simulation::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
 use crate::simulation::gates;
 use crate::simulation::hall::Hall;
@@ -36,6 +30,7 @@ use crate::simulation::machine::{Ground, ShardMachine};
 use crate::simulation::network::{Network, address};
 use crate::simulation::node_disk::{Engine, NodeDisk, Opened};
 use crate::simulation::observer::{Observed, Observer};
+use crate::simulation::process::Process;
 use crate::simulation::promised::Promised;
 use crate::simulation::random::Random;
 use crate::simulation::store::{Shadow, Shadowed};
@@ -201,11 +196,7 @@ pub(crate) struct Node {
 }
 
 struct Running {
-    runtime: Runtime,
-    base: Instant,
-    started_ms: Ms,
-    /// The process is not given the processor before that time.
-    paused_until: Ms,
+    process: Process,
     log: Arc<OnceLock<Arc<Log>>>,
     doors: Doors,
     engine: Engine,
@@ -283,7 +274,7 @@ impl Node {
         let Some(running) = &self.running else { return false };
         let Some(log) = running.log.get() else { return false };
         let journal = &running.engine.journal;
-        let _entered = running.runtime.enter();
+        let _entered = running.process.runtime.enter();
         let votes = |shard| log.status(shard).is_some_and(|status| !status.cut);
         log.shards().all(|shard| votes(shard) && journal.missing(shard.0).is_none())
     }
@@ -314,15 +305,7 @@ impl Node {
         let ground = Ground { journal, fatal, astray, marked: Marked::default() };
         let seed =
             Random::salted(cluster.seed, &format!("run {}.{}", self.index, self.starts)).next();
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
-            .build()
-            .expect("a runtime without a network needs nothing");
-        let off_ms = self.wall_off_ms.load(Ordering::Relaxed);
-        ambient::set(now_ms, (DAWN_MS + now_ms).saturating_add_signed(off_ms));
-        let base = runtime.block_on(async { Instant::now() });
+        let process = Process::start(seed, now_ms, self.wall_ms(now_ms));
         let log = Arc::new(OnceLock::new());
         let door = Arc::new(PlantedDoor::new(cluster.bug));
         let doors = Doors::default();
@@ -334,27 +317,14 @@ impl Node {
             self.boot(cluster, seed, ground, stores, log.clone(), door.clone()).boxed()
         };
         let failed = ended.clone();
-        runtime.spawn(async move {
+        process.runtime.spawn(async move {
             if let Err(error) = boot.await {
                 failed.lock().expect("not poisoned").get_or_insert(error);
             }
         });
-        let (paused_until, pump_at, journal_at, pumps) = (0, None, None, 0);
-        let started_ms = now_ms;
-        self.running = Some(Running {
-            runtime,
-            base,
-            started_ms,
-            paused_until,
-            log,
-            doors,
-            engine,
-            pump_at,
-            journal_at,
-            pumps,
-            ended,
-            door,
-        });
+        let (pump_at, journal_at, pumps) = (None, None, 0);
+        self.running =
+            Some(Running { process, log, doors, engine, pump_at, journal_at, pumps, ended, door });
         Ok(())
     }
 
@@ -405,7 +375,7 @@ impl Node {
         let Some(log) = running.log.get() else { return };
         invariants::ahead(self.index, log, &running.engine.journal, found);
         if let Some(owing) = &self.owing {
-            let _entered = running.runtime.enter();
+            let _entered = running.process.runtime.enter();
             if owing.check(self.index, log, found) {
                 self.owing = None;
             }
@@ -546,11 +516,17 @@ impl Node {
         })
     }
 
+    /// What its wall clock says at that time.
+    fn wall_ms(&self, now_ms: Ms) -> u64 {
+        (DAWN_MS + now_ms).saturating_add_signed(self.wall_off_ms.load(Ordering::Relaxed))
+    }
+
     /// Lets the process run until that time; then says why it has ended, if it has.
     pub(crate) fn run_to(&mut self, now_ms: Ms) -> Option<String> {
+        let wall_ms = self.wall_ms(now_ms);
         let (random, sync_ms_max) = (&mut self.random, self.sync_ms_max);
         let running = self.running.as_mut()?;
-        if now_ms < running.paused_until {
+        if !running.process.may_run(now_ms) {
             return None;
         }
         if running.pump_is_due(now_ms, || random.below(sync_ms_max + 1)) {
@@ -567,17 +543,7 @@ impl Node {
             }
             self.promised.note(&running.engine.journal);
         }
-        let target = running.base + Duration::from_millis(now_ms - running.started_ms);
-        let late = std::mem::take(&mut running.paused_until) > 0;
-        let off_ms = self.wall_off_ms.load(Ordering::Relaxed);
-        ambient::set(now_ms, (DAWN_MS + now_ms).saturating_add_signed(off_ms));
-        running.runtime.block_on(async {
-            if late {
-                // Whatever became due meanwhile is due at once, as after a process was stopped.
-                tokio::time::advance(target - Instant::now()).await;
-            }
-            tokio::time::sleep_until(target).await;
-        });
+        running.process.run_to(now_ms, wall_ms);
         self.observer.lock().invariants.closings.durable(self.index, &running.engine.journal);
         running.ended.lock().expect("not poisoned").take()
     }
@@ -586,13 +552,13 @@ impl Node {
     /// Whether there was one.
     pub(crate) fn pause_until(&mut self, ms: Ms) -> bool {
         let Some(running) = &mut self.running else { return false };
-        running.paused_until = if ms == 0 { running.paused_until.min(1) } else { ms };
+        running.process.pause_until(ms);
         true
     }
 
     /// Whether the process is kept from running.
     pub(crate) fn is_paused(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.paused_until > 0)
+        self.running.as_ref().is_some_and(|running| running.process.is_paused())
     }
 
     /// Batches that its process has written.
@@ -604,10 +570,10 @@ impl Node {
     pub(crate) fn hand_on(&self, group: u32, to: NodeId) -> bool {
         let Some(running) = &self.running else { return false };
         let Some(log) = running.log.get().cloned() else { return false };
-        let _entered = running.runtime.enter();
+        let _entered = running.process.runtime.enter();
         let leads = log.status(ShardId(group)).is_some_and(|status| status.role == Role::Leader);
         if leads && to != id_of(self.index) {
-            running.runtime.spawn(async move { log.transfer(ShardId(group), to).await });
+            running.process.runtime.spawn(async move { log.transfer(ShardId(group), to).await });
         }
         leads && to != id_of(self.index)
     }
@@ -616,7 +582,7 @@ impl Node {
     pub(crate) fn listening(&self) -> Listening {
         match &self.running {
             None => Listening::Closed,
-            Some(running) if running.paused_until > 0 => Listening::Silent,
+            Some(running) if running.process.is_paused() => Listening::Silent,
             Some(running) if running.doors.get().is_some() => Listening::Open,
             Some(_) => Listening::Closed,
         }
@@ -627,7 +593,7 @@ impl Node {
         let Some(running) = &self.running else { return };
         let Some(node) = running.doors.get().cloned() else { return };
         let Guest { stream, address, .. } = guest;
-        running.runtime.spawn(async move { node.admit(stream, address).await });
+        running.process.runtime.spawn(async move { node.admit(stream, address).await });
     }
 
     /// Ends the process where it stands, and says so to nobody if its machine lost its power.
@@ -636,7 +602,7 @@ impl Node {
         cluster.network.close(self.index);
         cluster.wires.close(self.index, silently);
         let Some(running) = self.running.take() else { return false };
-        drop(running.runtime);
+        drop(running.process);
         true
     }
 
@@ -646,9 +612,9 @@ impl Node {
         let Some(running) = &self.running else { return };
         let Some(log) = running.log.get().cloned() else { return };
         let (payload, door) = (Bytes::copy_from_slice(payload), running.door.clone());
-        running.runtime.spawn(async move {
+        running.process.runtime.spawn(async move {
             let mut attempt = attempt;
-            let deadline = Instant::now() + ATTEMPT;
+            let deadline = tokio::time::Instant::now() + ATTEMPT;
             let told = log.propose_with_retry(ShardId(shard), payload, deadline, true).await;
             if let Some(reply) = &mut attempt.reply {
                 reply.told = Some(door.told(told));
@@ -676,7 +642,7 @@ impl Running {
 
     /// Whether something was written to the journal, whole.
     fn pump_journal(&mut self) -> bool {
-        let _entered = self.runtime.enter();
+        let _entered = self.process.runtime.enter();
         self.journal_at = None;
         let done = self.engine.pump_journal();
         self.pumps += u64::from(done);
@@ -685,7 +651,7 @@ impl Running {
 
     /// Whether a batch was written to the log, whole.
     fn pump(&mut self) -> bool {
-        let _entered = self.runtime.enter();
+        let _entered = self.process.runtime.enter();
         self.pump_at = None;
         let done = self.engine.pump();
         self.pumps += u64::from(done);

@@ -5,14 +5,11 @@
 //! written into a history, which the same checkers judge as the histories of real clusters.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rotary::simulated;
 use rotary_client::{Gateway, Network};
-use tokio::runtime::{Builder, RngSeed, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::checkers::{self, Verdict};
 use crate::history::{Edge, FORMAT, Head, History, Recorder};
@@ -22,6 +19,7 @@ use crate::simulation::gates::Gates;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::Findings;
 use crate::simulation::node::{Cluster, DAWN_MS, Node, id_of};
+use crate::simulation::process::Process;
 use crate::simulation::random::Random;
 use crate::simulation::receivers::{self, Receivers};
 use crate::simulation::whole::SECRET;
@@ -30,8 +28,7 @@ use crate::workload::{self, Config, DriveError, Phase, Summary};
 
 /// The clients' side of a world.
 pub(crate) struct Street {
-    runtime: Runtime,
-    base: Instant,
+    process: Process,
     recorder: Recorder,
     history: PathBuf,
     /// Who answers webhooks' messages, where sites have webhooks.
@@ -51,14 +48,7 @@ impl Street {
     /// If the history cannot be written.
     pub(crate) fn new(cluster: &Cluster, replay: String) -> Result<Self, String> {
         let mut random = Random::salted(cluster.seed, "street");
-        ambient::set(0, DAWN_MS);
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .rng_seed(RngSeed::from_bytes(&random.next().to_le_bytes()))
-            .build()
-            .expect("a runtime without a network needs nothing");
-        let base = runtime.block_on(async { Instant::now() });
+        let process = Process::start(random.next(), 0, DAWN_MS);
         let history = std::env::temp_dir().join(format!(
             "rotary-chaos-{}-{}.jsonl",
             std::process::id(),
@@ -72,9 +62,9 @@ impl Street {
         let config = config(cluster, &mut random);
         let receivers = config.receivers.as_ref();
         let receivers = receivers.map(|known| Receivers::new(known.seed, recorder.clone()));
-        let driven = runtime.spawn(workload::drive(config, recorder.clone(), told));
+        let driven = process.runtime.spawn(workload::drive(config, recorder.clone(), told));
         let (driven, summary, doubts) = (Some(driven), Summary::default(), Vec::new());
-        Ok(Self { runtime, base, recorder, history, receivers, say, driven, summary, doubts })
+        Ok(Self { process, recorder, history, receivers, say, driven, summary, doubts })
     }
 
     /// Whether everything is set up.
@@ -119,17 +109,16 @@ impl Street {
             }
         }
         for (wire, receivers) in callers.into_iter().zip(self.receivers.iter().cycle()) {
-            self.runtime.spawn(receivers.clone().serve(wire));
+            self.process.runtime.spawn(receivers.clone().serve(wire));
         }
         ambient::set(now_ms, DAWN_MS + now_ms);
-        let target = self.base + Duration::from_millis(now_ms);
-        self.runtime.block_on(async { tokio::time::sleep_until(target).await });
+        self.process.run_to(now_ms, DAWN_MS + now_ms);
     }
 
     /// Ends the history and judges it. One with a finding is kept in `cases`.
     pub(crate) fn judge(&mut self, cases: &Path, seed: u64, found: &mut Findings) {
         match self.driven.take().filter(JoinHandle::is_finished) {
-            Some(driven) => match self.runtime.block_on(driven) {
+            Some(driven) => match self.process.runtime.block_on(driven) {
                 Ok(Ok(summary)) => self.summary = summary,
                 Ok(Err(error)) => found.breach("workload", error.to_string()),
                 Err(error) => found.breach("workload", error.to_string()),
