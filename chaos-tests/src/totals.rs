@@ -11,6 +11,8 @@ use crate::checkers::Percentiles;
 
 /// Bytes of a file that is summed up.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The fault whose times a row tells where it is alone.
+const KILL_LEADER: &str = "kill-leader";
 /// The times that say how soon there is work again.
 const FAILOVER: &str = "kill-leader: first offer after";
 const REATTACH: &str = "sessions without a gateway";
@@ -28,6 +30,8 @@ pub struct Totals {
     /// What each checker looked at, and what of it was wrong.
     checked: BTreeMap<String, (u64, u64)>,
     times: BTreeMap<String, Vec<u64>>,
+    /// Of the runs whose only fault was the death of leaders.
+    alone: BTreeMap<String, Vec<u64>>,
     worlds: Worlds,
 }
 
@@ -101,10 +105,11 @@ impl Totals {
             let path = path?;
             let run = path.join("run.json");
             if run.is_file() {
-                totals.run(&read(&run)?);
+                let run = read(&run)?;
+                let is_alone = totals.run(&run);
                 let judged = path.join("judgement.json");
                 if judged.is_file() {
-                    totals.judged(read(&judged)?);
+                    totals.judged(read(&judged)?, is_alone);
                 }
             } else if path.extension().is_some_and(|extension| extension == "json") {
                 totals.worlds.add(read(&path)?);
@@ -114,7 +119,8 @@ impl Totals {
         Ok(totals)
     }
 
-    fn run(&mut self, run: &Run) {
+    /// Adds a run; whether nothing was done in it but killing leaders.
+    fn run(&mut self, run: &Run) -> bool {
         self.runs += 1;
         self.broken += u64::from(!run.verdict.broken.is_empty());
         let unknown = run.verdict.broken.is_empty() && !run.verdict.unknown.is_empty();
@@ -131,20 +137,25 @@ impl Totals {
                     _ => 0,
                 };
         }
+        run.nemeses.keys().eq([KILL_LEADER])
     }
 
-    fn judged(&mut self, judged: Judged) {
+    fn judged(&mut self, judged: Judged, is_alone: bool) {
         for Check { name, checked, found, times } in judged.checks {
             let sum = self.checked.entry(name).or_default();
             (sum.0, sum.1) = (sum.0 + checked, sum.1 + found);
             for (name, mut times) in times {
+                if is_alone {
+                    self.alone.entry(name.clone()).or_default().extend(&times);
+                }
                 self.times.entry(name).or_default().append(&mut times);
             }
         }
     }
 
+    /// Of runs in which nothing but leaders died: a storm takes its own time.
     fn times_of(&self, name: &str) -> Percentiles {
-        Percentiles::of(self.times.get(name).cloned().unwrap_or_default())
+        Percentiles::of(self.alone.get(name).cloned().unwrap_or_default())
     }
 
     /// A row of `RESULTS.md`, behind its first columns.
@@ -218,7 +229,11 @@ impl fmt::Display for Totals {
             writeln!(f, "    {name:<22} {found:>6} of {checked:>9}")?;
         }
         for name in self.times.keys() {
-            writeln!(f, "    {name}: {}", self.times_of(name))?;
+            let all = Percentiles::of(self.times.get(name).cloned().unwrap_or_default());
+            writeln!(f, "    {name}: {all}")?;
+            if self.alone.contains_key(name) {
+                writeln!(f, "        killed leaders alone: {}", self.times_of(name))?;
+            }
         }
         Ok(())
     }
@@ -246,9 +261,9 @@ mod tests {
             fs::create_dir_all(path.parent().expect("it has one")).expect("a folder");
             fs::write(path, text).expect("written");
         };
-        let run = |unknown: &str| {
+        let run = |nemesis: &str, unknown: &str| {
             format!(
-                r#"{{"nemeses": {{"power-cut-all": {{"begun": 3, "bitten": 2, "refused": 0}}}},
+                r#"{{"nemeses": {{"{nemesis}": {{"begun": 3, "bitten": 2, "refused": 0}}}},
                 "scenario": {{"nodes": 3}}, "verdict": {{"broken": [], "unknown": [{unknown}]}}}}"#
             )
         };
@@ -258,9 +273,9 @@ mod tests {
                 "times": [["kill-leader: first offer after", [{took}]]]}}]}}"#
             )
         };
-        write("a/run.json", &run(""));
+        write("a/run.json", &run("power-cut-all", ""));
         write("a/judgement.json", &judged(7));
-        write("b/run.json", &run("\"x\""));
+        write("b/run.json", &run("kill-leader", "\"x\""));
         write("b/judgement.json", &judged(9));
         write("c/something.txt", "");
         for name in ["spine.json", "whole.json"] {
@@ -271,8 +286,8 @@ mod tests {
         }
         let row = Totals::of(folder.path()).expect("all is readable").row();
         let due = "4 worlds, 0 failed; 2.0 h (36 in an hour on a core), 6 faults, 16 answers | \
-            2 runs, 0 invalid, 1 unknown; 4 faults bitten, 12 file systems without power | \
-            0 of 10 | p50 7 ms, p99 9 ms, max 9 ms of 2 | p50 0 ms, p99 0 ms, max 0 ms of 0 |\n";
+            2 runs, 0 invalid, 1 unknown; 4 faults bitten, 6 file systems without power | \
+            0 of 10 | p50 9 ms, p99 9 ms, max 9 ms of 1 | p50 0 ms, p99 0 ms, max 0 ms of 0 |\n";
         assert_eq!(row, due);
         write("bad.json", "{");
         let error = Totals::of(folder.path()).expect_err("it is none");

@@ -57,7 +57,7 @@ use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rotary_client::{Api, Gateway, Network, Patience};
+use rotary_client::{Api, Gateway, Network, Patience, Trust};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -83,6 +83,8 @@ pub struct Config {
     pub gateways: Vec<Gateway>,
     /// What connections to them are opened over.
     pub network: Network,
+    /// Whose certificates are believed where gateways speak TLS, which they do over TCP alone.
+    pub trust: Trust,
     /// An administrator's token of the cluster.
     pub token: String,
     /// Of every draw.
@@ -109,6 +111,7 @@ impl Config {
         Self {
             gateways,
             network: Network::Tcp,
+            trust: Trust::default(),
             token,
             seed,
             rate: 3.0,
@@ -183,8 +186,11 @@ pub async fn drive(
     phase: watch::Receiver<Phase>,
 ) -> Result<Summary, DriveError> {
     let api = Api::new(config.gateways.clone(), &config.token, PATIENCE)
-        .map_err(|error| DriveError::new("the gateways", error))?
-        .over(&config.network);
+        .map_err(|error| DriveError::new("the gateways", error))?;
+    let api = match &config.network {
+        Network::Tcp => api.trusting(&config.trust),
+        other => api.over(other),
+    };
     let desk = Arc::new(Desk::new(history.clone(), config.seed, config.transcripts_max));
     history.mark("setup");
     let world = World::build(&api, &desk, &config).await?;

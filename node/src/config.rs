@@ -277,8 +277,8 @@ impl Default for LogTimes {
     fn default() -> Self {
         Self {
             heartbeat_ms: 100,
-            election_min_ms: 300,
-            election_max_ms: 600,
+            election_min_ms: 200,
+            election_max_ms: 400,
             engine: LogEngine::Segments,
             threads: 1,
             pin_threads: false,

@@ -62,7 +62,7 @@ pub(crate) fn is_on() -> bool {
 pub struct Parts {
     /// Data shards of the cluster.
     pub shards: u32,
-    /// How its shards are kept; `members` are the cluster's core nodes.
+    /// How its shards are kept; `founders` are the cluster's core nodes.
     pub log: LogConfig,
     /// Its end of the network between nodes.
     pub network: Arc<dyn Datagrams>,
@@ -172,7 +172,7 @@ fn config(parts: &Parts) -> Config {
         let peer = peer.expect("every member has an address on the network");
         PeerNode { id: id.0, peer, public: url(*id) }
     };
-    config.cluster.peers = parts.log.members.iter().map(of).collect();
+    config.cluster.peers = parts.log.founders.iter().map(of).collect();
     config.journal.retention = crate::config::Keep(parts.retention);
     config
 }

@@ -26,7 +26,7 @@ pub enum Act {
     Probe,
     /// Breaks a cluster of real processes under load: 0 if it kept its promises, 1 if not, 2 if
     /// that could not be found out.
-    Run(RunArguments),
+    Run(Box<RunArguments>),
 }
 
 /// What is run.
@@ -64,6 +64,9 @@ pub struct RunArguments {
     /// An administrator's token of that cluster.
     #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Who signs the gateways' certificates where they speak TLS, in a PEM file.
+    #[arg(long, requires = "gateway")]
+    ca: Option<PathBuf>,
 }
 
 /// What the arguments ask for.
@@ -129,8 +132,9 @@ impl RunArguments {
         let rotary = if scenario.load == load::Kind::Bank { Some(rotary()?) } else { None };
         let replay = self.replay(&scenario, minutes, None);
         let (gateways, token) = (self.gateway.clone(), self.token.clone().unwrap_or_default());
+        let ca = self.ca.clone();
         let outside =
-            Outside { name, scenario, lasts, seed, rotary, gateways, token, report, replay };
+            Outside { name, scenario, lasts, seed, rotary, gateways, token, ca, report, replay };
         outside.allowed()?;
         Ok(Asked::Outside(Box::new(outside)))
     }
@@ -171,6 +175,7 @@ impl RunArguments {
         }
         if !self.gateway.is_empty() {
             line.push_str(" --gateway URL,... --token T");
+            line.push_str(if self.ca.is_some() { " --ca FILE" } else { "" });
         }
         line.push_str(" --report FOLDER");
         if let Some(rotary) = rotary {

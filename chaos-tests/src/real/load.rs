@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bank::Bank;
 use people::People;
-use rotary_client::Network;
+use rotary_client::{Network, Trust};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterError;
@@ -42,6 +42,10 @@ pub struct Plan {
     pub gateways: Vec<String>,
     /// What people's connections are opened over.
     pub network: Network,
+    /// Whose certificates are believed where gateways speak TLS.
+    pub trust: Trust,
+    /// The same as a file, for a load that is a program of its own.
+    pub ca: Option<PathBuf>,
     /// An administrator's token.
     pub token: String,
     /// Of every draw of people.
@@ -50,6 +54,8 @@ pub struct Plan {
     pub minutes: u64,
     /// Of people: customers who come in a minute.
     pub customers_per_minute: u32,
+    /// Of people: agents of each site.
+    pub agents: u32,
     /// Of the bank: thousandths of its customers.
     pub share_permille: u64,
     /// A folder for its words and evidence; the history is there.
@@ -110,6 +116,15 @@ impl Load {
             Self::Bank(bank) => bank
                 .stop()
                 .map_err(|source| ClusterError::Io { what: "stopping the load".into(), source }),
+        }
+    }
+
+    /// Ends it where it stands, as nothing more is to be had of the cluster, and says what its
+    /// evidence shows.
+    pub fn cut_short(&mut self) -> Judgement {
+        match self {
+            Self::People(people) => people.cut_short(),
+            Self::Bank(_) => Judgement::Unknown("the bank's ledger was not closed".into()),
         }
     }
 

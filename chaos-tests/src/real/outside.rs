@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rotary_client::{Api, Gateway, Network, Patience};
+use rotary_client::{Api, Gateway, Network, Patience, Trust};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -43,6 +43,8 @@ pub struct Outside {
     pub gateways: Vec<Gateway>,
     /// An administrator's token.
     pub token: String,
+    /// Who signs the gateways' certificates where they speak TLS, in a PEM file.
+    pub ca: Option<PathBuf>,
     /// An empty folder.
     pub report: PathBuf,
     /// The command line that repeats it.
@@ -101,7 +103,7 @@ impl Outside {
     pub fn run(&self) -> Result<bool, String> {
         let kinds = self.allowed()?;
         let (plan, wires) = self.plan(&kinds)?;
-        let builds = self.builds()?;
+        let builds = self.builds(&plan.trust)?;
         println!("{} nodes of {}", builds.len(), builds.join(", "));
         let history = run::history_in(&self.report, &self.name, self.seed, &self.replay, &kinds);
         let history = history.map_err(|error| format!("the history: {error}"))?;
@@ -127,19 +129,33 @@ impl Outside {
     }
 
     /// Asks every gateway for its node's build: what is mistyped is named before a load begins.
-    fn builds(&self) -> Result<Vec<String>, String> {
+    fn builds(&self, trust: &Trust) -> Result<Vec<String>, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let ask = |gateway: &Gateway| {
             let wrong = |error: String| format!("{gateway} is not usable: {error}");
             let api = Api::new(vec![gateway.clone()], &self.token, ASK);
-            let api = api.map_err(|error| wrong(error.to_string()))?;
+            let api = api.map_err(|error| wrong(error.to_string()))?.trusting(trust);
             let told = runtime.block_on(api.read::<Value>("/v1/cluster"));
             let told = told.map_err(|error| wrong(error.to_string()))?;
             let build = told.get("build").and_then(Value::as_str).map(str::to_owned);
             build.ok_or_else(|| wrong("its answer names no build".to_owned()))
         };
         self.gateways.iter().map(ask).collect()
+    }
+
+    /// Whom its clients believe.
+    fn trust(&self) -> Result<Trust, String> {
+        let Some(path) = &self.ca else {
+            let secret = self.gateways.iter().find(|gateway| gateway.is_tls());
+            return match secret {
+                Some(gateway) => Err(format!("{gateway} speaks TLS: name its authority with --ca")),
+                None => Ok(Trust::default()),
+            };
+        };
+        let wrong = |why: String| format!("--ca {}: {why}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        Trust::pem(&text).map_err(|error| wrong(error.to_string()))
     }
 
     fn plan(&self, kinds: &[Kind]) -> Result<(load::Plan, Option<Wires>), String> {
@@ -149,9 +165,12 @@ impl Outside {
         let plan = load::Plan {
             kind: self.scenario.load,
             customers_per_minute: self.scenario.customers_per_minute,
+            agents: self.scenario.agents,
             rotary: self.rotary.as_ref().map(|rotary| rotary.path.clone()).unwrap_or_default(),
             gateways,
             network,
+            trust: self.trust()?,
+            ca: self.ca.clone(),
             token: self.token.clone(),
             seed: self.seed,
             minutes: self.lasts.as_secs().div_ceil(60),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rotary_client::{Gateway, Network};
+use rotary_client::{Gateway, Network, Trust};
 use rotary_storage::EXIT_DIVERGED;
 use serde::Serialize;
 
@@ -179,6 +179,8 @@ impl Run {
         history.mark("heal");
         if let Err(error) = broken.and_then(|()| campaign.heal(cluster)) {
             verdict.lost_node(error)?;
+            self.say(began, "cut short");
+            verdict.ledger(load.cut_short());
             let _ended = history.finish();
             verdict.panics(&cluster.panics());
             return Ok(Found { verdict, tallies: campaign.tallies().clone(), faults_s });
@@ -222,9 +224,12 @@ impl Run {
         load::Plan {
             kind: self.scenario.load,
             customers_per_minute: self.scenario.customers_per_minute,
+            agents: self.scenario.agents,
             rotary: self.rotary.path.clone(),
             gateways: cluster.gateways(),
             network: Network::Tcp,
+            trust: Trust::default(),
+            ca: None,
             token: cluster.token().to_owned(),
             seed: self.seed,
             minutes: (self.lasts.as_secs() + self.scenario.calm_s).div_ceil(60),

@@ -12,11 +12,12 @@ use super::nemesis::{Kind, Pace};
 use crate::checkers::liveness::SERVE_MS;
 
 /// The scenarios that come with the harness.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("calm", include_str!("../../scenarios/calm.toml")),
     ("clocks", include_str!("../../scenarios/clocks.toml")),
     ("disk", include_str!("../../scenarios/disk.toml")),
     ("failpoints", include_str!("../../scenarios/failpoints.toml")),
+    ("failover", include_str!("../../scenarios/failover.toml")),
     ("kill-leader", include_str!("../../scenarios/kill-leader.toml")),
     ("partition", include_str!("../../scenarios/partition.toml")),
     ("power-cut", include_str!("../../scenarios/power-cut.toml")),
@@ -53,6 +54,8 @@ pub struct Scenario {
     pub load: load::Kind,
     /// Of people: customers who come in a minute.
     pub customers_per_minute: u32,
+    /// Of people: agents of each of the two sites.
+    pub agents: u32,
     /// Of the bank: thousandths of its customers.
     pub share_permille: u64,
     /// Keys of the nodes' configuration, `section.key=value`.
@@ -74,6 +77,7 @@ impl Default for Scenario {
             volume_mib: 768,
             load: load::Kind::People,
             customers_per_minute: 180,
+            agents: 6,
             share_permille: 200,
             set: Vec::new(),
         }
@@ -119,12 +123,13 @@ impl Scenario {
             && scenario.calm_s.max(scenario.serve_s) <= 3_600
             && (192..=65_536).contains(&scenario.volume_mib)
             && (1..=60_000).contains(&scenario.customers_per_minute)
+            && (1..=1_000).contains(&scenario.agents)
             && (1..=100_000).contains(&scenario.share_permille);
         fits.then_some(scenario).ok_or_else(|| {
             "nodes are 1 to 9, shards 1 to 1024, minutes 1 to 1440, every_ms 100 to 3600000, \
              lasts_min_ms 100 to lasts_max_ms, which is at most 600000, \
              calm_s and serve_s at most 3600, volume_mib 192 to 65536, \
-             customers_per_minute 1 to 60000, share_permille 1 to 100000"
+             customers_per_minute 1 to 60000, agents 1 to 1000, share_permille 1 to 100000"
                 .to_owned()
         })
     }

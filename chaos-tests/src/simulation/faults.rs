@@ -6,6 +6,7 @@
 
 mod kind;
 mod links;
+mod members;
 mod operator;
 mod whole;
 
@@ -21,6 +22,7 @@ use crate::simulation::node::{Cluster, Node};
 use crate::simulation::node_disk::is_journal;
 use crate::simulation::random::Random;
 use links::Edits;
+use members::Seats;
 use operator::others_are_whole;
 use whole::Swing;
 
@@ -94,6 +96,8 @@ pub(crate) struct Faults {
     healed: bool,
     still_clocks: bool,
     favoured: Option<Kind>,
+    /// Who is to keep the shards.
+    seats: Seats,
 }
 
 impl Faults {
@@ -123,6 +127,7 @@ impl Faults {
             healed: false,
             still_clocks,
             favoured,
+            seats: Seats::default(),
         }
     }
 
@@ -259,7 +264,7 @@ impl Faults {
                 self.jump(victim);
                 true
             }
-            Kind::Transfer | Kind::ClientsCut | Kind::ClientsReset => {
+            Kind::Transfer | Kind::ClientsCut | Kind::ClientsReset | Kind::Members => {
                 let node = *node;
                 self.at_the_door(kind, node, cluster, nodes)
             }
@@ -285,10 +290,12 @@ impl Faults {
         }
         let paused = nodes.iter().filter(|node| node.is_paused());
         paused.for_each(|node| works[node.index] = false);
+        self.seats.out().into_iter().for_each(|node| works[node] = false);
         match kind {
             Kind::PowerCutAll | Kind::ClockJump | Kind::ClockDrift | Kind::SlowDisk => return true,
             Kind::Transfer | Kind::ClientsReset => return true,
             Kind::ClientsCut => return self.may_cut_clients(node),
+            Kind::Members if !self.may_reseat() => return false,
             Kind::BitFlip if nodes[node].disk.cold_bytes() < COLD_BYTES_MIN => return false,
             Kind::BitFlip | Kind::DiskLost | Kind::Astray if !others_are_whole(node, nodes) => {
                 return false;
@@ -300,7 +307,8 @@ impl Faults {
             | Kind::DiskFull
             | Kind::BitFlip
             | Kind::DiskLost
-            | Kind::Astray => {
+            | Kind::Astray
+            | Kind::Members => {
                 if !works[node] {
                     return false;
                 }
@@ -429,6 +437,7 @@ impl Faults {
                 cluster.wires.cut(*node, false);
                 cluster.wires.stalled(*node) > before.stalled
             }
+            Kind::Members => self.seats.give_back(),
             Kind::Loss => struck.lost > before.struck.lost,
             Kind::Reorder => struck.overtaken > before.struck.overtaken,
             Kind::Delay => struck.delivered > before.struck.delivered,

@@ -1,7 +1,7 @@
 //! One node: a process that starts, runs, stops being polled, crashes and starts again, and the
 //! disk and wall clock that outlive it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use rotary_log::{
-    Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, ProposeError, Proposed,
-    Role, WallClock,
+    Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, Members, ProposeError,
+    Proposed, Role, WallClock, next_change,
 };
 use rotary_proto::{NodeId, ShardId, Wall};
 use rotary_storage::{Disk, Journal};
@@ -410,7 +410,6 @@ impl Node {
             let hall = Hall { shards: gate.clone(), journal: journal.clone(), door };
             let transport = Transport::start_over(socket, transport, Arc::new(hall));
             let transport = Arc::new(transport.map_err(|error| error.to_string())?);
-            let members: Vec<NodeId> = config.members.iter().copied().collect();
             let snapshots = store.snapshots.clone();
             let started = Log::start(config, store, transport.clone(), &gate, machines).await;
             let started = Arc::new(started.map_err(|error| error.to_string())?);
@@ -418,6 +417,9 @@ impl Node {
             for shard in started.shards() {
                 started.initialize(shard).await.map_err(|error| error.to_string())?;
             }
+            let known = started.clone();
+            let members =
+                Box::new(move |shard| known.members(shard).iter().flat_map(Members::all).collect());
             let upkeep = Upkeep {
                 node,
                 id,
@@ -576,6 +578,31 @@ impl Node {
             running.process.runtime.spawn(async move { log.transfer(ShardId(group), to).await });
         }
         leads && to != id_of(self.index)
+    }
+
+    /// Has it take a group's next step towards these members, if it leads the group; whether there
+    /// is none left.
+    pub(crate) fn reseat(
+        &self,
+        group: u32,
+        voters: &BTreeSet<NodeId>,
+        learners: &BTreeSet<NodeId>,
+    ) -> Option<bool> {
+        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
+        let (log, shard) = (running.log.get()?.clone(), ShardId(group));
+        let _entered = running.process.runtime.enter();
+        let status = log.status(shard).filter(|status| status.role == Role::Leader)?;
+        let (actual, followers) = (log.members(shard)?, log.followers(shard)?);
+        let has_all = |node| {
+            let follower = followers.iter().find(|follower| follower.node == node);
+            node == id_of(self.index)
+                || follower.is_some_and(|found| found.matched >= status.applied_index)
+        };
+        if let Some(change) = next_change(&actual, voters, learners, has_all) {
+            running.process.runtime.spawn(async move { log.change_members(shard, change).await });
+        }
+        let is_so = !actual.changing && actual.voters == *voters && actual.learners == *learners;
+        Some(is_so)
     }
 
     /// How it answers a client that dials it.

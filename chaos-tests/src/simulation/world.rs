@@ -182,6 +182,7 @@ impl World {
             self.faults.step(now_ms, &self.cluster, &mut self.nodes, &mut self.findings);
             self.gates.trouble(now_ms, &self.cluster);
         }
+        self.faults.reseat(now_ms, &self.cluster, &self.nodes);
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
         if self.street.is_none() && !matches!(self.phase, Phase::Settle { .. }) {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rand::RngExt as _;
-use rotary_client::{Api, Gateway, Method, Network, SessionConfig};
+use rotary_client::{Api, Gateway, Method, Network, SessionConfig, Trust};
 use rotary_proto::ids::{AgentId, CustomerId, PrincipalId, QueueId, ShardId, SkillId, TenantId};
 use rotary_proto::plan::{QueuePlan, RequiredSkill};
 use rotary_proto::{
@@ -48,6 +48,7 @@ pub(super) struct World {
     /// The API with the administrator's credential.
     pub(super) api: Api,
     network: Network,
+    trust: Trust,
     /// Who answers webhooks' messages, where there are webhooks.
     pub(super) receivers: Option<Receivers>,
     pub(super) sites: Vec<Site>,
@@ -115,8 +116,9 @@ impl World {
             let (site, customers) = (made.site, Arc::from(customers));
             sites.push(Site { site, supervisor, customers, agents: config.agents });
         }
-        let (network, receivers) = (config.network.clone(), config.receivers.clone());
-        Ok(Self { api: api.clone(), network, receivers, sites, agents })
+        let (network, trust) = (config.network.clone(), config.trust.clone());
+        let receivers = config.receivers.clone();
+        Ok(Self { api: api.clone(), network, trust, receivers, sites, agents })
     }
 
     /// How somebody holds a session, beginning at a gateway of their own.
@@ -124,8 +126,8 @@ impl World {
         let mut gateways: Vec<Gateway> = self.api.gateways().to_vec();
         let at = place % gateways.len();
         gateways.rotate_left(at);
-        let network = self.network.clone();
-        SessionConfig { network, ..SessionConfig::new(gateways, token.to_owned()) }
+        let (network, trust) = (self.network.clone(), self.trust.clone());
+        SessionConfig { network, trust, ..SessionConfig::new(gateways, token.to_owned()) }
     }
 }
 

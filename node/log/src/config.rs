@@ -18,8 +18,9 @@ use crate::wall::WallClock;
 pub struct LogConfig {
     /// This node.
     pub node: NodeId,
-    /// The voters of every shard, this node among them.
-    pub members: BTreeSet<NodeId>,
+    /// The voters that an empty shard begins with. A node that is not among them founds none, and
+    /// waits until it is admitted. From then on the log says who its members are.
+    pub founders: BTreeSet<NodeId>,
     /// Milliseconds between two heartbeats of a leader.
     pub heartbeat_ms: u64,
     /// Shortest time without a heartbeat, after the lease of the leader has ended, that makes a
@@ -86,14 +87,14 @@ impl Blocking {
 }
 
 impl LogConfig {
-    /// The defaults: heartbeats every 100 ms, elections after 300 to 600 ms.
-    pub fn new(node: NodeId, members: impl IntoIterator<Item = NodeId>) -> Self {
+    /// The defaults: heartbeats every 100 ms, elections after 200 to 400 ms.
+    pub fn new(node: NodeId, founders: impl IntoIterator<Item = NodeId>) -> Self {
         Self {
             node,
-            members: members.into_iter().collect(),
+            founders: founders.into_iter().collect(),
             heartbeat_ms: 100,
-            election_min_ms: 300,
-            election_max_ms: 600,
+            election_min_ms: 200,
+            election_max_ms: 400,
             propose_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(1),
             batches_in_flight_max: 4,
@@ -117,9 +118,6 @@ impl LogConfig {
     /// The Raft configuration, of a replica that stands for election or does not; openraft refuses
     /// one whose times do not fit together.
     pub(crate) fn raft(&self, stands: bool) -> Result<Arc<Config>, LogError> {
-        if !self.members.contains(&self.node) {
-            return Err(LogError::Config(format!("{} is not one of the members", self.node)));
-        }
         let config = Config {
             cluster_name: "rotary".to_owned(),
             heartbeat_interval: self.heartbeat_ms,
@@ -179,8 +177,7 @@ mod tests {
     fn the_defaults_fit_together() {
         let members = [NodeId(1), NodeId(2), NodeId(3)];
         LogConfig::new(NodeId(1), members).raft(true).expect("valid");
-        let error = LogConfig::new(NodeId(4), members).raft(true).expect_err("not a member");
-        assert!(matches!(error, LogError::Config(_)));
+        LogConfig::new(NodeId(4), members).raft(true).expect("it waits to be admitted");
         let wrong = LogConfig { election_min_ms: 50, ..LogConfig::new(NodeId(1), members) };
         assert!(matches!(wrong.raft(true), Err(LogError::Config(_))));
     }

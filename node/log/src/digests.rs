@@ -152,7 +152,9 @@ pub(crate) async fn check(shard: &Shard, members: &[NodeId], transport: &Transpo
     });
     let answers = futures::future::join_all(asked).await;
     let others: Vec<Vec<(u64, Pair)>> = answers.into_iter().flatten().collect();
-    match compare(&known(shard).await, &others, members.len()) {
+    // A replica without a vote is one more that compares.
+    let count = members.len() + usize::from(!members.contains(&transport.node()));
+    match compare(&known(shard).await, &others, count) {
         Verdict::Agreed => shard.applied.counters.doubtful_index.store(0, Ordering::Relaxed),
         Verdict::Doubtful(index) => {
             shard.applied.counters.doubtful_index.store(index, Ordering::Relaxed);

@@ -243,7 +243,8 @@ fn reads() -> Vec<Sample> {
         Stopped => ReadError::Stopped,
     });
     let (last, committed) = (Some(id(70_000)), 69_998);
-    let report = tail::Report { term: 300, leads: true, cut: true, last, committed };
+    let electorate = tail::Electorate::default();
+    let report = tail::Report { term: 300, leads: true, cut: true, last, committed, electorate };
     let digests: Vec<(u64, digests::Pair)> = vec![(1_024, (5, 50)), (2_048, (u64::MAX, 60))];
     let mut all = vec![
         sample("about a shard", &door::about(ShardId(70_000)), |bytes| {

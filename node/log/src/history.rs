@@ -139,19 +139,27 @@ enum Had {
     Nothing(JournalBase),
 }
 
+/// Says who keeps a shard at the moment.
+pub type MembersOf = Box<dyn Fn(ShardId) -> Vec<NodeId> + Send + Sync>;
+
 /// What a node does for the history of its replicas.
-#[derive(Debug, Clone)]
 pub struct History {
     /// The node's journal.
     pub journal: Arc<Journal>,
     /// The way to the other nodes.
     pub transport: Arc<Transport>,
-    /// All nodes, or the others.
-    pub members: Vec<NodeId>,
+    /// Who keeps a shard at the moment.
+    pub members: MembersOf,
     /// The shards that have a journal.
     pub shards: Vec<ShardId>,
     /// Where pieces are written to disk.
     pub blocking: Blocking,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("shards", &self.shards).finish_non_exhaustive()
+    }
 }
 
 impl History {
@@ -170,9 +178,9 @@ impl History {
     async fn fetch(&self, shard: ShardId) {
         let this = self.transport.node();
         let (mut asked, mut without) = (0, Vec::new());
-        for node in self.members.iter().filter(|node| **node != this) {
+        for node in (self.members)(shard).into_iter().filter(|node| *node != this) {
             asked += 1;
-            match self.fetch_from(*node, shard).await {
+            match self.fetch_from(node, shard).await {
                 Ok(Had::Whole) => {
                     tracing::info!(%shard, from = %node, "the history before its snapshot is here");
                     return;

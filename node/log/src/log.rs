@@ -20,6 +20,7 @@ use crate::config::{LogConfig, LogError};
 use crate::door::Door;
 use crate::forward;
 use crate::machine::Machine;
+use crate::members::{Change, ChangeError, Members};
 use crate::propose::{ProposeError, Proposed};
 use crate::proposer::Outcome;
 use crate::read::{self, ReadError};
@@ -103,15 +104,15 @@ impl Log {
         Ok(log)
     }
 
-    /// Founds a shard, if it falls to this node and the shard is empty: the members are its voters,
-    /// and the node at position `shard % members` founds it, and so is its first leader. On every
-    /// other node, and on every other start, this does nothing.
+    /// Founds a shard, if it falls to this node and the shard is empty: the founders are its
+    /// voters, and the one at position `shard % founders` founds it, and so is its first leader. On
+    /// every other node, and on every other start, this does nothing.
     ///
     /// # Errors
     /// `NoShard`, `Raft`.
     pub async fn initialize(&self, shard: ShardId) -> Result<(), LogError> {
-        let members = &self.config.members;
-        let founder = members.iter().nth(shard.0 as usize % members.len().max(1));
+        let founders = &self.config.founders;
+        let founder = founders.iter().nth(shard.0 as usize % founders.len().max(1));
         if founder != Some(&self.config.node) {
             return Ok(());
         }
@@ -125,7 +126,7 @@ impl Log {
         if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
             return Ok(());
         }
-        let voters: BTreeMap<u64, ()> = members.iter().map(|node| (node.0, ())).collect();
+        let voters: BTreeMap<u64, ()> = founders.iter().map(|node| (node.0, ())).collect();
         raft.initialize(voters).await.map_err(|error| failed(error.to_string()))
     }
 
@@ -297,9 +298,10 @@ impl Log {
         if let ProposeError::NotLeader { leader: Some(leader) } = error {
             return Some(*leader);
         }
-        let view = *self.shards.get(&shard)?.view.borrow();
-        let others = self.config.members.iter().filter(|node| Some(**node) != view.leader);
-        let others: Vec<NodeId> = others.copied().collect();
+        let replica = self.shards.get(&shard)?;
+        let view = *replica.view.borrow();
+        let voters = replica.members().voters.into_iter();
+        let others: Vec<NodeId> = voters.filter(|node| Some(*node) != view.leader).collect();
         if attempt.is_multiple_of(2) {
             None
         } else {
@@ -367,6 +369,21 @@ impl Log {
         asked.map_err(|error| LogError::Raft { shard, reason: error.to_string() })
     }
 
+    /// Who keeps a shard, as far as this node's replica knows.
+    pub fn members(&self, shard: ShardId) -> Option<Members> {
+        self.shards.get(&shard).map(|shard| shard.members())
+    }
+
+    /// Takes a step towards other members of a shard that this node leads, and waits until it is
+    /// committed, no longer than [`LogConfig::propose_timeout`].
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change_members(&self, shard: ShardId, change: Change) -> Result<(), ChangeError> {
+        let replica = self.shards.get(&shard).ok_or(ChangeError::NotLeader)?;
+        replica.change(change, self.config.propose_timeout).await
+    }
+
     /// Hands a shard that this node leads to another member, which must be caught up.
     ///
     /// # Errors
@@ -396,9 +413,9 @@ impl Log {
         if !view.borrow().is_self {
             return;
         }
-        let mut others = self.config.members.iter().filter(|node| **node != self.config.node);
-        let Some(to) = others.find(|node| self.transport.peer_connected(**node)) else { return };
-        if let Err(error) = self.transfer(shard.id, *to).await {
+        let mut others = shard.members().voters.into_iter().filter(|n| *n != self.config.node);
+        let Some(to) = others.find(|node| self.transport.peer_connected(*node)) else { return };
+        if let Err(error) = self.transfer(shard.id, to).await {
             tracing::warn!(shard = %shard.id, %error, "leadership was not handed on");
             return;
         }

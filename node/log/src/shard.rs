@@ -191,8 +191,7 @@ impl Shard {
         let applied = Arc::new(Applied::new(id, machine, clock, &config, notes)?);
         let (group, blocking) = (id.0, config.blocking);
         let snapshots = SnapshotStore { group, snapshots: stores.snapshots.clone(), blocking };
-        let others = config.members.iter().copied().filter(|node| *node != config.node);
-        let peers = Peers { transport: &transport, members: others.collect() };
+        let peers = Peers { transport: &transport, members: transport.peers() };
         let rebuilt = rebuild::if_needed(&stores, &snapshots, peers).await?;
         if rebuilt && snapshots.current()?.is_none() {
             let again = applied.clone();
@@ -395,13 +394,13 @@ fn keep_whole(
     config: &LogConfig,
     transport: Arc<Transport>,
 ) -> impl Future<Output = ()> + use<> {
-    let (interval, members) = (config.digest_interval, config.members.clone());
-    let members: Vec<NodeId> = members.into_iter().collect();
+    let interval = config.digest_interval;
     async move {
-        tail::run(&shard, members.clone(), &transport).await;
+        tail::run(&shard, &transport).await;
         loop {
             tokio::time::sleep(interval).await;
-            digests::check(&shard, &members, &transport).await;
+            let voters: Vec<NodeId> = shard.members().voters.into_iter().collect();
+            digests::check(&shard, &voters, &transport).await;
         }
     }
 }

@@ -21,11 +21,19 @@
 //!
 //! While a member is absent and those that were not cut are no majority, the shard waits, and says
 //! for whom.
+//!
+//! Who the members are is in the log, too, and so may be what was lost. So the others say whom
+//! they take for members, and it is asked of all of these ([`Electorates`]): of the newest that
+//! somebody knows to be committed, and of any that came later. Those before count no more, because
+//! whoever took in the newer ones is in no earlier term than a leader that the lost vote made among
+//! them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver as _;
 use rotary_proto::{NodeId, ShardId};
 use rotary_transport::{Lane, Transport};
 use serde::{Deserialize, Serialize};
@@ -50,7 +58,7 @@ pub fn doubt_note(shard: ShardId) -> String {
 }
 
 /// What a replica knows of the end of a log.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) term: u64,
     pub(crate) leads: bool,
@@ -59,7 +67,80 @@ pub(crate) struct Report {
     pub(crate) last: Option<LogId>,
     /// The highest index that it knows to have been committed.
     pub(crate) committed: u64,
+    /// The newest members that its log has.
+    pub(crate) electorate: Electorate,
 }
+
+/// Whose votes count, as an entry of the log says: a majority of each set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Electorate {
+    since: Option<LogId>,
+    sets: Vec<BTreeSet<u64>>,
+}
+
+impl Electorate {
+    fn of(shard: &Shard) -> Self {
+        let metrics = shard.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let stored = &metrics.membership_config;
+        Self { since: *stored.log_id(), sets: stored.membership().get_joint_config().clone() }
+    }
+
+    /// Whether no majority can have been made with that node's vote, or can have gone on to other
+    /// members, behind the backs of these, of whom it is said whether they may have forgotten a
+    /// vote, too.
+    fn is_covered(&self, node: NodeId, said: &BTreeMap<NodeId, bool>) -> bool {
+        self.sets.iter().all(|set| {
+            let others = set.iter().map(|member| NodeId(*member)).filter(|other| *other != node);
+            let heard: Vec<Option<bool>> = others.map(|other| said.get(&other).copied()).collect();
+            let certain = heard.iter().filter(|cut| **cut == Some(false)).count();
+            let minority = set.len() - (set.len() / 2 + 1);
+            certain > minority || heard.iter().all(Option::is_some)
+        })
+    }
+}
+
+/// Those whose votes may count, as far as a replica can find out that has lost a part of its log.
+#[derive(Debug)]
+pub(crate) struct Electorates {
+    by_entry: BTreeMap<Option<LogId>, Electorate>,
+    /// The newest that are known to be committed.
+    settled: Option<LogId>,
+}
+
+impl Electorates {
+    /// Everybody, as long as nothing is known.
+    fn everybody(nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        let sets = vec![nodes.into_iter().map(|node| node.0).collect()];
+        let everybody = Electorate { since: None, sets };
+        Self { by_entry: BTreeMap::from([(None, everybody)]), settled: None }
+    }
+
+    /// Takes in one that somebody's log has, who knows entries up to there to be committed.
+    fn add(&mut self, electorate: &Electorate, committed: u64) {
+        let Some(since) = electorate.since else { return };
+        self.by_entry.entry(Some(since)).or_insert_with(|| electorate.clone());
+        if since.index <= committed {
+            self.settled = self.settled.max(Some(since));
+        }
+        let settled = self.settled;
+        self.by_entry.retain(|entry, _| *entry >= settled);
+    }
+
+    /// Everybody in them but one.
+    fn without(&self, node: NodeId) -> BTreeSet<NodeId> {
+        let sets = self.by_entry.values().flat_map(|electorate| &electorate.sets);
+        sets.flatten().copied().map(NodeId).filter(|other| *other != node).collect()
+    }
+
+    fn are_covered(&self, node: NodeId, reports: &Reports) -> bool {
+        let said = reports.iter().map(|(node, report)| (*node, report.cut)).collect();
+        self.by_entry.values().all(|electorate| electorate.is_covered(node, &said))
+    }
+}
+
+/// What others said.
+type Reports = BTreeMap<NodeId, Report>;
 
 /// For whom a replica may vote, and whom it may follow.
 #[derive(Debug, Default)]
@@ -104,12 +185,10 @@ impl TailState {
         }
     }
 
-    /// Takes in what the others said, of `members` altogether.
-    fn heard(&self, own: u64, reports: &[Report], members: usize) {
-        let certain = reports.iter().filter(|report| !report.cut).count();
-        let minority = members - (members / 2 + 1);
-        if certain > minority || reports.len() + 1 == members {
-            let highest = reports.iter().map(|report| report.term).fold(own, u64::max);
+    /// Takes in what the others said of those with a vote, among whom is `node`, this one.
+    fn heard(&self, node: NodeId, own: u64, reports: &Reports, electorates: &Electorates) {
+        if electorates.are_covered(node, reports) {
+            let highest = reports.values().map(|report| report.term).fold(own, u64::max);
             let mut term = self.term();
             *term = (*term).max(Some(highest));
         }
@@ -138,11 +217,13 @@ fn report(shard: &Shard) -> std::io::Result<Report> {
     let (view, status) = (*shard.view.borrow(), shard.status());
     let committed = shard.log.committed()?.map_or(0, |id| id.index).max(status.applied_index);
     let last = shard.log.last_log_id()?;
-    Ok(Report { term: view.term, leads: view.is_self, cut: shard.tail.is_cut(), last, committed })
+    let electorate = Electorate::of(shard);
+    let (term, leads, cut) = (view.term, view.is_self, shard.tail.is_cut());
+    Ok(Report { term, leads, cut, last, committed, electorate })
 }
 
 /// Ends the doubt; returns once the replica may vote.
-pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transport) {
+pub(crate) async fn run(shard: &Shard, transport: &Transport) {
     if !shard.tail.is_cut() {
         return;
     }
@@ -151,13 +232,14 @@ pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transpo
         shard = %shard.id,
         "the log lost its tail: no vote until it has caught up"
     );
-    let mut target = None;
+    let everybody = transport.peers().into_iter().chain([transport.node()]);
+    let (mut target, mut electorates) = (None, Electorates::everybody(everybody));
     let mut round = 0;
     loop {
         if shard.view.borrow().is_self {
             break;
         }
-        let absent = look(shard, &members, transport, &mut target).await;
+        let absent = look(shard, &mut electorates, transport, &mut target).await;
         if target.is_some_and(|index| shard.status().applied_index >= index) {
             break;
         }
@@ -186,30 +268,38 @@ pub(crate) async fn run(shard: &Shard, members: Vec<NodeId>, transport: &Transpo
 /// everybody answered. Returns who did not.
 async fn look(
     shard: &Shard,
-    members: &[NodeId],
+    electorates: &mut Electorates,
     transport: &Transport,
     target: &mut Option<u64>,
 ) -> Vec<NodeId> {
-    let others = members.iter().copied().filter(|node| *node != transport.node());
-    let asked = others.map(|node| async move {
+    let this = transport.node();
+    electorates.add(&Electorate::of(shard), shard.status().applied_index);
+    let others = electorates.without(this);
+    let asked = others.iter().map(|node| async move {
+        let node = *node;
         let group = about(shard.id);
         let answer = transport.call(node, Lane::Live, SERVICE_TAIL, group, ASK_TTL).await;
         (node, answer.ok().and_then(|answer| decode::<Report>(&answer).ok()))
     });
     let answers = futures::future::join_all(asked).await;
-    let absent = answers.iter().filter(|(_, report)| report.is_none()).map(|(node, _)| *node);
-    let absent: Vec<NodeId> = absent.collect();
-    let mut reports: Vec<Report> = answers.iter().filter_map(|(_, report)| *report).collect();
-    shard.tail.heard(shard.view.borrow().term, &reports, members.len());
+    let reports: Reports =
+        answers.into_iter().filter_map(|(node, report)| Some((node, report?))).collect();
+    // Who is new among them is asked at the next look.
+    reports.values().for_each(|report| electorates.add(&report.electorate, report.committed));
+    let others = electorates.without(this);
+    let absent: Vec<NodeId> =
+        others.iter().filter(|node| !reports.contains_key(node)).copied().collect();
+    shard.tail.heard(this, shard.view.borrow().term, &reports, electorates);
     let term = *shard.tail.term();
     let leader =
-        reports.iter().filter(|report| report.leads && term.is_some_and(|t| report.term >= t));
+        reports.values().filter(|report| report.leads && term.is_some_and(|t| report.term >= t));
     if let Some(leader) = leader.max_by_key(|report| report.term) {
         let last = leader.last.map_or(0, |id| id.index);
         target.get_or_insert(last);
     } else if absent.is_empty() {
-        reports.extend(report(shard).ok());
-        everybody_reported(shard, &reports);
+        let mut all: Vec<Report> = reports.into_values().collect();
+        all.extend(report(shard).ok());
+        everybody_reported(shard, &all);
     }
     absent
 }
@@ -263,14 +353,35 @@ mod tests {
     }
 
     fn report(term: u64, cut: bool) -> Report {
-        Report { term, leads: false, cut, last: None, committed: 0 }
+        Report {
+            term,
+            leads: false,
+            cut,
+            last: None,
+            committed: 0,
+            electorate: Electorate::default(),
+        }
     }
 
-    /// The first term that a cut replica in term 4 follows once these have reported.
-    fn follows(reports: &[Report], members: usize) -> Option<u64> {
+    fn electorate(sets: &[&[u64]]) -> Electorate {
+        let sets = sets.iter().map(|set| set.iter().copied().collect());
+        Electorate { since: Some(id(1, 1)), sets: sets.collect() }
+    }
+
+    /// The first term that a cut replica in term 4, the first of so many members, follows once the
+    /// next of them have reported.
+    fn follows(reports: &[Report], members: u64) -> Option<u64> {
+        let all: Vec<u64> = (1..=members).collect();
+        let reports = (2..).map(NodeId).zip(reports.iter().cloned()).collect();
+        follows_in(&reports, &electorate(&[&all]))
+    }
+
+    fn follows_in(reports: &Reports, electorate: &Electorate) -> Option<u64> {
+        let mut electorates = Electorates::everybody([NodeId(9)]);
+        electorates.add(electorate, 1);
         let cut = TailState::new(true);
         assert!(cut.may_follow(u64::MAX).is_err(), "nobody has reported");
-        cut.heard(4, reports, members);
+        cut.heard(NodeId(1), 4, reports, &electorates);
         (0..20).find(|term| cut.may_follow(*term).is_ok())
     }
 
@@ -287,5 +398,42 @@ mod tests {
         assert_eq!(follows(&forgetful, 5), None);
         assert_eq!(follows(&[report(7, true), report(5, true)], 3), Some(7), "all have spoken");
         assert_eq!(follows(&[], 1), Some(4));
+    }
+
+    #[test]
+    fn while_voters_are_exchanged_both_sets_must_have_spoken() {
+        let said = |nodes: &[u64]| -> Reports {
+            nodes.iter().map(|node| (NodeId(*node), report(4 + node, false))).collect()
+        };
+        let both = electorate(&[&[1, 2, 3], &[1, 4, 5]]);
+        assert_eq!(follows_in(&said(&[2, 3]), &both), None, "4 and it are a majority");
+        assert_eq!(follows_in(&said(&[2, 3, 4]), &both), None);
+        assert_eq!(follows_in(&said(&[2, 3, 4, 5]), &both), Some(9));
+        let left = electorate(&[&[1, 2, 3], &[2, 3, 4]]);
+        assert_eq!(follows_in(&said(&[2, 3]), &left), Some(7), "both are in both sets");
+    }
+
+    #[test]
+    fn members_count_until_later_ones_are_known_to_be_committed() {
+        let since =
+            |index, sets: &[&[u64]]| Electorate { since: Some(id(1, index)), ..electorate(sets) };
+        let mut known = Electorates::everybody([1, 2, 3].map(NodeId));
+        let others = |known: &Electorates| -> Vec<u64> {
+            known.without(NodeId(1)).into_iter().map(|node| node.0).collect()
+        };
+        assert_eq!(others(&known), [2, 3]);
+        known.add(&since(5, &[&[1, 2, 4]]), 4);
+        assert_eq!(others(&known), [2, 3, 4], "it may never be committed");
+        known.add(&since(5, &[&[1, 2, 4]]), 5);
+        assert_eq!(others(&known), [2, 4]);
+        known.add(&since(3, &[&[1, 2, 3]]), 3);
+        assert_eq!(others(&known), [2, 4], "that was before");
+        known.add(&since(8, &[&[5, 6, 7]]), 5);
+        assert_eq!(others(&known), [2, 4, 5, 6, 7]);
+        let said = |nodes: &[u64]| -> Reports {
+            nodes.iter().map(|node| (NodeId(*node), report(9, false))).collect()
+        };
+        assert!(!known.are_covered(NodeId(1), &said(&[2, 4, 5])));
+        assert!(known.are_covered(NodeId(1), &said(&[2, 4, 5, 6])), "though it has no vote there");
     }
 }

@@ -97,11 +97,12 @@ fn join(journals: &[Arc<Journal>]) -> Nodes {
         started.iter().for_each(|other| other.set_peer(node, address));
     }
     let mut nodes = Nodes(tokio::task::JoinSet::new());
+    let count = journals.len() as u64;
     for (transport, journal) in started.iter().zip(journals) {
         let history = History {
             journal: journal.clone(),
             transport: transport.clone(),
-            members: numbers().take(journals.len()).collect(),
+            members: Box::new(move |_| (1..=count).map(NodeId).collect()),
             shards: vec![SHARD],
             blocking: Blocking::Threads,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
-use rotary_log::{Blocking, History, Log, LogConfig, Machine, WallClock};
+use rotary_log::{Blocking, History, Log, LogConfig, Machine, Members, WallClock};
 use rotary_proto::{GatewayId, NodeId, ShardId};
 use rotary_storage::Fatal;
 use rotary_transport::Transport;
@@ -76,7 +76,7 @@ pub(crate) async fn start(
     ground.handler.set_registry(registry.clone());
     ground.handler.set_journal(ground.journal.clone());
     let machines = machines(&replica, &registry, &fatal, ground.witness.as_ref());
-    let members: Vec<NodeId> = ground.log.members.iter().copied().collect();
+    let members: Vec<NodeId> = ground.log.founders.iter().copied().collect();
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
     let log = Arc::new(Log::start(ground.log, ground.stores, transport, door, machines).await?);
@@ -85,7 +85,7 @@ pub(crate) async fn start(
     let freshness = Arc::new(Freshness::new(members.len()));
     ground.handler.set_freshness(freshness.clone());
     start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
-    let history = history(&replica, &ground.transport, members.clone(), blocking);
+    let history = history(&replica, &ground.transport, log.clone(), blocking);
     let sessions = Arc::new(Sessions::new());
     ground.handler.set_sessions(sessions.clone());
     let blobs =
@@ -179,13 +179,14 @@ pub(crate) fn log_config(config: &Config) -> LogConfig {
 fn history(
     replica: &Replica,
     transport: &Arc<Transport>,
-    members: Vec<NodeId>,
+    log: Arc<Log>,
     blocking: Blocking,
 ) -> History {
+    let members = move |shard| log.members(shard).iter().flat_map(Members::all).collect();
     History {
         journal: replica.journal().clone(),
         transport: transport.clone(),
-        members,
+        members: Box::new(members),
         shards: replica.shards().map(|shard| shard.id).collect(),
         blocking,
     }

@@ -244,6 +244,11 @@ impl Transport {
         node == self.node || self.peer(node).is_ok_and(|peer| peer.is_connected())
     }
 
+    /// Every other node that it knows an address of.
+    pub fn peers(&self) -> Vec<NodeId> {
+        self.lock().peers.keys().copied().collect()
+    }
+
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node

@@ -30,6 +30,9 @@ impl Bank {
         command.args(["--speed", &speed.to_string(), "--seed", &plan.seed.to_string()]);
         command.args(["--share", &format!("{}", plan.share_permille as f64 / 1_000.0)]);
         command.args(["--gateway", &plan.gateways.join(",")]);
+        if let Some(ca) = &plan.ca {
+            command.arg("--ca").arg(ca);
+        }
         command.arg("--ledger").arg(plan.report.join("ledger")).env("ROTARY_TOKEN", &plan.token);
         Ok(Self { process: Server::start(&mut command, &log)?, log })
     }

@@ -29,6 +29,8 @@ impl People {
         let gateways = gateways.collect::<Result<_, _>>().map_err(io::Error::other)?;
         let mut config = Config::new(gateways, plan.token.clone(), plan.seed);
         config.network = plan.network.clone();
+        config.trust = plan.trust.clone();
+        config.agents = plan.agents;
         config.rate = f64::from(plan.customers_per_minute) / 60.0;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -67,6 +69,15 @@ impl People {
             Ok(judgement) => judgement,
             Err(why) => Judgement::Unknown(why),
         }
+    }
+
+    /// Ends the workload and its history where they stand, and asks the checkers.
+    pub(super) fn cut_short(&mut self) -> Judgement {
+        if let Some(driven) = self.driven.take() {
+            driven.abort();
+            let _aborted = self.runtime.block_on(driven);
+        }
+        self.judged().unwrap_or_else(Judgement::Unknown)
     }
 
     fn judged(&self) -> Result<Judgement, String> {

@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     ClientsCut,
     /// Clients' connections to a node are reset (P8).
     ClientsReset,
+    /// A node loses its votes for a while, or leaves the shards (P1, P10).
+    Members,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
         Self::DiskLost,
         Self::Astray,
         Self::ClockJump,
+        Self::Members,
     ];
 
     /// Those that concern whole nodes: a memory that errs is made in the log's own machine only.
@@ -98,6 +101,7 @@ impl Kind {
         Self::ClockDrift,
         Self::ClientsCut,
         Self::ClientsReset,
+        Self::Members,
     ];
 
     /// How often it is drawn, among all.
@@ -135,6 +139,7 @@ impl Kind {
             Self::ClockDrift => "clock-drift",
             Self::ClientsCut => "clients-cut",
             Self::ClientsReset => "clients-reset",
+            Self::Members => "members",
         }
     }
 }

@@ -68,7 +68,7 @@ impl Faults {
         2 * (others + 1) < self.restart_ms.len()
     }
 
-    /// Does what concerns the doors; whether it lasts.
+    /// Does what concerns no process, but doors and members; whether it lasts.
     pub(super) fn at_the_door(
         &mut self,
         kind: Kind,
@@ -77,6 +77,10 @@ impl Faults {
         nodes: &[Node],
     ) -> bool {
         match kind {
+            Kind::Members => {
+                self.seats.take(node, &mut self.random);
+                true
+            }
             Kind::ClientsCut => {
                 cluster.wires.cut(node, true);
                 true

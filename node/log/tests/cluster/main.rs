@@ -1,6 +1,7 @@
 //! What a cluster's log promises, on three nodes with real sockets and real disks.
 
 mod batches;
+mod members;
 mod reads;
 mod snapshots;
 mod starts;

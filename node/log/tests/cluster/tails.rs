@@ -68,6 +68,27 @@ async fn a_cut_replica_votes_once_it_has_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_replica_learns_that_others_vote_by_now() {
+    let mut world = World::start(3, 1).await;
+    propose_many(&world, SHARD, 0..50).await;
+    let stays = world.leader(SHARD).await;
+    let (cut, gone) = (stays % 3 + 1, (stays + 1) % 3 + 1);
+    world.kill(cut).await;
+    let new = world.start_another().await;
+    crate::members::reach(&world, &[stays, cut, new]).await;
+    world.kill(gone).await;
+    let (path, at) = tail(&world, cut).expect("a log");
+    write(&path, at, &[0xee]);
+    // Who is gone for good will never say anything, and need not.
+    world.start_node(cut).await;
+    assert!(is_cut(&world, cut), "it is noticed");
+    whole(&world, cut).await;
+    world.kill(stays).await;
+    propose_many(&world, SHARD, 50..70).await;
+    assert_each_once(&world.agreed(SHARD, 70).await, 70);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_replica_confirms_nobody_until_the_third_has_spoken() {
     let mut world = World::start(3, 1).await;
     propose_many(&world, SHARD, 0..50).await;

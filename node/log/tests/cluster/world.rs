@@ -218,6 +218,7 @@ pub(crate) struct World {
     cut_off: CutOff,
     authority: ClusterAuthority,
     addresses: BTreeMap<NodeId, SocketAddr>,
+    founders: Vec<NodeId>,
     directory: TempDir,
 }
 
@@ -238,7 +239,7 @@ impl World {
             .collect();
         let address =
             |(node, socket): &(NodeId, UdpSocket)| (*node, socket.local_addr().expect("bound"));
-        let addresses = sockets.iter().map(address).collect();
+        let addresses: BTreeMap<NodeId, SocketAddr> = sockets.iter().map(address).collect();
         drop(sockets);
         let mut world = Self {
             nodes: BTreeMap::new(),
@@ -247,6 +248,7 @@ impl World {
             forgets,
             cut_off: CutOff::default(),
             authority: ClusterAuthority::create("test").expect("a good id"),
+            founders: addresses.keys().copied().collect(),
             addresses,
             directory: tempfile::tempdir().expect("a directory"),
         };
@@ -318,7 +320,7 @@ impl World {
             snapshot_bytes_min: self.forgets.after_bytes,
             snapshot_entries_kept: self.forgets.but_entries,
             digest_interval: Duration::from_millis(100),
-            ..LogConfig::new(id, self.addresses.keys().copied())
+            ..LogConfig::new(id, self.founders.iter().copied())
         };
         let log = Log::start(config, stores, transport.clone(), &door, machines).await;
         let log = Arc::new(log.expect("starts"));
@@ -326,6 +328,18 @@ impl World {
             log.initialize(*shard).await.expect("founded, or nothing to do");
         }
         Node { log, transport, seen }
+    }
+
+    /// Starts a node that keeps nothing yet, and is known to those that run.
+    pub(crate) async fn start_another(&mut self) -> u64 {
+        let node = self.addresses.keys().last().expect("there are some").0 + 1;
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = socket.local_addr().expect("bound");
+        drop(socket);
+        self.addresses.insert(NodeId(node), address);
+        self.start_node(node).await;
+        self.nodes.values().for_each(|other| other.transport.set_peer(NodeId(node), address));
+        node
     }
 
     /// Cuts these nodes, together, off from the others; none to mend it.
