@@ -14,6 +14,7 @@ use metrics::counter;
 use rotary_log::{Follower, Log};
 use rotary_proto::{NodeId, ShardId};
 
+use crate::nodes::roster::Roster;
 use crate::telemetry::names;
 
 /// How often it is looked.
@@ -26,13 +27,13 @@ const BEHIND_MAX: u64 = 1_000;
 type Move = (ShardId, NodeId);
 
 /// Hands shards over that others should lead, as long as the node runs.
-pub(crate) async fn keep(log: Arc<Log>, node: NodeId, members: Vec<NodeId>) {
+pub(crate) async fn keep(log: Arc<Log>, node: NodeId, roster: Arc<Roster>) {
     let mut before = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let leaders: BTreeMap<ShardId, Option<NodeId>> =
             log.shards().map(|id| (id, log.status(id).and_then(|status| status.leader))).collect();
-        let next = next(node, &members, &leaders, |shard| ready(&log, shard));
+        let next = next(node, &roster.nodes(), &leaders, |shard| ready(&log, shard));
         // What is true twice in a row is not the middle of an election.
         if let Some((shard, to)) = next.filter(|_| next == before) {
             tracing::info!(%shard, %to, "another node is to lead this shard");
@@ -52,8 +53,10 @@ fn ready(log: &Log, shard: ShardId) -> Vec<NodeId> {
         follower.silent.is_some_and(|silent| silent <= SILENT_MAX)
             && last.saturating_sub(follower.matched) <= BEHIND_MAX
     };
-    let followers = log.followers(shard).unwrap_or_default();
-    followers.iter().filter(|follower| could(follower)).map(|follower| follower.node).collect()
+    let voters = log.members(shard).unwrap_or_default().voters;
+    let followers = log.followers(shard).unwrap_or_default().into_iter();
+    let followers = followers.filter(|follower| voters.contains(&follower.node));
+    followers.filter(could).map(|follower| follower.node).collect()
 }
 
 /// What this node should hand over next, if it is its turn.

@@ -39,6 +39,7 @@ use crate::blobs::naming::Naming;
 use crate::blobs::places::{Place, Places};
 use crate::config;
 use crate::gateway::token::unix_ms;
+use crate::nodes::roster::Roster;
 use crate::telemetry::names;
 
 /// Uploads that this node takes at once. Tenants share them.
@@ -84,7 +85,7 @@ pub(crate) enum Lack {
 pub(crate) struct Blobs {
     store: Arc<Store>,
     transport: Arc<Transport>,
-    members: Vec<NodeId>,
+    roster: Arc<Roster>,
     rules: config::Blobs,
     allowances: Arc<Allowances>,
     uploads: Arc<Places>,
@@ -104,11 +105,11 @@ fn stored(site: SiteId, blob: BlobId) -> BlobName {
 }
 
 impl Blobs {
-    /// The blobs in that store, shared with those members, this node among them.
+    /// The blobs in that store, shared with those core nodes.
     pub(crate) fn new(
         store: Store,
         transport: Arc<Transport>,
-        members: Vec<NodeId>,
+        roster: Arc<Roster>,
         rules: config::Blobs,
     ) -> Arc<Self> {
         let allowances = Allowances::new(Rules {
@@ -120,7 +121,7 @@ impl Blobs {
         Arc::new(Self {
             store: Arc::new(store),
             transport,
-            members,
+            roster,
             rules,
             allowances: Arc::new(allowances),
             uploads: Places::new(UPLOADS_MAX),
@@ -254,8 +255,9 @@ impl Blobs {
     /// beyond go on by themselves.
     async fn spread(self: &Arc<Self>, site: SiteId, blob: BlobId, bytes: u64) -> Result<(), Lack> {
         let patience = PATIENCE + Duration::from_millis(bytes / BYTES_PER_MS);
-        let mut needed = self.members.len() / 2;
-        let (said, mut heard) = mpsc::channel(self.members.len().max(1));
+        let members = self.roster.count();
+        let mut needed = members / 2;
+        let (said, mut heard) = mpsc::channel(members.max(1));
         for node in self.others() {
             let (this, said) = (self.clone(), said.clone());
             tokio::spawn(async move {
@@ -280,9 +282,8 @@ impl Blobs {
         Ok(())
     }
 
-    fn others(&self) -> impl Iterator<Item = NodeId> {
-        let this = self.transport.node();
-        self.members.clone().into_iter().filter(move |node| *node != this)
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        self.roster.others().into_iter()
     }
 
     /// The size of a blob that a majority had so lately that none of them has removed it.

@@ -13,6 +13,7 @@ mod conversation;
 mod doctor;
 pub(crate) mod exit;
 mod explain;
+mod members;
 mod node;
 pub(crate) mod output;
 mod queue;
@@ -30,6 +31,7 @@ use rotary_client::Gateway;
 pub(crate) use client::trust;
 
 use crate::config::Config;
+use crate::config::Role;
 use crate::server::reload::Origin;
 use crate::server::{self, ServerOptions, StartError};
 use crate::{build, demo, load, runbook, simulate_day};
@@ -133,7 +135,10 @@ enum ClusterCommand {
     /// Makes a short-lived administrator's token from a node's own files, when nobody can sign in.
     BreakGlass(cluster::BreakGlassArgs),
     /// Makes the directory of one more gateway-only node.
-    AddGateway(cluster::AddGatewayArgs),
+    AddGateway(cluster::AddNodeArgs),
+    /// Makes the directory of one more core node, which `rotary node add` or `replace` then takes
+    /// in.
+    AddNode(cluster::AddNodeArgs),
 }
 
 /// `rotary node`.
@@ -142,7 +147,20 @@ enum NodeCommand {
     /// Lists every node: whether it is connected, and what it runs.
     #[command(visible_alias = "ls")]
     List(Remote),
-    /// Forgets a gateway-only node that is gone. Should it come back, it is listed again.
+    /// Takes in a core node that was prepared by `rotary cluster add-node`: it is to keep every
+    /// shard, with a vote if fewer than five have one.
+    Add(members::AddArgs),
+    /// Lets one core node take the place of another, which may be gone for good.
+    Replace(members::ReplaceArgs),
+    /// Lets a core node go. Whoever keeps what it keeps has caught up; it may be stopped once no
+    /// shard has it.
+    Decommission(members::ChangeArgs),
+    /// Gives a core node a vote in every shard.
+    Promote(members::ChangeArgs),
+    /// Takes a core node's vote away; it goes on keeping every shard.
+    Demote(members::ChangeArgs),
+    /// Forgets a node that is gone and keeps nothing. A gateway-only node that comes back is listed
+    /// again.
     Forget {
         /// Which: its id or its number, e.g. nd_4 or 4.
         #[arg(value_parser = node::read_id)]
@@ -196,11 +214,19 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::BreakGlass(args)) => return cluster::break_glass(&args),
         Command::Cluster(ClusterCommand::AddGateway(args)) => {
-            return cluster::add_gateway_to(&args);
+            return cluster::add_to(&args, Role::Gateway);
+        }
+        Command::Cluster(ClusterCommand::AddNode(args)) => {
+            return cluster::add_to(&args, Role::Core);
         }
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
         Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,
+        Command::Node(NodeCommand::Add(args)) => members::add(args, None).await,
+        Command::Node(NodeCommand::Replace(args)) => members::replace(args).await,
+        Command::Node(NodeCommand::Decommission(args)) => members::decommission(args).await,
+        Command::Node(NodeCommand::Promote(args)) => members::vote(args, true).await,
+        Command::Node(NodeCommand::Demote(args)) => members::vote(args, false).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
         Command::Config(command) => return config::command(&command),
         Command::Site(command) => site::command(command).await,

@@ -19,10 +19,10 @@ use rotary_storage::{DataDir, DataDirError};
 use rotary_transport::{CertificateError, ClusterAuthority};
 
 use crate::cli::exit;
-use crate::config::{Config, ConfigError, PeerNode};
+use crate::config::{Config, ConfigError, PeerNode, Role};
 use crate::founder::Founder;
 use crate::gateway::password::Password;
-use crate::gateway::token::{Claims, Role, Tokens, UNBOUND_TTL_MAX_S, unix_s};
+use crate::gateway::token::{self, Claims, Tokens, UNBOUND_TTL_MAX_S, unix_s};
 
 /// What the cluster is to be.
 #[derive(Debug, Clone)]
@@ -198,15 +198,16 @@ fn peers_of(nodes: &[MadeNode]) -> Vec<PeerNode> {
     nodes.iter().map(peer).collect()
 }
 
-/// Makes the directory of one more gateway-only node before a cluster that was made in `dir`.
+/// Makes the directory of one more node of a cluster that was made in `dir`. A core node knows that
+/// it joins: it founds nothing, and waits until it is admitted.
 ///
 /// # Errors
 /// [`InitError`].
-pub(crate) fn add_gateway(
+pub(crate) fn add_node(
     dir: &Path,
+    role: Role,
     number: Option<u64>,
-    public: SocketAddr,
-    peer: SocketAddr,
+    (public, peer): (SocketAddr, SocketAddr),
 ) -> Result<MadeNode, InitError> {
     let wrong = |error: ConfigError| InitError::Numbers(error.to_string());
     let first = Config::load(&dir.join("node-1/rotary.toml"), &[]).map_err(wrong)?;
@@ -222,10 +223,26 @@ pub(crate) fn add_gateway(
     if number == 0 || taken(&number) {
         return Err(InitError::Exists(dir.join(format!("node-{number}"))));
     }
-    let gateway = made_node(dir, number, public, peer);
-    let core = template::Core { id: &first.cluster.id, peers: &first.cluster.peers };
-    make_gateway(dir, &core, &gateway, &authority)?;
-    Ok(gateway)
+    let node = made_node(dir, number, public, peer);
+    let id = &first.cluster.id;
+    match role {
+        Role::Gateway => {
+            let core = template::Core { id, peers: &first.cluster.peers };
+            make_gateway(dir, &core, &node, &authority)?;
+        }
+        Role::Core => {
+            let secret = read(first.auth.token_secret_file.clone())?;
+            let mut peers = first.cluster.peers.clone();
+            peers.extend(peers_of(std::slice::from_ref(&node)));
+            let core = template::Core { id, peers: &peers };
+            let folder = dir_of(dir, &node);
+            make_certificate(&folder, &node, &authority)?;
+            write(&folder.join("token.secret"), &secret, true)?;
+            DataDir::initialise_joining(&folder.join("data"), id, node.node.0)?;
+            write(&node.config, &template::config(first.cluster.shards, &node, &core), false)?;
+        }
+    }
+    Ok(node)
 }
 
 fn make_gateway(
@@ -263,7 +280,8 @@ fn make_node(
     make_certificate(&dir, node, authority)?;
     write(&dir.join("token.secret"), &format!("{secret}\n"), true)?;
     DataDir::initialise(&dir.join("data"), id, node.node.0)?;
-    write(&node.config, &template::config(plan, id, node, &peers_of(nodes)), false)
+    let core = template::Core { id, peers: &peers_of(nodes) };
+    write(&node.config, &template::config(plan.shards, node, &core), false)
 }
 
 /// A token of the first administrator, which ends as any token of theirs: when their password or
@@ -280,7 +298,7 @@ pub(crate) fn break_glass_token(secret: &[u8], ttl_s: u64) -> String {
 
 fn sign(secret: &[u8], by: Option<Credential>, ttl_s: u64) -> String {
     Tokens::new(secret).sign(&Claims {
-        role: Role::Administrator,
+        role: token::Role::Administrator,
         tenant: None,
         site: None,
         agent: None,
@@ -319,7 +337,6 @@ fn write(path: &Path, text: &str, secret: bool) -> Result<(), InitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Role;
 
     fn plan(dir: &Path) -> Plan {
         Plan {
@@ -357,7 +374,7 @@ mod tests {
         let made = init(&Plan { gateways: 1, ..plan(dir.path()) }).expect("an empty directory");
         let added = |number, port| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            add_gateway(dir.path(), number, at(port), at(port + 2))
+            add_node(dir.path(), Role::Gateway, number, (at(port), at(port + 2)))
         };
         let more = added(None, 9_000).expect("there is room");
         assert_eq!((made.gateways.len(), more.node), (1, NodeId(5)));

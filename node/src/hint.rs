@@ -7,7 +7,7 @@
 //! clearly later: while a shard has no leader, its feeds stand still everywhere, and moving would
 //! help nobody. Signals between the parties of a conversation travel the same lane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,12 @@ use rotary_proto::frame::Signal;
 use rotary_proto::limits::{FEED_HEARTBEAT_MS, FEED_SILENCE_MS};
 use rotary_proto::wire::Lane;
 use rotary_proto::{AgentId, ConversationId, NodeId, SessionId, ShardId, Stamp};
+use rotary_storage::Journal;
 use rotary_transport::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::session::pulse::Beat as SessionBeat;
+use crate::nodes::roster::{self, Roster};
 
 /// The transport service that answers which shards this node leads.
 pub(crate) const SERVICE_BEAT: u8 = 3;
@@ -53,6 +55,10 @@ struct Beat {
     led: Vec<Led>,
     /// Shards whose leader it has heard lately, and how long ago, in milliseconds.
     fresh: BTreeMap<ShardId, u64>,
+    /// Shards whose journal it has not fetched all of yet.
+    lacking: BTreeSet<ShardId>,
+    /// What keeps the members of shards that it leads from being those that are wanted.
+    waiting: BTreeMap<ShardId, String>,
 }
 
 /// A signal on its way to where the other parties are.
@@ -72,15 +78,27 @@ struct Heard {
 
 /// When each shard's leader was last seen in office, and what every node said of it.
 pub(crate) struct Freshness {
-    nodes: usize,
+    roster: Arc<Roster>,
+    journal: Arc<Journal>,
     known: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
     leaders: BTreeMap<ShardId, Heard>,
-    /// When each node last answered, and when it had last heard the leaders that it had heard.
-    said: BTreeMap<NodeId, (Instant, BTreeMap<ShardId, Instant>)>,
+    /// What each node last answered.
+    said: BTreeMap<NodeId, Said>,
+    /// What keeps shards that this node leads from having the members that are wanted.
+    waiting: BTreeMap<ShardId, String>,
+}
+
+/// What a node answered.
+struct Said {
+    at: Instant,
+    /// When it had last heard the leaders that it had heard.
+    fresh: BTreeMap<ShardId, Instant>,
+    lacking: BTreeSet<ShardId>,
+    waiting: BTreeMap<ShardId, String>,
 }
 
 impl Known {
@@ -94,9 +112,9 @@ fn is_recent(at: Instant, now: Instant) -> bool {
 }
 
 impl Freshness {
-    /// Of a cluster of that many nodes, with nothing heard so far.
-    pub(crate) fn new(nodes: usize) -> Self {
-        Self { nodes, known: Mutex::default() }
+    /// Of those core nodes, with nothing heard so far.
+    pub(crate) fn new(roster: Arc<Roster>, journal: Arc<Journal>) -> Self {
+        Self { roster, journal, known: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -107,8 +125,31 @@ impl Freshness {
     fn answered(&self, node: NodeId, beat: Beat, at: Instant) {
         beat.led.into_iter().for_each(|led| self.note(led, at));
         let heard = |age_ms: u64| at.checked_sub(Duration::from_millis(age_ms)).unwrap_or(at);
-        let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms)));
-        self.lock().said.insert(node, (at, fresh.collect()));
+        let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms))).collect();
+        let Beat { lacking, waiting, .. } = beat;
+        let mut known = self.lock();
+        known.said.insert(node, Said { at, fresh, lacking, waiting });
+        known.said.retain(|node, _| self.roster.has(*node));
+    }
+
+    /// Whether a node said lately that it has all of a shard's journal.
+    pub(crate) fn is_whole(&self, node: NodeId, shard: ShardId, now: Instant) -> bool {
+        let known = self.lock();
+        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
+        said.is_some_and(|said| !said.lacking.contains(&shard))
+    }
+
+    /// Notes what keeps shards that this node leads from having the members that are wanted.
+    pub(crate) fn wait(&self, waiting: BTreeMap<ShardId, String>) {
+        self.lock().waiting = waiting;
+    }
+
+    /// What keeps a shard from having the members that are wanted, as its leader said lately.
+    pub(crate) fn waiting(&self, shard: ShardId, now: Instant) -> Option<String> {
+        let known = self.lock();
+        let mut others = known.said.values().filter(|said| is_recent(said.at, now));
+        let said = others.find_map(|said| said.waiting.get(&shard));
+        known.waiting.get(&shard).or(said).cloned()
     }
 
     /// A node said that it leads a shard.
@@ -132,13 +173,13 @@ impl Freshness {
     /// most others. Of a leader that died all have heard at about the same time.
     pub(crate) fn is_behind(&self, shard: ShardId, now: Instant) -> bool {
         let known = self.lock();
-        let recent = || known.said.values().filter(|(at, _)| is_recent(*at, now));
+        let recent = || known.said.values().filter(|said| is_recent(said.at, now));
         let later = |heard: &Instant| match known.leaders.get(&shard) {
             Some(own) => heard.saturating_duration_since(own.at) >= CLEARLY_LATER,
             None => true,
         };
-        let better = recent().any(|(_, fresh)| fresh.get(&shard).is_some_and(later));
-        let cut_off = recent().count() <= self.nodes / 2;
+        let better = recent().any(|said| said.fresh.get(&shard).is_some_and(later));
+        let cut_off = recent().count() <= self.roster.count() / 2;
         !known.is_fresh(shard, now) && (better || cut_off)
     }
 
@@ -177,27 +218,36 @@ pub(crate) fn answer_beat(log: &Log, freshness: &Freshness) -> Result<Vec<u8>, S
 }
 
 fn beat(log: &Log, freshness: &Freshness) -> Beat {
-    Beat { led: led(log), fresh: freshness.fresh(Instant::now()) }
+    let lacks = |shard: &ShardId| freshness.journal.missing(shard.0).is_some();
+    Beat {
+        led: led(log),
+        fresh: freshness.fresh(Instant::now()),
+        lacking: log.shards().filter(lacks).collect(),
+        waiting: freshness.lock().waiting.clone(),
+    }
 }
 
-/// Asks each peer in turn, for as long as the node runs.
-pub(crate) fn start_beats(
+/// Asks every core node again and again, whichever they are, for as long as the node runs.
+pub(crate) async fn keep_beating(
     log: Arc<Log>,
     transport: Arc<Transport>,
-    peers: Vec<NodeId>,
     freshness: Arc<Freshness>,
 ) {
-    let pause = Duration::from_millis(FEED_HEARTBEAT_MS);
-    for peer in peers {
-        let (log, transport, freshness) = (log.clone(), transport.clone(), freshness.clone());
-        tokio::spawn(async move {
-            loop {
-                if let Some(beat) = ask(&log, &transport, &freshness, peer).await {
-                    freshness.answered(peer, beat, Instant::now());
-                }
-                tokio::time::sleep(pause).await;
-            }
-        });
+    let ask = |peer| keep_asking(log.clone(), transport.clone(), freshness.clone(), peer);
+    roster::for_each(&freshness.roster, ask).await;
+}
+
+async fn keep_asking(
+    log: Arc<Log>,
+    transport: Arc<Transport>,
+    freshness: Arc<Freshness>,
+    peer: NodeId,
+) {
+    loop {
+        if let Some(beat) = ask(&log, &transport, &freshness, peer).await {
+            freshness.answered(peer, beat, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(FEED_HEARTBEAT_MS)).await;
     }
 }
 
@@ -227,14 +277,13 @@ pub(crate) async fn shards_heard(transport: &Transport, peer: NodeId) -> Option<
 /// Tells the other nodes what may be lost.
 pub(crate) struct Hints {
     transport: Arc<Transport>,
-    peers: Vec<NodeId>,
+    roster: Arc<Roster>,
 }
 
 impl Hints {
-    /// To those peers.
-    pub(crate) fn new(transport: Arc<Transport>, peers: Vec<NodeId>) -> Self {
-        let peers = peers.into_iter().filter(|peer| *peer != transport.node()).collect();
-        Self { transport, peers }
+    /// To those core nodes.
+    pub(crate) fn new(transport: Arc<Transport>, roster: Arc<Roster>) -> Self {
+        Self { transport, roster }
     }
 
     /// Whether that node can be reached at this moment.
@@ -244,9 +293,9 @@ impl Hints {
 
     /// Asks every other node the same at once, and gives the answers that came.
     pub(crate) async fn ask_all(&self, service: u8, ttl: Duration) -> Vec<(NodeId, Bytes)> {
-        let asked = self.peers.iter().map(|peer| async {
-            let answer = self.transport.call(*peer, Lane::Live, service, Vec::new(), ttl).await;
-            Some((*peer, answer.ok()?))
+        let asked = self.roster.others().into_iter().map(|peer| async move {
+            let answer = self.transport.call(peer, Lane::Live, service, Vec::new(), ttl).await;
+            Some((peer, answer.ok()?))
         });
         futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
@@ -258,15 +307,16 @@ impl Hints {
         session: SessionId,
         first: Option<NodeId>,
     ) -> Option<SessionBeat> {
-        let first = first.filter(|node| self.peers.contains(node));
+        let peers = self.roster.others();
+        let first = first.filter(|node| peers.contains(node));
         if let Some(node) = first
             && let Some(heard) = self.hear_at(node, session).await
         {
             return Some(heard);
         }
-        let others = self.peers.iter().filter(|peer| Some(**peer) != first);
+        let others = peers.into_iter().filter(|peer| Some(*peer) != first);
         let mut asked: FuturesUnordered<_> =
-            others.map(|peer| self.hear_at(*peer, session)).collect();
+            others.map(|peer| self.hear_at(peer, session)).collect();
         while let Some(heard) = asked.next().await {
             if heard.is_some() {
                 return heard;
@@ -286,7 +336,7 @@ impl Hints {
     /// Tells every other node of a signal, once.
     pub(crate) fn signal(&self, hint: SignalHint) {
         let Ok(payload) = codec::encode(&hint, Limit::Entry) else { return };
-        for peer in self.peers.iter().copied() {
+        for peer in self.roster.others() {
             let (transport, payload) = (self.transport.clone(), payload.clone());
             let ttl = Duration::from_millis(FEED_SILENCE_MS);
             tokio::spawn(async move {
@@ -301,9 +351,42 @@ impl Hints {
 mod tests {
     use super::*;
 
+    /// Of three nodes.
+    fn freshness() -> Freshness {
+        let mut config = crate::config::Config::default();
+        for id in 1..=3 {
+            let (peer, public) = (config.listen.peer, String::new());
+            config.cluster.peers.push(crate::config::PeerNode { id, peer, public });
+        }
+        let disk = rotary_storage::SimulatedDisk::new(1).process();
+        let options = rotary_storage::JournalOptions::default();
+        let journal = Journal::open(disk, "/journal".as_ref(), options).expect("opens");
+        Freshness::new(Roster::of(&config), Arc::new(journal))
+    }
+
+    #[test]
+    fn a_node_is_whole_once_it_said_so_and_says_what_it_waits_for() {
+        let (freshness, node, begin) = (freshness(), NodeId(2), Instant::now());
+        let (shard, other) = (ShardId(1), ShardId(2));
+        assert!(!freshness.is_whole(node, shard, begin), "it said nothing");
+        let waiting = BTreeMap::from([(other, "nd_3 is silent".to_owned())]);
+        let (led, fresh) = (Vec::new(), BTreeMap::new());
+        let lacking = BTreeSet::from([other]);
+        freshness.answered(node, Beat { led, fresh, lacking, waiting }, begin);
+        assert!(freshness.is_whole(node, shard, begin));
+        assert!(!freshness.is_whole(node, other, begin));
+        assert_eq!(freshness.waiting(shard, begin), None);
+        assert_eq!(freshness.waiting(other, begin).as_deref(), Some("nd_3 is silent"));
+        let later = begin + Duration::from_millis(FEED_SILENCE_MS + 1);
+        assert!(!freshness.is_whole(node, shard, later), "that was long ago");
+        assert_eq!(freshness.waiting(other, later), None);
+        freshness.wait(BTreeMap::from([(other, "nobody leads it".to_owned())]));
+        assert_eq!(freshness.waiting(other, later).as_deref(), Some("nobody leads it"));
+    }
+
     #[test]
     fn a_leader_whose_time_stands_still_is_not_heard() {
-        let (freshness, shard, begin) = (Freshness::new(3), ShardId(1), Instant::now());
+        let (freshness, shard, begin) = (freshness(), ShardId(1), Instant::now());
         let at = |ms| begin + Duration::from_millis(ms);
         let led = |term, time, applied| Led { shard, term, time: Stamp(time), applied };
         assert!(!freshness.is_fresh(shard, begin));
@@ -320,11 +403,13 @@ mod tests {
 
     #[test]
     fn a_replica_is_behind_only_if_another_is_better_off() {
-        let (freshness, shard, begin) = (Freshness::new(3), ShardId(1), Instant::now());
+        let (freshness, shard, begin) = (freshness(), ShardId(1), Instant::now());
         let led = Led { shard, term: 1, time: Stamp(1), applied: 1 };
         let beat = |led: &[Led], fresh: &[(ShardId, u64)]| Beat {
             led: led.to_vec(),
             fresh: fresh.iter().copied().collect(),
+            lacking: BTreeSet::new(),
+            waiting: BTreeMap::new(),
         };
         assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
         freshness.answered(NodeId(1), beat(&[], &[]), begin);

@@ -9,12 +9,14 @@
 //! Whether a gateway-only node lives is replicated nowhere. Each core node keeps when it last heard
 //! of which ([`gateways`]), and whoever is asked asks the others too ([`seen_by_all`]).
 //!
-//! What is deliberately absent: who votes in a shard. That is in the shard's own log; here it is
-//! only said where a node's configuration and the directory differ ([`disagreement`]).
+//! Who votes in a shard is in that shard's own log. What the directory wants there is brought about
+//! by whoever leads the shard ([`seats`]); whom this node speaks to follows from both ([`roster`]).
 
 pub(crate) mod announce;
 mod disagreement;
 mod gateways;
+pub(crate) mod roster;
+pub(crate) mod seats;
 
 use std::time::{Duration, Instant};
 
@@ -81,9 +83,17 @@ pub(crate) fn announced(config: &Config, peer: std::net::SocketAddr) -> Announce
         (Role::Core, None) => (NodeKind::Core, peer, String::new()),
         (Role::Gateway, _) => (NodeKind::Gateway, peer, config.public_url()),
     };
-    let build = Name::new(env!("CARGO_PKG_VERSION")).expect("a version is a name");
-    let logic = LogicVersions { oldest: *LOGIC_VERSIONS.start(), newest: *LOGIC_VERSIONS.end() };
-    Announced { kind, peer, public, build, logic }
+    Announced { kind, peer, public, build: build(), logic: logic() }
+}
+
+/// What this node runs.
+pub(crate) fn build() -> Name {
+    Name::new(env!("CARGO_PKG_VERSION")).expect("a version is a name")
+}
+
+/// Which versions of the distributor's logic it can apply.
+pub(crate) fn logic() -> LogicVersions {
+    LogicVersions { oldest: *LOGIC_VERSIONS.start(), newest: *LOGIC_VERSIONS.end() }
 }
 
 /// What every core node that answers has heard of gateway-only nodes, this one first.

@@ -44,6 +44,7 @@ use crate::gateway::health::{METRICS_MEDIA, liveness};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
 use crate::gateway::session::serving::{self, Written};
+use crate::nodes::roster::Roster;
 use crate::relay::cores::Cores;
 use crate::relay::turnstile::Turnstile;
 
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     gateways: Vec<String>,
     transport: Arc<Transport>,
     cores: Arc<Cores>,
+    roster: Arc<Roster>,
     sockets: AtomicUsize,
     turnstile: Turnstile,
     stopping: watch::Sender<bool>,
@@ -94,13 +96,14 @@ impl Relay {
         transport: Arc<Transport>,
         metrics: PrometheusHandle,
     ) -> Self {
-        let members = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
+        let roster = Roster::of(config);
         Self(Arc::new(Inner {
             node: NodeId(config.node.id),
             heartbeat_ms: config.session.heartbeat_ms,
             upload_bytes_max: config.blobs.upload_bytes_max,
             gateways: config.gateway.others.clone(),
-            cores: Cores::watch(&transport, members),
+            cores: Cores::watch(&transport, roster.clone()),
+            roster,
             transport,
             sockets: AtomicUsize::new(0),
             turnstile: Turnstile::default(),

@@ -156,6 +156,9 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let endpoint = Endpoint::new(config.webhooks.allow_private, &Network::Tcp)?;
     let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let mut log = running::log_config(config);
+    if data.identity().joins {
+        log.founders.clear();
+    }
     log.runtimes = threads.handles().to_vec();
     let public = listener.local_addr().map_err(StartError::Io)?;
     let per_address_max = config.gateway.connections_per_address_max;

@@ -4,6 +4,7 @@
 //! tested with a spine of one process. An error says exactly what its caller may conclude: only
 //! [`SpineError::Unknown`] leaves open whether the payload was applied.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -36,10 +37,26 @@ pub(crate) trait Spine: Send + Sync + 'static {
     /// How a shard is doing, as this node sees it; `None` for a shard it has no replica of.
     fn status(&self, shard: ShardId) -> Option<ShardStatus>;
 
+    /// Who keeps a shard, as far as this node's replica knows.
+    fn members(&self, _shard: ShardId) -> ShardMembers {
+        ShardMembers::default()
+    }
+
     /// What is wrong with this node's disk for new work; `None` if there is room.
     fn short_of_space(&self) -> Option<String> {
         None
     }
+}
+
+/// Who keeps a shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ShardMembers {
+    /// Who has a vote, as its log says.
+    pub(crate) voters: BTreeSet<NodeId>,
+    /// Who follows without one.
+    pub(crate) learners: BTreeSet<NodeId>,
+    /// What keeps them from being those that are wanted, as its leader says.
+    pub(crate) waiting: Option<String>,
 }
 
 /// How a shard is doing, as one node sees it.

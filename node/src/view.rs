@@ -38,7 +38,9 @@ pub(crate) async fn keep_logged(doors: Doors, log: Arc<Log>) {
 }
 
 fn due(doors: &Doors, log: &Log, id: ShardId) -> Option<(ShardId, Vec<NodeId>)> {
-    let (followers, last) = (log.followers(id)?, log.status(id)?.last_index);
+    let (mut followers, last) = (log.followers(id)?, log.status(id)?.last_index);
+    let voters = log.members(id)?.voters;
+    followers.retain(|follower| voters.contains(&follower.node));
     let shard = doors.replica.shard(id)?;
     let before = shard.read().view().replicas.clone();
     let replicas = replicas(doors.node, &followers, last, &before);

@@ -121,6 +121,11 @@ pub const SESSIONS_PER_SITE_MAX: usize = 600_000;
 pub const GATEWAYS_PER_SHARD_MAX: usize = 1_024;
 /// Nodes that keep a replica of one shard.
 pub const MEMBERS_PER_SHARD_MAX: usize = 64;
+/// Nodes that have a vote in one shard: each of them has to be told of every entry, and a majority
+/// to write it.
+pub const VOTERS_MAX: usize = 9;
+/// So many nodes that are admitted have a vote without anybody's word.
+pub const VOTERS_BY_DEFAULT_MAX: usize = 5;
 /// Nodes of one cluster, those without replicas included.
 pub const NODES_MAX: usize = 256;
 /// Sites of one shard.
@@ -261,6 +266,7 @@ pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // What must hold between them.
 
+const _: () = assert!(VOTERS_BY_DEFAULT_MAX <= VOTERS_MAX && VOTERS_MAX <= MEMBERS_PER_SHARD_MAX);
 const _: () = assert!(MEMBERS_PER_SHARD_MAX < NODES_MAX, "core nodes leave room for gateways");
 const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must fit an entry");
 const _: () = assert!(

@@ -533,6 +533,10 @@ impl Faults {
         cluster.wires.heal();
         for node in nodes.iter_mut() {
             node.pause_until(0);
+            if cluster.whole {
+                // A door whose clock is a year ahead takes every token for expired.
+                node.wall_off_ms.store(0, Ordering::Relaxed);
+            }
             if !node.is_up() && !self.damaged.contains(&node.index) {
                 self.restart_ms[node.index] = Some(now_ms);
             }

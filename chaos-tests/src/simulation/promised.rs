@@ -25,6 +25,10 @@ impl Promised {
     pub(crate) fn recover(&mut self, journal: &Journal) {
         for (group, head) in &self.heads {
             let last = journal.last_index(*group);
+            if head.index < journal.first_index(*group) && journal.missing(*group).is_some() {
+                // A snapshot from another replica took its place, and what is below it is fetched.
+                continue;
+            }
             let what = if last < head.index {
                 format!("group {group}: it ends at {last}, and said {} was durable", head.index)
             } else {

@@ -37,10 +37,31 @@ pub enum DirectoryCommand {
         /// What it says of itself.
         announced: Announced,
     },
-    /// Forgets a gateway-only node that is gone.
+    /// Forgets a node that is gone and keeps no replica.
     Forget {
         /// Which.
         node: NodeId,
+    },
+    /// Takes in a core node, which is to keep a replica of every shard.
+    Admit {
+        /// Which; no core node ever had the number.
+        node: NodeId,
+        /// What it is and where.
+        announced: Announced,
+        /// Whose place it takes, if it takes one.
+        instead_of: Option<NodeId>,
+    },
+    /// Lets a core node go: it is to keep no replica.
+    Release {
+        /// Which.
+        node: NodeId,
+    },
+    /// Gives a core node a vote in every shard, or takes it away.
+    SetVote {
+        /// Which.
+        node: NodeId,
+        /// Whether it is to vote.
+        votes: bool,
     },
     /// Makes a tenant.
     CreateTenant {
@@ -199,8 +220,28 @@ pub enum DirectoryRefusal {
     #[error("there is no such node; GET /v1/cluster lists those that there are")]
     NodeUnknown,
     /// A node that keeps replicas cannot be forgotten.
-    #[error("{node} keeps replicas: only gateway-only nodes are forgotten")]
+    #[error("{node} keeps replicas: decommission it first, or replace it")]
     KeepsReplicas {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node that keeps no replicas has none to give up, and no vote.
+    #[error("{node} keeps no replicas")]
+    KeepsNoReplicas {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node has, or had, that number.
+    #[error("the number of {node} is used, and never used again: take {next}")]
+    NodeNumberUsed {
+        /// Which.
+        node: NodeId,
+        /// The first that no node has had.
+        next: NodeId,
+    },
+    /// Nobody else has a vote.
+    #[error("nobody but {node} has a vote: let another node have one first")]
+    LastVoter {
         /// Which.
         node: NodeId,
     },
@@ -233,6 +274,9 @@ impl DirectoryRefusal {
                 "not-found"
             }
             Self::KeepsReplicas { .. } => "keeps-replicas",
+            Self::KeepsNoReplicas { .. } => "keeps-no-replicas",
+            Self::NodeNumberUsed { .. } => "node-number-used",
+            Self::LastVoter { .. } => "last-voter",
             Self::SiteUnknown => "site-unknown",
             Self::LoginTaken => "login-taken",
             Self::LimitReached { .. } => "limit-reached",
@@ -257,10 +301,33 @@ pub enum DirectoryEvent {
         /// What it said.
         announced: Announced,
     },
-    /// A gateway-only node was forgotten.
+    /// A node that keeps no replica was forgotten.
     NodeForgotten {
         /// Which.
         node: NodeId,
+    },
+    /// A core node was taken in.
+    NodeAdmitted {
+        /// Which.
+        node: NodeId,
+        /// What it is and where.
+        announced: Announced,
+        /// Whose place it takes.
+        instead_of: Option<NodeId>,
+        /// Whether it is to have a vote.
+        votes: bool,
+    },
+    /// A core node is to keep no replica any more.
+    NodeReleased {
+        /// Which.
+        node: NodeId,
+    },
+    /// A core node is to have a vote, or none.
+    VoteSet {
+        /// Which.
+        node: NodeId,
+        /// Whether it is.
+        votes: bool,
     },
     /// A tenant was made.
     TenantCreated {

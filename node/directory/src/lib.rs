@@ -11,7 +11,9 @@
 //!
 //! * A cluster is *founded* once, with a number of data shards and the core nodes that keep their
 //!   replicas. Until then no site can be made.
-//! * A node is known from its announcement on; only a gateway-only node can be forgotten.
+//! * A node is known from its announcement on; one that keeps no replica can be forgotten.
+//! * A core node is *admitted*, perhaps instead of another, and *released*; its number is never
+//!   used again. Somebody always has a vote.
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
@@ -22,11 +24,12 @@
 //! A snapshot (`snapshot`) is the state as it was after one entry, written out while applying goes
 //! on; a directory restored from it goes on as if it had applied every entry itself.
 //!
-//! What is deliberately absent: secrets and passwords, movement of sites and replicas, whether a
-//! node lives, who votes (each shard's own log says so), any clock.
+//! What is deliberately absent: secrets and passwords, movement of sites, whether a node lives, who
+//! votes (each shard's own log says so, and follows what is wanted here), any clock.
 
 mod command;
 mod credentials;
+mod members;
 mod nodes;
 mod snapshot;
 mod state;
@@ -37,6 +40,7 @@ pub use command::{
     DirectoryOutcome, DirectoryRefusal,
 };
 pub use credentials::{ApiKey, Credential, Grant, User};
+pub use members::Seats;
 pub use nodes::{Announced, LogicVersions, NodeKind};
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use state::{Applied, Directory, SiteRow, TenantRow};

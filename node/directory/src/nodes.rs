@@ -5,9 +5,9 @@
 //! entry is a start with something new, and whether a node lives is nowhere here: that is seen by
 //! the nodes that it is connected to.
 //!
-//! Replicas are set when the cluster is founded, each shard's by itself, so that they can move one
-//! shard at a time. They say where replicas are meant to be. Who votes in a shard is in that
-//! shard's own log, and nothing here changes it.
+//! Replicas are set when the cluster is founded, and by whoever admits a core node or lets one go
+//! ([`crate::Directory::seats`]). They say where replicas are meant to be; who votes in a shard is
+//! in that shard's own log, which follows what is said here.
 //!
 //! A *core* node keeps replicas and cannot be forgotten; a *gateway-only* node keeps none, and one
 //! that is gone can be. There is always room for the core nodes.
@@ -63,7 +63,7 @@ pub struct Announced {
 }
 
 impl Announced {
-    fn check(&self) -> Result<(), DirectoryRefusal> {
+    pub(crate) fn check(&self) -> Result<(), DirectoryRefusal> {
         let visible = self.public.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible || !(1..=URL_BYTES_MAX).contains(&self.public.len()) {
             return Err(bad("public", format!("1 to {URL_BYTES_MAX} visible ASCII characters")));
@@ -75,7 +75,7 @@ impl Announced {
     }
 }
 
-fn bad(field: &str, rule: String) -> DirectoryRefusal {
+pub(crate) fn bad(field: &str, rule: String) -> DirectoryRefusal {
     DirectoryRefusal::BadValue { field: field.to_owned(), rule }
 }
 
@@ -144,7 +144,9 @@ impl Directory {
 
     /// How many gateway-only nodes may be known beside the core nodes.
     pub(crate) fn gateways_max(&self) -> usize {
-        let cores: BTreeSet<&NodeId> = self.replicas.values().flatten().collect();
+        let cores = self.replicas.values().flatten();
+        let known = self.nodes.iter().filter(|(_, known)| known.kind == NodeKind::Core);
+        let cores: BTreeSet<&NodeId> = cores.chain(known.map(|(node, _)| node)).collect();
         NODES_MAX.saturating_sub(cores.len())
     }
 

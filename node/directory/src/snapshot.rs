@@ -37,6 +37,8 @@ pub struct Frozen {
     last_stamp: Stamp,
     replicas: Arc<Replicas>,
     nodes: Arc<BTreeMap<NodeId, Announced>>,
+    voteless: Arc<BTreeSet<NodeId>>,
+    last_core: u64,
     tenants: Arc<BTreeMap<TenantId, Name>>,
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     credentials: Arc<Credentials>,
@@ -47,7 +49,15 @@ pub struct Frozen {
 #[derive(Debug, Serialize, Deserialize)]
 enum Record<'a> {
     /// What there is one of.
-    Head { shards: u32, principals: u32, last_key: u32, last_stamp: Stamp, floor_unix_ms: u64 },
+    Head {
+        shards: u32,
+        principals: u32,
+        last_key: u32,
+        last_stamp: Stamp,
+        floor_unix_ms: u64,
+        last_core: u64,
+        voteless: Cow<'a, BTreeSet<NodeId>>,
+    },
     /// Who keeps replicas of a shard, from the directory's on.
     Replicas(ShardId, Cow<'a, BTreeSet<NodeId>>),
     /// A node.
@@ -102,6 +112,8 @@ impl Directory {
             last_stamp: self.last_stamp,
             replicas: self.replicas.clone(),
             nodes: self.nodes.clone(),
+            voteless: self.voteless.clone(),
+            last_core: self.last_core,
             tenants: self.tenants.clone(),
             sites: self.sites.clone(),
             credentials: self.credentials.clone(),
@@ -148,6 +160,8 @@ impl Frozen {
             last_key: self.credentials.last_key,
             last_stamp: self.last_stamp,
             floor_unix_ms: self.window.shared_floor_unix_ms(),
+            last_core: self.last_core,
+            voteless: Cow::Borrowed(&self.voteless),
         };
         let (replicas, nodes) = (self.replicas.iter(), self.nodes.iter());
         let tenants = self.tenants.iter();
@@ -264,13 +278,23 @@ impl Building {
         }
         let directory = &mut self.directory;
         match record {
-            Record::Head { shards, principals, last_key, last_stamp, floor_unix_ms } => {
+            Record::Head {
+                shards,
+                principals,
+                last_key,
+                last_stamp,
+                floor_unix_ms,
+                last_core,
+                voteless,
+            } => {
                 is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
                 is(principals < u32::MAX, "there are more principals than there are numbers")?;
                 directory.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
                 (directory.shards, directory.principals) = (shards, principals);
                 Arc::make_mut(&mut directory.credentials).last_key = last_key;
                 directory.last_stamp = last_stamp;
+                directory.last_core = last_core;
+                directory.voteless = Arc::new(voteless.into_owned());
                 self.window = Window::forgotten_up_to(floor_unix_ms);
                 Ok(())
             }
@@ -325,13 +349,24 @@ impl Directory {
     /// Every shard that there is has replicas.
     fn check_replicas(&self) -> Result<(), RestoreError> {
         let wanted = if self.shards == 0 { 0 } else { self.shards as usize + 1 };
-        is(self.replicas.len() == wanted, "a shard has no replicas")
+        is(self.replicas.len() == wanted, "a shard has no replicas")?;
+        let cores = self.replicas.values().flatten();
+        let numbered = cores.clone().all(|node| node.0 <= self.last_core);
+        is(numbered, "a core node has a number that was never given")?;
+        let keeps = self.voteless.iter().all(|node| self.keeps_replicas(*node));
+        is(keeps, "a node without replicas is said to have no vote")?;
+        let votes = cores.clone().any(|node| !self.voteless.contains(node));
+        is(votes || wanted == 0, "nobody has a vote")
     }
 
     fn restore_node(&mut self, node: NodeId, announced: Announced) -> Result<(), RestoreError> {
         let last = self.nodes.last_key_value().map_or(NodeId(0), |(last, _)| *last);
         let room = announced.kind == NodeKind::Core || self.gateways() < self.gateways_max();
-        let fine = last < node && self.check_announced(node, &announced).is_ok() && room;
+        // Who kept replicas once may be there still.
+        let released = announced.kind == NodeKind::Core && node.0 <= self.last_core;
+        let known = self.check_announced(node, &announced).is_ok()
+            || (released && announced.check().is_ok());
+        let fine = last < node && known && room;
         is(fine, "nodes are out of order, of a kind that they cannot be, or too many")?;
         Arc::make_mut(&mut self.nodes).insert(node, announced);
         Ok(())

@@ -74,6 +74,18 @@ fn eventful() -> Directory {
             node: NodeId(7),
             announced: announced(NodeKind::Gateway, "2"),
         },
+        DirectoryCommand::Admit {
+            node: NodeId(4),
+            announced: announced(NodeKind::Core, "1"),
+            instead_of: None,
+        },
+        DirectoryCommand::Admit {
+            node: NodeId(8),
+            announced: announced(NodeKind::Core, "2"),
+            instead_of: Some(NodeId(1)),
+        },
+        DirectoryCommand::SetVote { node: NodeId(4), votes: false },
+        DirectoryCommand::Release { node: NodeId(2) },
         DirectoryCommand::CreateTenant { name: name("acme") },
         DirectoryCommand::CreateTenant { name: name("bank") },
         DirectoryCommand::CreateSite { tenant: TenantId(1), name: name("north"), shard: None },
@@ -128,6 +140,8 @@ fn records_that_contradict_each_other_are_refused() {
         last_key: 2,
         last_stamp: Stamp(7),
         floor_unix_ms: 0,
+        last_core: 1,
+        voteless: Cow::Owned(BTreeSet::new()),
     };
     let name = || Cow::Owned(Name::new("name").expect("valid"));
     let tenant = |number| Record::Tenant(TenantId(number), name());
@@ -173,10 +187,16 @@ fn records_that_contradict_each_other_are_refused() {
 
 #[test]
 fn nodes_and_replicas_that_cannot_be_are_refused() {
-    let head = |shards| {
-        let (principals, last_key, last_stamp, floor_unix_ms) = (0, 0, Stamp(7), 0);
-        Record::Head { shards, principals, last_key, last_stamp, floor_unix_ms }
+    let of = |shards, last_core, voteless: &[u64]| Record::Head {
+        shards,
+        principals: 0,
+        last_key: 0,
+        last_stamp: Stamp(7),
+        floor_unix_ms: 0,
+        last_core,
+        voteless: Cow::Owned(voteless.iter().copied().map(NodeId).collect()),
     };
+    let head = |shards| of(shards, 1, &[]);
     let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
     let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
     let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
@@ -198,6 +218,11 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
     inconsistent(with(node(2, core)));
     inconsistent(with(node(0, gateway)));
     inconsistent(vec![head(0), node(2, gateway)]);
+    let under = |head: Record<'static>| vec![head, replicas(0, 1), replicas(1, 1), end()];
+    assert_eq!(refused(under(of(1, 1, &[]))), RestoreError::Digest);
+    inconsistent(under(of(1, 0, &[])));
+    inconsistent(under(of(1, 2, &[2])));
+    inconsistent(under(of(1, 1, &[1])));
     let twice = || whole().into_iter().chain([node(2, gateway), node(2, gateway)]);
     inconsistent(twice().collect());
     let many = (2..300).map(|id| node(id, gateway));

@@ -57,6 +57,10 @@ pub struct Directory {
     /// Of the directory and every data shard; empty before the cluster is founded.
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) nodes: Arc<BTreeMap<NodeId, Announced>>,
+    /// Core nodes that are to have no vote.
+    pub(crate) voteless: Arc<BTreeSet<NodeId>>,
+    /// The highest number that a core node ever had.
+    pub(crate) last_core: u64,
     pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
     pub(crate) sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     /// How many sites each data shard has; every data shard has an entry. Derived.
@@ -155,6 +159,11 @@ impl Directory {
             DirectoryCommand::Found { shards, members } => self.found(shards, members),
             DirectoryCommand::Announce { node, announced } => self.announce(node, announced),
             DirectoryCommand::Forget { node } => self.forget(node),
+            DirectoryCommand::Admit { node, announced, instead_of } => {
+                self.admit(node, announced, instead_of)
+            }
+            DirectoryCommand::Release { node } => self.release(node),
+            DirectoryCommand::SetVote { node, votes } => self.set_vote(node, votes),
             DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
             DirectoryCommand::CreateSite { tenant, name, shard } => {
                 self.create_site(tenant, name, shard)
@@ -190,6 +199,7 @@ impl Directory {
         }
         self.shards = shards;
         self.replicas = Arc::new(everywhere(shards, &members));
+        self.last_core = members.last().map_or(0, |node| node.0);
         self.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
         Ok((DirectoryDone::Ok, vec![DirectoryEvent::Founded { shards, members }]))
     }

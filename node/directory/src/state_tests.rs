@@ -142,6 +142,12 @@ fn any_of_nodes() -> impl Strategy<Value = DirectoryCommand> {
             DirectoryCommand::Announce { node, announced: announced(kind, &build) }
         }),
         node().prop_map(|node| DirectoryCommand::Forget { node }),
+        (2u64..12, proptest::option::of(node())).prop_map(|(node, instead_of)| {
+            let announced = announced(NodeKind::Core, "1");
+            DirectoryCommand::Admit { node: NodeId(node), announced, instead_of }
+        }),
+        node().prop_map(|node| DirectoryCommand::Release { node }),
+        (node(), any::<bool>()).prop_map(|(node, votes)| DirectoryCommand::SetVote { node, votes }),
     ]
 }
 

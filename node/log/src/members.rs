@@ -8,6 +8,7 @@
 //! agree to everything.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
@@ -58,6 +59,18 @@ pub enum Change {
     Voters(BTreeSet<NodeId>),
     /// These, who have no vote, follow no longer.
     Dismiss(BTreeSet<NodeId>),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, nodes) = match self {
+            Self::Admit(nodes) => ("admit", nodes),
+            Self::Voters(nodes) => ("vote:", nodes),
+            Self::Dismiss(nodes) => ("dismiss", nodes),
+        };
+        f.write_str(what)?;
+        nodes.iter().try_for_each(|node| write!(f, " {node}"))
+    }
 }
 
 /// Why a step was not taken.

@@ -10,8 +10,8 @@ use crate::cli::client::{CliError, read_value};
 use crate::cli::output::{Format, Table, cell, moment, rows};
 use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
-use crate::cluster::{Made, Plan, add_gateway, break_glass_token, init as make};
-use crate::config::Config;
+use crate::cluster::{Made, MadeNode, Plan, add_node, break_glass_token, init as make};
+use crate::config::{Config, Role};
 
 /// `rotary cluster init`.
 #[derive(Debug, Args)]
@@ -105,9 +105,9 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
     )
 }
 
-/// `rotary cluster add-gateway`.
+/// `rotary cluster add-gateway` and `add-node`.
 #[derive(Debug, Args)]
-pub(crate) struct AddGatewayArgs {
+pub(crate) struct AddNodeArgs {
     /// Where `cluster init` made the cluster: its authority/ and node-1/ are read.
     #[arg(long, visible_alias = "folder")]
     dir: PathBuf,
@@ -122,13 +122,22 @@ pub(crate) struct AddGatewayArgs {
     id: Option<u64>,
 }
 
-/// `rotary cluster add-gateway`: makes the directory of one more gateway-only node. The core nodes
-/// need not be told: its certificate says that it belongs to the cluster.
-pub(crate) fn add_gateway_to(args: &AddGatewayArgs) -> u8 {
-    match add_gateway(&args.dir, args.id, args.public, args.peer) {
+/// `rotary cluster add-gateway` and `add-node`: makes the directory of one more node. Of a
+/// gateway-only node the core nodes need not be told: its certificate says that it belongs to the
+/// cluster. A core node waits until it is taken in.
+pub(crate) fn add_to(args: &AddNodeArgs, role: Role) -> u8 {
+    match add_node(&args.dir, role, args.id, (args.public, args.peer)) {
         Ok(made) => {
             println!("Start it, here or on its own machine:\n");
             println!("  rotary server --config {}", made.config.display());
+            if role == Role::Core {
+                let MadeNode { node, url, .. } = &made;
+                let at = format!("--peer {} --public {url}", args.peer);
+                println!("\nIt keeps nothing before it is taken in, beside the others:\n");
+                println!("  rotary node add {} {at} --wait", node.0);
+                println!("\nor instead of one of them:\n");
+                println!("  rotary node replace OLD {} {at} --wait", node.0);
+            }
             exit::OK
         }
         Err(error) => fail(error.exit_code(), &error),
@@ -180,10 +189,15 @@ pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
             println!("{gateways}");
         }
         print!("{}", shards(&cluster));
+        for shard in rows(&cluster["shards"]).iter().filter(|shard| !shard["waiting"].is_null()) {
+            println!("\n{} waits: {}", cell(&shard["shard"]), cell(&shard["waiting"]));
+        }
     }
     let without = rows(&cluster["shards"]).iter().filter(|shard| shard["leader"].is_null());
     let without: Vec<String> = without.map(|shard| cell(&shard["shard"])).collect();
-    let away = rows(&cluster["nodes"]).iter().chain(rows(&cluster["gateways"]));
+    // Who keeps nothing any more may be gone.
+    let keeps = rows(&cluster["nodes"]).iter().filter(|node| node["keeps"] != false);
+    let away = keeps.chain(rows(&cluster["gateways"]));
     let away = away.filter(|node| node["connected"] != true);
     let away: Vec<String> = away.map(|node| cell(&node["node"])).collect();
     match (without.as_slice(), away.as_slice()) {
@@ -223,15 +237,19 @@ pub(crate) fn gateways(cluster: &Value) -> Option<Table> {
 }
 
 fn shards(cluster: &Value) -> Table {
-    let heads = ["SHARD", "LEADER", "REPLICAS", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"];
+    let heads = ["SHARD", "LEADER", "VOTERS", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"];
     let mut table = Table::new(heads);
     for shard in rows(&cluster["shards"]) {
         let of = |key: &str| cell(&shard[key]);
         let log = [of("shard"), of("leader"), of("term"), of("last"), of("applied")];
         let [id, leader, term, last, applied] = log;
-        let replicas: Vec<String> = rows(&shard["replicas"]).iter().map(cell).collect();
-        let replicas = replicas.join(", ");
-        table.row([id, leader, replicas, term, last, applied, of("recorded"), of("sites")]);
+        let list = |key: &str| rows(&shard[key]).iter().map(cell).collect::<Vec<_>>().join(", ");
+        // Who follows without a vote is in brackets.
+        let members = match list("learners").as_str() {
+            "" => list("voters"),
+            learners => format!("{} ({learners})", list("voters")),
+        };
+        table.row([id, leader, members, term, last, applied, of("recorded"), of("sites")]);
     }
     table
 }

@@ -54,6 +54,11 @@ fn table(nodes: &Value) -> Table {
             };
             let [id, url, peer] = ["node", "url", "peer"].map(of);
             let [connected, build, sessions] = ["connected", "build", "sessions"].map(of);
+            let kind = match (&node["keeps"], &node["votes"]) {
+                (Value::Bool(false), _) => "leaving",
+                (_, Value::Bool(false)) => "no vote",
+                _ => kind,
+            };
             table.row([id, kind.to_owned(), url, peer, connected, build, logic, sessions]);
         }
     }
@@ -139,13 +144,20 @@ mod tests {
     fn nodes_of_both_kinds_are_listed() {
         let core = json!({"node": "nd_1", "url": "http://x:1", "peer": "x:3", "connected": true,
             "build": "1.2", "logic": {"oldest": 1, "newest": 2}});
+        let leaving = json!({"node": "nd_2", "url": "http://x:2", "peer": "x:4", "connected": false,
+            "keeps": false, "votes": false, "build": "1.2", "logic": {"oldest": 1, "newest": 2}});
+        let follows = json!({"node": "nd_3", "url": "http://x:3", "peer": "x:5", "connected": true,
+            "keeps": true, "votes": false, "build": "1.2", "logic": {"oldest": 1, "newest": 2}});
         let gateway = json!({"node": "nd_4", "url": "http://x:4", "peer": "x:6",
             "connected": false, "build": "1.1", "logic": {"oldest": 1, "newest": 1},
             "sessions": null});
-        let text = table(&json!({"nodes": [core], "gateways": [gateway]})).to_string();
+        let text =
+            table(&json!({"nodes": [core, leaving, follows], "gateways": [gateway]})).to_string();
         let expected = "\
 NODE  KIND     URL         PEER  CONNECTED  VERSION  LOGIC   SESSIONS
 nd_1  core     http://x:1  x:3   true       1.2      1 to 2  -
+nd_2  leaving  http://x:2  x:4   false      1.2      1 to 2  -
+nd_3  no vote  http://x:3  x:5   true       1.2      1 to 2  -
 nd_4  gateway  http://x:4  x:6   false      1.1      1       -
 ";
         assert_eq!(text, expected);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{MadeNode, Plan};
+use super::MadeNode;
 use crate::config::PeerNode;
 
 /// What a gateway-only node knows of its cluster.
@@ -12,9 +12,9 @@ pub(super) struct Core<'a> {
 }
 
 /// What differs from the defaults, and where to read of the rest.
-pub(super) fn config(plan: &Plan, id: &str, node: &MadeNode, peers: &[PeerNode]) -> String {
-    let shards = format!("shards = {}\n", plan.shards);
-    file("Node", "data_dir = \"data\"\n", &shards, node, &Core { id, peers })
+pub(super) fn config(shards: u32, node: &MadeNode, core: &Core<'_>) -> String {
+    let shards = format!("shards = {shards}\n");
+    file("Node", "data_dir = \"data\"\n", &shards, node, core)
 }
 
 /// The same of a gateway-only node.

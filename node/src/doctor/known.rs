@@ -1,11 +1,9 @@
 //! What the cluster knows of its nodes, against what is there: gateway-only nodes that announced
-//! themselves and are heard by nobody, and replicas on other nodes than the configuration has.
+//! themselves and are heard by nobody, and shards whose members are on their way.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rotary_client::{Api, Gateway, Patience, Trust};
-use rotary_proto::NodeId;
 use serde_json::Value;
 
 use crate::cli::output::{cell, rows};
@@ -19,7 +17,7 @@ pub(crate) async fn look(
     patience: Duration,
 ) -> Vec<Finding> {
     match ask(config, with, patience).await {
-        Ok(cluster) => judge(config, &cluster),
+        Ok(cluster) => judge(&cluster),
         Err(why) => vec![Finding::warning("unavailable", "/v1/cluster", why)],
     }
 }
@@ -39,7 +37,7 @@ async fn ask(
     api.read("/v1/cluster").await.map_err(|error| error.to_string())
 }
 
-fn judge(config: &Config, cluster: &Value) -> Vec<Finding> {
+fn judge(cluster: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
     for gateway in rows(&cluster["gateways"]) {
         let (of, url) = (cell(&gateway["node"]), cell(&gateway["url"]));
@@ -54,15 +52,10 @@ fn judge(config: &Config, cluster: &Value) -> Vec<Finding> {
             found.push(Finding::warning("gateway-silent", of, detail));
         }
     }
-    let named = config.cluster.peers.iter().map(|peer| NodeId(peer.id).to_string());
-    let named: BTreeSet<String> = named.collect();
     for shard in rows(&cluster["shards"]) {
-        let replicas: BTreeSet<String> = rows(&shard["replicas"]).iter().map(cell).collect();
-        if !replicas.is_empty() && replicas != named {
-            let list = |nodes: &BTreeSet<String>| nodes.iter().cloned().collect::<Vec<_>>();
-            let (replicas, named) = (list(&replicas).join(", "), list(&named).join(", "));
-            let detail = format!("its replicas are on {replicas}; cluster.peers names {named}");
-            found.push(Finding::warning("members-differ", cell(&shard["shard"]), detail));
+        if let Value::String(why) = &shard["waiting"] {
+            let detail = format!("its members are not yet those that are wanted: {why}");
+            found.push(Finding::warning("members-unsettled", cell(&shard["shard"]), detail));
         }
     }
     found
@@ -73,32 +66,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::PeerNode;
     use crate::doctor::Grade;
 
-    fn config() -> Config {
-        let mut config = Config::default();
-        let peer = |id| {
-            let public = format!("http://127.0.0.1:{}", 7_070 + 10 * id);
-            PeerNode { id, peer: ([127, 0, 0, 1], 7_082).into(), public }
-        };
-        config.cluster.peers = vec![peer(1), peer(2)];
-        config
-    }
-
     #[test]
-    fn who_is_announced_and_not_here_and_what_is_elsewhere_is_found() {
+    fn who_is_announced_and_not_here_and_what_is_on_its_way_is_found() {
         let gateway = |node: &str, connected: bool| {
             let seen_by = json!([]);
             json!({"node": node, "url": "http://x", "connected": connected, "seen_by": seen_by})
         };
-        let shard = |shard: &str, replicas: &[&str]| json!({"shard": shard, "replicas": replicas});
         let cluster = json!({
             "gateways": [gateway("nd_4", true), gateway("nd_5", false)],
-            "shards": [shard("sh_0", &["nd_1", "nd_2"]), shard("sh_1", &["nd_1", "nd_3"]),
-                       shard("sh_2", &[])],
+            "shards": [{"shard": "sh_0", "waiting": null},
+                       {"shard": "sh_1", "waiting": "nd_3 does not answer"}],
         });
-        let found = judge(&config(), &cluster);
+        let found = judge(&cluster);
         let told: Vec<_> =
             found.iter().map(|found| (found.grade, found.code, found.of.as_str())).collect();
         assert_eq!(
@@ -106,9 +87,9 @@ mod tests {
             [
                 (Grade::Good, None, "nd_4"),
                 (Grade::Warning, Some("gateway-silent"), "nd_5"),
-                (Grade::Warning, Some("members-differ"), "sh_1"),
+                (Grade::Warning, Some("members-unsettled"), "sh_1"),
             ]
         );
-        assert!(found[2].detail.contains("on nd_1, nd_3; cluster.peers names nd_1, nd_2"));
+        assert!(found[2].detail.ends_with("wanted: nd_3 does not answer"));
     }
 }

@@ -18,8 +18,8 @@ use crate::gateway::token::{Claims, Role};
 pub(crate) enum Action<'a> {
     /// See the nodes and shards.
     SeeCluster,
-    /// Forget a gateway-only node.
-    ForgetNode,
+    /// Say which nodes there are, who keeps the shards and who votes.
+    ChangeNodes,
     /// Make a tenant.
     CreateTenant,
     /// List tenants or sites; the lists hold what the asker may see.
@@ -54,7 +54,7 @@ pub(crate) enum Action<'a> {
 pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem> {
     match action {
         Action::SeeCluster => oversees(claims, "see the cluster"),
-        Action::ForgetNode => of_the_cluster(claims, "forget nodes"),
+        Action::ChangeNodes => of_the_cluster(claims, "change its nodes"),
         Action::CreateTenant => of_the_cluster(claims, "make tenants"),
         Action::ListPlaces => oversees(claims, "list tenants and sites"),
         Action::CreateSite(tenant) => {

@@ -66,7 +66,7 @@ fn every_action_has_its_roles() {
     };
     let table = [
         (Action::SeeCluster, "yyynnn"),
-        (Action::ForgetNode, "ynnnnn"),
+        (Action::ChangeNodes, "ynnnnn"),
         (Action::CreateTenant, "ynnnnn"),
         (Action::ListPlaces, "yyynnn"),
         (Action::CreateSite(TenantId(1)), "yynnnn"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
-use rotary_directory::{Announced, LogicVersions};
+use rotary_directory::{Announced, LogicVersions, NodeKind};
 use rotary_proto::{Name, NodeId, ShardId, Wall};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::gateway::health::all_shards;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
 use crate::nodes::{Sighting, seen_by_all};
+use crate::spine::ShardMembers;
 
 /// The answer: nodes and shards.
 #[derive(Serialize, JsonSchema)]
@@ -37,6 +38,10 @@ struct NodeJson {
     peer: Peer,
     /// Whether the answering node has a connection to it.
     connected: bool,
+    /// Whether it is to keep replicas; if not, it is leaving, or gone.
+    keeps: bool,
+    /// Whether it is to have a vote.
+    votes: bool,
     /// How many shards it leads.
     leads: usize,
     /// The version that it announced; null before it has.
@@ -87,6 +92,15 @@ struct ShardJson {
     sites: usize,
     /// The nodes that are to keep a replica, as the directory has them.
     replicas: BTreeSet<NodeId>,
+    /// Those of them that are to have no vote.
+    voteless: BTreeSet<NodeId>,
+    /// The nodes that have a vote, as the shard's own log says; while voters are exchanged, those
+    /// of both sets.
+    voters: BTreeSet<NodeId>,
+    /// Those that follow without one.
+    learners: BTreeSet<NodeId>,
+    /// What keeps them from being those that are wanted; null where nothing does.
+    waiting: Option<String>,
     /// The index up to which a quorum's journals are known to be on disk.
     recorded: Option<u64>,
     /// The same of each member.
@@ -101,20 +115,37 @@ pub(crate) async fn show(
     permit(&claims, Action::SeeCluster)?;
     let shards: Vec<ShardJson> = all_shards(&doors).filter_map(|id| shard(&doors, id)).collect();
     let gateways = gateways(&doors).await;
-    let directory = doors.replica.directory();
+    let nodes = nodes(&doors, &shards);
+    let build = env!("CARGO_PKG_VERSION");
+    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards }))
+}
+
+/// The core nodes, those included that keep nothing any more and are not forgotten.
+fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
+    let (directory, mut peers) = (doors.replica.directory(), (*doors.roster.peers()).clone());
+    // Who was forgotten may still be on the roster for a moment.
+    let is_known = |node| directory.keeps_replicas(node) || directory.node(node).is_some();
+    peers.retain(|node, _| directory.shards() == 0 || is_known(*node));
+    for (node, known) in directory.nodes().filter(|(_, known)| known.kind == NodeKind::Core) {
+        let (url, peer) = (known.public.clone(), known.peer.to_string());
+        peers.entry(node).or_insert(Peer { node, url, peer });
+    }
     let node = |peer: &Peer| {
         let announced = directory.node(peer.node);
+        let to_vote = |shard: &ShardJson| {
+            shard.replicas.contains(&peer.node) && !shard.voteless.contains(&peer.node)
+        };
         NodeJson {
             connected: doors.hints.reaches(peer.node),
+            keeps: directory.shards() == 0 || directory.keeps_replicas(peer.node),
+            votes: directory.shards() == 0 || shards.iter().any(to_vote),
             leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
             build: announced.map(|announced| announced.build.clone()),
             logic: announced.map(|announced| logic(announced.logic)),
             peer: peer.clone(),
         }
     };
-    let nodes = doors.peers.iter().map(node).collect();
-    let build = env!("CARGO_PKG_VERSION");
-    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards }))
+    peers.values().map(node).collect()
 }
 
 const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
@@ -125,7 +156,7 @@ const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
 async fn gateways(doors: &Doors) -> Vec<GatewayJson> {
     let announced: Vec<(NodeId, Announced)> = {
         let directory = doors.replica.directory();
-        let all = directory.nodes().filter(|(node, _)| !directory.keeps_replicas(*node));
+        let all = directory.nodes().filter(|(_, known)| known.kind == NodeKind::Gateway);
         all.map(|(node, announced)| (node, announced.clone())).collect()
     };
     if announced.is_empty() {
@@ -174,6 +205,8 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         marks = logged.map(|(node, index)| (node.to_string(), *index)).collect();
         recorded = (!marks.is_empty()).then(|| state.recorded());
     }
+    let directory = doors.replica.directory();
+    let ShardMembers { voters, learners, waiting } = doors.spine.members(shard);
     Some(ShardJson {
         shard,
         leader: status.leader,
@@ -182,7 +215,11 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         applied: status.applied,
         fresh: status.fresh,
         sites,
-        replicas: doors.replica.directory().replicas(shard).cloned().unwrap_or_default(),
+        replicas: directory.replicas(shard).cloned().unwrap_or_default(),
+        voteless: directory.seats(shard).unwrap_or_default().learners,
+        voters,
+        learners,
+        waiting,
         recorded,
         marks,
     })

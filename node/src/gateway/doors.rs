@@ -30,6 +30,7 @@ use crate::gateway::session::behind::Behind;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
 use crate::nodes::Gateways;
+use crate::nodes::roster::Roster;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
 use crate::spine::{Spine, SpineError};
 use crate::telemetry::{names, trace};
@@ -61,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) node: NodeId,
     pub(crate) gateway: GatewayId,
     pub(crate) heartbeat_ms: u64,
-    pub(crate) peers: Vec<Peer>,
+    pub(crate) roster: Arc<Roster>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) spine: Arc<dyn Spine>,
     pub(crate) blobs: Arc<Blobs>,

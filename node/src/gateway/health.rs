@@ -68,8 +68,12 @@ pub(crate) fn unready(doors: &Doors) -> Vec<String> {
         }
     }
     reasons.extend(doors.spine.short_of_space());
-    if doors.replica.directory().shards() == 0 {
-        reasons.push("the directory is not founded".to_owned());
+    let directory = doors.replica.directory();
+    if directory.shards() == 0 {
+        let why = "the directory is not founded, or does not know this node: rotary node add";
+        reasons.push(why.to_owned());
+    } else if !directory.keeps_replicas(doors.node) {
+        reasons.push(format!("{} was let go: it keeps nothing, and may be stopped", doors.node));
     }
     reasons
 }

@@ -210,9 +210,11 @@ impl From<DirectoryRefusal> for Problem {
         let status = match &refusal {
             DirectoryRefusal::OutcomeForgotten => StatusCode::CONFLICT,
             DirectoryRefusal::NotFounded => StatusCode::SERVICE_UNAVAILABLE,
-            DirectoryRefusal::LoginTaken | DirectoryRefusal::KeepsReplicas { .. } => {
-                StatusCode::CONFLICT
-            }
+            DirectoryRefusal::LoginTaken
+            | DirectoryRefusal::KeepsReplicas { .. }
+            | DirectoryRefusal::KeepsNoReplicas { .. }
+            | DirectoryRefusal::NodeNumberUsed { .. }
+            | DirectoryRefusal::LastVoter { .. } => StatusCode::CONFLICT,
             DirectoryRefusal::TenantUnknown
             | DirectoryRefusal::SiteUnknown
             | DirectoryRefusal::ApiKeyUnknown

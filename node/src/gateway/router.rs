@@ -75,9 +75,18 @@ fn cluster_routes() -> Routes {
             "/cluster",
             get("show_cluster", "Nodes and shards as this node sees them.", cluster::show),
         )
+        .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
         .route(
             "/nodes/{node}",
-            delete("forget_node", "Forgets a gateway-only node that is gone.", nodes::forget),
+            delete("forget_node", "Forgets a node that is gone.", nodes::forget),
+        )
+        .route(
+            "/nodes/{node}/decommission",
+            post("decommission_node", "Lets a core node go.", nodes::decommission),
+        )
+        .route(
+            "/nodes/{node}/vote",
+            put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
         )
         .route(
             "/tenants",

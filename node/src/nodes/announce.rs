@@ -1,7 +1,6 @@
 //! How the directory comes to know nodes: a core node tells it of itself, and of the gateway-only
 //! nodes that say who they are.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rotary_directory::{
@@ -31,7 +30,6 @@ enum Unsaid {
 /// Announces this node until the directory knows it, and says where configuration and directory
 /// differ.
 pub(crate) async fn announce_self(doors: Doors, announced: Announced, shards: u32) {
-    let members: BTreeSet<NodeId> = doors.peers.iter().map(|peer| peer.node).collect();
     loop {
         match announce(&doors, doors.node, &announced, || true).await {
             Ok(()) => break,
@@ -47,7 +45,7 @@ pub(crate) async fn announce_self(doors: Doors, announced: Announced, shards: u3
         }
         tokio::time::sleep(AGAIN).await;
     }
-    let differs = disagreement(&members, shards, &doors.replica.directory());
+    let differs = disagreement(shards, &doors.replica.directory());
     if let Some(differs) = differs {
         tracing::warn!(
             code = "members-differ",
@@ -136,8 +134,7 @@ async fn hear(doors: &Doors, from: NodeId, present: Present) -> Result<Heard, St
 
 /// A gateway-only node has a number of its own.
 fn admit(doors: &Doors, from: NodeId, announced: &Announced) -> Result<(), String> {
-    let is_core = doors.peers.iter().any(|peer| peer.node == from)
-        || doors.replica.directory().keeps_replicas(from);
+    let is_core = doors.roster.has(from) || doors.replica.directory().keeps_replicas(from);
     if is_core || announced.kind != NodeKind::Gateway {
         return Err(format!(
             "{from} is a core node: a gateway-only node has a number and a certificate of its own \

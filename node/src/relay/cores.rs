@@ -19,6 +19,7 @@ use rotary_proto::limits::{FEED_HEARTBEAT_MS, FEED_SILENCE_MS};
 use rotary_transport::Transport;
 
 use crate::hint::shards_heard;
+use crate::nodes::roster::{self, Roster};
 use crate::telemetry::names;
 
 /// How often this node looks how late it is.
@@ -26,6 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The core nodes.
 pub(super) struct Cores {
+    roster: Arc<Roster>,
     known: Mutex<BTreeMap<NodeId, Life>>,
     turn: AtomicUsize,
     /// How much later than asked for this node woke lately, in milliseconds.
@@ -42,19 +44,26 @@ struct Life {
 }
 
 impl Cores {
-    /// Asks them from here on.
-    pub(super) fn watch(transport: &Arc<Transport>, members: Vec<NodeId>) -> Arc<Self> {
+    /// Asks them from here on, whichever they are.
+    pub(super) fn watch(transport: &Arc<Transport>, roster: Arc<Roster>) -> Arc<Self> {
         let cores = Arc::new(Self {
+            roster: roster.clone(),
             known: Mutex::default(),
             turn: AtomicUsize::new(0),
             late_ms: AtomicU64::new(0),
         });
         let clock = cores.clone();
         tokio::spawn(async move { clock.keep_time().await });
-        for member in members {
-            let (cores, transport) = (cores.clone(), transport.clone());
-            tokio::spawn(async move { cores.keep_asking(&transport, member).await });
-        }
+        let (asking, transport) = (cores.clone(), transport.clone());
+        let (known, learnt) = (cores.clone(), (roster.clone(), transport.clone()));
+        tokio::spawn(async move { roster::learn(learnt.0, learnt.1, || known.live()).await });
+        tokio::spawn(async move {
+            let ask = |core| {
+                let (cores, transport) = (asking.clone(), transport.clone());
+                async move { cores.keep_asking(&transport, core).await }
+            };
+            roster::for_each(&roster, ask).await;
+        });
         cores
     }
 
@@ -105,7 +114,9 @@ impl Cores {
     }
 
     fn answered(&self, node: NodeId, shards: usize, at: Instant) {
-        self.known().insert(node, Life { at, shards });
+        let mut known = self.known();
+        known.insert(node, Life { at, shards });
+        known.retain(|node, _| self.roster.has(*node));
     }
 
     /// Whether a node that lived has just been silent for too long.
@@ -156,7 +167,13 @@ mod tests {
 
     #[test]
     fn those_that_hear_most_are_used_in_turn_and_the_avoided_one_last() {
+        let mut config = crate::config::Config::default();
+        for id in 1..=3 {
+            let (peer, public) = (config.listen.peer, String::new());
+            config.cluster.peers.push(crate::config::PeerNode { id, peer, public });
+        }
         let cores = Cores {
+            roster: Roster::of(&config),
             known: Mutex::default(),
             turn: AtomicUsize::new(0),
             late_ms: AtomicU64::new(0),

@@ -12,6 +12,7 @@ use rotary_proto::codec::{self, Limit};
 use rotary_proto::wire::Lane;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::nodes::roster;
 use crate::nodes::{Heard, PRESENT_EVERY, Present, SERVICE_PRESENT, Wants};
 use crate::relay::Relay;
 
@@ -35,9 +36,13 @@ pub(crate) struct Identity {
 }
 
 /// Says so to each core node, for as long as the node runs. One that is slow holds up no other.
-pub(crate) async fn keep_saying(relay: Relay, identity: Identity, cores: Vec<NodeId>) {
+pub(crate) async fn keep_saying(relay: Relay, identity: Identity) {
     let turn = Arc::new(Mutex::new(()));
-    join_all(cores.into_iter().map(|core| keep_telling(&relay, &identity, core, &turn))).await;
+    let tell = |core| {
+        let (relay, identity, turn) = (relay.clone(), identity.clone(), turn.clone());
+        async move { keep_telling(&relay, &identity, core, &turn).await }
+    };
+    roster::for_each(&relay.roster, tell).await;
 }
 
 /// The same to one of them. Whoever holds `turn` has this node announced.

@@ -77,9 +77,31 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "keeps-replicas",
         "The node keeps replicas and cannot be forgotten.",
-        "It is a core node. Only gateway-only nodes, which keep nothing, are forgotten.",
-        "Look at the number: `rotary node list`. A core node that is gone is started again, or \
-         its machine replaced by one with its data directory. Nothing was done.",
+        "It is a core node that keeps shards, or that some shard has not let go yet.",
+        "Look at the number: `rotary node list`. A core node that is to go is decommissioned, one \
+         that is lost is replaced (`rotary node decommission`, `rotary node replace`); it can be \
+         forgotten once no shard has it (`rotary cluster status`). Nothing was done.",
+    ),
+    page(
+        "keeps-no-replicas",
+        "The node keeps no replicas.",
+        "It is a gateway-only node, or a core node that was decommissioned or replaced already.",
+        "Look at the number: `rotary node list`. Nothing was done.",
+    ),
+    page(
+        "node-number-used",
+        "A node has that number, or had it once.",
+        "Numbers of nodes are never used again: what a node with that number promised to the \
+         others may still be on its way.",
+        "Take the number that `detail` names: prepare the node with it (`rotary cluster \
+         add-node --id`), and add that. Nothing was done.",
+    ),
+    page(
+        "last-voter",
+        "Nobody else has a vote.",
+        "Without a vote nothing is decided, so the last node that has one keeps it.",
+        "Add another node first (`rotary node add`), or give one a vote (`rotary node promote`). \
+         Nothing was done.",
     ),
     page(
         "queue-unknown",

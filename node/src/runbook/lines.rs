@@ -64,11 +64,18 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "members-differ",
         "A node's configuration is not what the cluster was founded with.",
-        "cluster.peers or cluster.shards was changed on this node. It goes on, because its vote \
-         may be needed: who votes is in the log, not in the configuration. But it does not beat \
-         for, fetch from or keep what its configuration lacks.",
-        "`differs` says what. Give every node the same cluster.peers and cluster.shards, and \
-         start it again.",
+        "cluster.shards was changed on this node. It goes on, because its vote may be needed. But \
+         it does not keep the shards that its configuration lacks.",
+        "`differs` says what. Give the node the cluster.shards of the others, and start it again.",
+    ),
+    page(
+        "members-unsettled",
+        "The members of a shard are not yet those that are wanted.",
+        "A node was added, replaced, decommissioned, promoted or demoted, and the shard's leader \
+         waits: for a node that does not answer, that has not caught up, or for a majority.",
+        "`rotary cluster status` says of each shard what it waits for. Start the node that does \
+         not answer, or replace it by another (`rotary node replace`). Nothing is lost meanwhile: \
+         those that keep the shard now keep it until the others are ready.",
     ),
     page(
         "doors-closed",

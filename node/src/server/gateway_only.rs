@@ -89,8 +89,7 @@ impl Serving {
         metrics: PrometheusHandle,
     ) -> Self {
         let relay = Relay::start(config, Arc::new(transport), metrics);
-        let cores = config.cluster.peers.iter().map(|peer| NodeId(peer.id)).collect();
-        let here = tokio::spawn(keep_saying(relay.clone(), identity.clone(), cores));
+        let here = tokio::spawn(keep_saying(relay.clone(), identity.clone()));
         let (closing, closed) = watch::channel(false);
         tokio::spawn(running::serve(doorstep, relay.router(), closed));
         Self { relay, identity, here, closing }

@@ -16,6 +16,7 @@ use crate::blobs::{Blobs, SERVICE_BLOB};
 use crate::gateway::doors::Doors;
 use crate::gateway::session::Sessions;
 use crate::hint::{Freshness, SERVICE_BEAT, SERVICE_HEAR, SERVICE_SIGNAL, SignalHint, answer_beat};
+use crate::nodes::roster::{self, SERVICE_ROSTER};
 use crate::nodes::{self, SERVICE_PRESENT, SERVICE_SEEN};
 use crate::relay::greeting;
 use crate::server::doorstep::BackDoor;
@@ -144,6 +145,11 @@ impl Handler for NodeHandler {
                     nodes::announce::answer_present(doors, from, &payload).await
                 }
                 .boxed()
+            }
+            SERVICE_ROSTER => {
+                let told = |doors: &Doors| roster::answer(&doors.roster);
+                let roster = self.doors.get().map_or_else(starting, told);
+                async move { roster }.boxed()
             }
             SERVICE_SEEN => {
                 let seen = self.doors.get().map_or_else(starting, nodes::answer_seen);

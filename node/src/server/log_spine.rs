@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rotary_log::{Log, ProposeError, ReadError};
+use rotary_log::{Log, Members, ProposeError, ReadError};
 use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Space;
 use tokio::sync::Semaphore;
 
 use crate::hint::Freshness;
-use crate::spine::{Kept, ShardStatus, Spine, SpineError};
+use crate::spine::{Kept, ShardMembers, ShardStatus, Spine, SpineError};
 
 /// Proposes to shards, no more at once than each may have on its way.
 pub(crate) struct LogSpine {
@@ -113,6 +113,12 @@ impl Spine for LogSpine {
             reads: counters.reads,
             read_rounds: counters.read_rounds,
         })
+    }
+
+    fn members(&self, shard: ShardId) -> ShardMembers {
+        let Members { voters, learners, .. } = self.log.members(shard).unwrap_or_default();
+        let waiting = self.freshness.waiting(shard, Instant::now());
+        ShardMembers { voters, learners, waiting }
     }
 
     fn short_of_space(&self) -> Option<String> {

@@ -21,19 +21,20 @@ use crate::config::Config;
 use crate::effects;
 use crate::feed;
 use crate::founder::Founder;
-use crate::gateway::doors::{Doors, Inner, Peer};
+use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::session::behind::{self, Behind};
 use crate::gateway::session::{Sessions, start_leases, strays};
-use crate::hint::{Freshness, Hints, start_beats};
+use crate::hint::{Freshness, Hints, keep_beating};
 use crate::machine::Witness;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::nodes::announce::{self, announce_self};
-use crate::nodes::{self, Gateways};
+use crate::nodes::roster::Roster;
+use crate::nodes::{self, Gateways, roster, seats};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
 #[cfg(feature = "simulated")]
@@ -76,26 +77,26 @@ pub(crate) async fn start(
     ground.handler.set_registry(registry.clone());
     ground.handler.set_journal(ground.journal.clone());
     let machines = machines(&replica, &registry, &fatal, ground.witness.as_ref());
-    let members: Vec<NodeId> = ground.log.founders.iter().copied().collect();
+    let roster = Roster::of(config);
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
     let log = Arc::new(Log::start(ground.log, ground.stores, transport, door, machines).await?);
     ground.handler.set_log(log.clone());
     initialise(&log).await?;
-    let freshness = Arc::new(Freshness::new(members.len()));
+    let freshness = Arc::new(Freshness::new(roster.clone(), ground.journal.clone()));
     ground.handler.set_freshness(freshness.clone());
-    start_beats(log.clone(), ground.transport.clone(), members.clone(), freshness.clone());
+    keep_together(ground.node, &roster, &replica, &log, &freshness, &ground.transport);
     let history = history(&replica, &ground.transport, log.clone(), blocking);
     let sessions = Arc::new(Sessions::new());
     ground.handler.set_sessions(sessions.clone());
     let blobs =
-        Blobs::new(ground.blobs, ground.transport.clone(), members.clone(), config.blobs.clone());
+        Blobs::new(ground.blobs, ground.transport.clone(), roster.clone(), config.blobs.clone());
     ground.handler.set_blobs(blobs.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
         gateway: GatewayId { node: ground.node, run: ground.run },
         heartbeat_ms: config.session.heartbeat_ms,
-        peers: peers(config),
+        roster: roster.clone(),
         replica,
         spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
         blobs,
@@ -104,7 +105,7 @@ pub(crate) async fn start(
         registry: registry.clone(),
         sessions,
         behind: Behind::default(),
-        hints: Hints::new(ground.transport.clone(), members.clone()),
+        hints: Hints::new(ground.transport.clone(), roster),
         gateways: Gateways::default(),
         tokens: ground.tokens,
         passwords: Passwords::new(),
@@ -112,7 +113,7 @@ pub(crate) async fn start(
         metrics,
     });
     ground.handler.set_doors(doors.clone());
-    keep_up(config, &doors, &log, members);
+    keep_up(config, &doors, &log);
     keep_young(config, &doors, &log, wall);
     tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
     tokio::spawn(history.keep_whole());
@@ -134,6 +135,22 @@ pub(crate) async fn start(
     })
 }
 
+/// Hears the other nodes, learns which they are, and brings the members of shards that this node
+/// leads to where they are wanted.
+fn keep_together(
+    node: NodeId,
+    roster: &Arc<Roster>,
+    replica: &Arc<Replica>,
+    log: &Arc<Log>,
+    freshness: &Arc<Freshness>,
+    transport: &Arc<Transport>,
+) {
+    let (freshness, transport) = (freshness.clone(), transport.clone());
+    tokio::spawn(keep_beating(log.clone(), transport.clone(), freshness.clone()));
+    tokio::spawn(roster::follow(roster.clone(), replica.clone(), log.clone(), transport));
+    tokio::spawn(seats::keep(node, replica.clone(), log.clone(), freshness));
+}
+
 /// Gives each shard its first members, where it has none.
 async fn initialise(log: &Log) -> Result<(), StartError> {
     for shard in log.shards() {
@@ -143,7 +160,7 @@ async fn initialise(log: &Log) -> Result<(), StartError> {
 }
 
 /// Starts what a node does for its shards beside what it is asked.
-fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>) {
+fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>) {
     start_leases(doors.clone());
     keeper::start(doors);
     tokio::spawn(strays::watch(doors.clone()));
@@ -152,7 +169,7 @@ fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, members: Vec<NodeId>)
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
     if config.log.balance_leaders {
-        tokio::spawn(balance::keep(log.clone(), doors.node, members));
+        tokio::spawn(balance::keep(log.clone(), doors.node, doors.roster.clone()));
     }
     tokio::spawn(watch_space(log.clone()));
 }
@@ -190,15 +207,6 @@ fn history(
         shards: replica.shards().map(|shard| shard.id).collect(),
         blocking,
     }
-}
-
-fn peers(config: &Config) -> Vec<Peer> {
-    let peer = |peer: &crate::config::PeerNode| Peer {
-        node: NodeId(peer.id),
-        url: peer.public.clone(),
-        peer: peer.peer.to_string(),
-    };
-    config.cluster.peers.iter().map(peer).collect()
 }
 
 fn machines(
@@ -281,10 +289,11 @@ pub(super) async fn serve(
 }
 
 impl Running {
-    /// Whether another node answers this one.
+    /// Whether another node answers this one, as far as it should: who is no core node any more
+    /// need not.
     pub(super) fn reaches(&self) -> impl Fn(NodeId) -> bool + Send + use<> {
         let doors = self.doors.clone();
-        move |node| doors.hints.reaches(node)
+        move |node| !doors.roster.has(node) || doors.hints.reaches(node)
     }
 
     /// Where connections come in that are not of this machine's network.

@@ -30,6 +30,10 @@ pub struct Identity {
     /// What the node's log is recognised by, in hexadecimal; unlike any other node's.
     #[serde(default)]
     pub log: String,
+    /// Whether it was made for a cluster that existed already: then this node founds nothing, and
+    /// waits until it is admitted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
 }
 
 impl Identity {
@@ -43,7 +47,10 @@ impl Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// There is no identity in it.
-    #[error("{0} is not initialised: run `rotary cluster init`, or point data_dir elsewhere")]
+    #[error(
+        "{0} is not initialised: run `rotary cluster init`, or point data_dir elsewhere. If this \
+         node's disk was lost, another node takes its place: see `rotary node replace`"
+    )]
     NotInitialised(PathBuf),
     /// It has an identity already.
     #[error("{path} belongs to node {node} of cluster {cluster} already: use an empty directory")]
@@ -129,6 +136,22 @@ impl DataDir {
     /// # Errors
     /// `AlreadyInitialised`, `NotWritable`.
     pub fn initialise(path: &Path, cluster: &str, node: u64) -> Result<Identity, DataDirError> {
+        Self::make(path, cluster, node, false)
+    }
+
+    /// The same of a node that joins a cluster which exists.
+    ///
+    /// # Errors
+    /// `AlreadyInitialised`, `NotWritable`.
+    pub fn initialise_joining(
+        path: &Path,
+        cluster: &str,
+        node: u64,
+    ) -> Result<Identity, DataDirError> {
+        Self::make(path, cluster, node, true)
+    }
+
+    fn make(path: &Path, cluster: &str, node: u64, joins: bool) -> Result<Identity, DataDirError> {
         match read_identity(path) {
             Err(DataDirError::NotInitialised(_)) => {}
             Ok(Identity { cluster, node, .. }) => {
@@ -140,7 +163,7 @@ impl DataDir {
         let log = random_id()
             .map_err(|source| DataDirError::NotWritable { path: path.to_owned(), source })?;
         let log = format!("{log:032x}");
-        let identity = Identity { cluster: cluster.to_owned(), node, format: FORMAT, log };
+        let identity = Identity { cluster: cluster.to_owned(), node, format: FORMAT, log, joins };
         write_identity(path, &identity)
             .map_err(|source| DataDirError::NotWritable { path: path.to_owned(), source })?;
         Ok(identity)

@@ -367,7 +367,7 @@ fn read_notes(path: &Path) -> Result<String, String> {
 
 fn write_id(path: &Path) {
     let log = format!("{:032x}", 0x1234_5678_9abc_def0_u128);
-    let identity = Identity { cluster: "blue".to_owned(), node: 3, format: 1, log };
+    let identity = Identity { cluster: "blue".to_owned(), node: 3, format: 1, log, joins: false };
     data_dir::write_identity(path, &identity).expect("writable");
 }
 

@@ -69,9 +69,21 @@ pub struct Transport {
     state: Mutex<State>,
 }
 
+/// A peer, and what keeps connected to it.
+struct Known {
+    peer: Arc<Peer>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
 #[derive(Default)]
 struct State {
-    peers: BTreeMap<NodeId, Arc<Peer>>,
+    peers: BTreeMap<NodeId, Known>,
     tasks: Vec<JoinHandle<()>>,
     closed: bool,
 }
@@ -153,15 +165,23 @@ impl Transport {
         if node == self.node || state.closed {
             return;
         }
-        if let Some(peer) = state.peers.get(&node) {
-            return peer.move_to(address);
+        if let Some(known) = state.peers.get(&node) {
+            return known.peer.move_to(address);
         }
         let peer = Arc::new(Peer::new(address));
-        state.peers.insert(node, peer.clone());
-        for class in Class::ALL {
+        let keep = |class| {
             let (peer, dialler) = (peer.clone(), self.dialler.clone());
-            let keep = async move { peer.keep_connected(class, node, dialler).await };
-            state.tasks.push(tokio::spawn(keep));
+            tokio::spawn(async move { peer.keep_connected(class, node, dialler).await })
+        };
+        let tasks = Class::ALL.map(keep).into();
+        state.peers.insert(node, Known { peer, tasks });
+    }
+
+    /// Forgets a peer: nothing is sent to it any more, and its connection ends.
+    pub fn remove_peer(&self, node: NodeId) {
+        let known = self.lock().peers.remove(&node);
+        if let Some(known) = known {
+            known.peer.break_tunnels();
         }
     }
 
@@ -235,7 +255,7 @@ impl Transport {
             return Err(CallError::NotSent("the transport is closed".to_owned()));
         }
         let unknown = || CallError::NotSent(format!("{node} is not a known peer"));
-        state.peers.get(&node).cloned().ok_or_else(unknown)
+        state.peers.get(&node).map(|known| known.peer.clone()).ok_or_else(unknown)
     }
 
     /// Whether lanes to that peer are open at this moment. This node is always connected to

@@ -88,7 +88,7 @@ impl Board {
             sites,
             mode: self.mode,
             seq: self.seq,
-            gateways: doors.peers.iter().map(|peer| peer.url.clone()).collect(),
+            gateways: doors.roster.urls(),
             results: Vec::new(),
         }
     }

@@ -317,7 +317,7 @@ pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
         sites,
         mode: attached.mode,
         seq: attached.seq,
-        gateways: doors.peers.iter().map(|peer| peer.url.clone()).collect(),
+        gateways: doors.roster.urls(),
         results: results(doors, attached),
     }
 }

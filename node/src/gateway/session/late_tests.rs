@@ -40,6 +40,7 @@ use crate::gateway::router::router;
 use crate::gateway::token::{Claims, ResumeClaims, Role, Tokens, unix_s};
 use crate::hint::Hints;
 use crate::machine::site::SiteMachine;
+use crate::nodes::roster::Roster;
 use crate::replica::Replica;
 use crate::spine::{Kept, ShardStatus, Spine, SpineError};
 
@@ -131,6 +132,11 @@ impl Spine for Leaderless {
     }
 }
 
+/// Nobody else.
+fn roster() -> Arc<Roster> {
+    Roster::of(&crate::config::Config::default())
+}
+
 /// Blobs that nobody else has.
 fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
     let room = rotary_storage::BlobRoom {
@@ -141,7 +147,7 @@ fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
     let disk = Arc::new(rotary_storage::FileDisk);
     let fatal = Fatal::with(|_, _| {});
     let store = rotary_storage::Blobs::open(disk, &dir.join("blobs"), room, fatal);
-    Blobs::new(store.expect("an empty one"), Arc::new(transport()), Vec::new(), Default::default())
+    Blobs::new(store.expect("an empty one"), Arc::new(transport()), roster(), Default::default())
 }
 
 /// A node's doors before that log, and what it is asked.
@@ -170,7 +176,7 @@ impl House {
             node: NodeId(1),
             gateway: HERE,
             heartbeat_ms: 60_000,
-            peers: Vec::new(),
+            roster: roster(),
             registry: Registry::start(replica.clone()).await.expect("it starts"),
             replica,
             spine: Arc::new(Leaderless { seen: asked }),
@@ -180,7 +186,7 @@ impl House {
             sessions: Arc::new(Sessions::new()),
             behind: Behind::default(),
             gateways: Default::default(),
-            hints: Hints::new(Arc::new(transport()), Vec::new()),
+            hints: Hints::new(Arc::new(transport()), roster()),
             tokens,
             passwords: Passwords::new(),
             logins: Logins::new(),
