@@ -252,6 +252,25 @@ impl Cluster {
         http::ask(to, path, &self.token, ANSWER_LIMIT)
     }
 
+    /// Asks a node for a change, past all faults.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn change(
+        &self,
+        node: NodeNumber,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> io::Result<http::Answer> {
+        let server = self.nodes[usize::from(node) - 1].server.as_ref();
+        if server.is_none_or(Server::is_paused) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let to = SocketAddr::from((network::back_door(node), PUBLIC_PORT));
+        http::send(to, (method, path, body), &self.token, ANSWER_LIMIT)
+    }
+
     /// Whether a node serves.
     pub fn is_ready(&mut self, node: NodeNumber) -> bool {
         let ready = self.ask(node, "/readyz").is_ok_and(|answer| answer.status == 200);

@@ -32,12 +32,31 @@ impl Answer {
 /// # Errors
 /// Those of the socket, and of an answer that is none or is too long.
 pub fn ask(to: SocketAddr, path: &str, token: &str, wait: Duration) -> io::Result<Answer> {
+    send(to, ("GET", path, ""), token, wait)
+}
+
+/// The same with a method and a body, in JSON; empty for none.
+///
+/// # Errors
+/// As [`ask`].
+pub fn send(
+    to: SocketAddr,
+    (method, path, body): (&str, &str, &str),
+    token: &str,
+    wait: Duration,
+) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&to, wait)?;
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(wait))?;
     let bearer =
         if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {to}\r\n{bearer}Connection: close\r\n\r\n");
+    let content = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\n{bearer}{content}Connection: close\r\n\r\n{body}"
+    );
     stream.write_all(head.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;

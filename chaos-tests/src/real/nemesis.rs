@@ -13,6 +13,7 @@ mod disk;
 mod failpoint;
 mod kind;
 mod limits;
+mod members;
 mod partition;
 mod plan;
 mod power;
@@ -173,10 +174,10 @@ fn not_yet(why: impl Into<String>) -> Refusal {
 pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
     use Kind::{
         Bandwidth, BitFlip, ClientsReset, ClientsSlow, ClientsStall, ClockJump, Corrupt, Delay,
-        DiskFull, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease, IsolateLeader,
-        Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay, Partial, PartitionHalves,
-        PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll, PowerCutMajority, Reorder,
-        SlowCpu, Terminate,
+        Demote, DiskFull, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease,
+        IsolateLeader, Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay, Partial,
+        PartitionHalves, PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll,
+        PowerCutMajority, Reorder, SlowCpu, Terminate,
     };
     match kind {
         Kill | KillLeader | Terminate | Pause | PauseLeader => processes::begin(kind, stage),
@@ -192,6 +193,7 @@ pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
         ClientsReset | ClientsStall | ClientsSlow => clients(kind, stage),
         SlowCpu | MemoryLimit => limits::begin(kind, stage),
         ClockJump => clocks::begin(stage),
+        Demote => members::begin(stage),
     }
 }
 

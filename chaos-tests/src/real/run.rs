@@ -20,6 +20,7 @@ use super::program::{Program, Purpose};
 use super::scenario::Scenario;
 use super::switch::Counts;
 use super::verdict::Verdict;
+use super::view::View;
 use super::wires::Wires;
 use crate::history::{FORMAT, Head, Recorder};
 
@@ -375,23 +376,31 @@ fn is_explained(ending: Ending, kinds: &[Kind]) -> bool {
     }
 }
 
-/// Waits until every node serves and all name the same leaders.
+/// Waits until every node serves, all name the same leaders, and shards have their members.
 fn converge(cluster: &mut Cluster) -> Result<(), ClusterError> {
     for node in cluster.numbers() {
         cluster.wait_ready(node, READY_LIMIT)?;
     }
     let until = Instant::now() + READY_LIMIT;
-    while !cluster.view().agreed {
+    while !is_settled(&cluster.view()) {
         cluster.supervise()?;
         if Instant::now() > until {
             return cluster.wait_ready(1, Duration::ZERO).and(Err(ClusterError::Io {
-                what: format!("the nodes name different leaders after {READY_LIMIT:?}"),
+                what: format!(
+                    "after {READY_LIMIT:?} the nodes name different leaders, or other members of \
+                     shards than are wanted"
+                ),
                 source: std::io::ErrorKind::TimedOut.into(),
             }));
         }
         std::thread::sleep(TICK);
     }
     Ok(())
+}
+
+/// Whether all name the same leaders, and every shard has the members that are wanted.
+fn is_settled(view: &View) -> bool {
+    view.agreed && view.settled
 }
 
 /// Waits for the load's judgement, and starts again what ends meanwhile.

@@ -18,6 +18,8 @@ pub struct Shard {
     pub sites: usize,
     /// The nodes that keep a replica.
     pub replicas: BTreeSet<NodeNumber>,
+    /// The nodes that have a vote, as its leader says.
+    pub voters: BTreeSet<NodeNumber>,
 }
 
 /// All shards.
@@ -28,6 +30,8 @@ pub struct View {
     pub answered: BTreeSet<NodeNumber>,
     /// Whether those that answered name the same leaders.
     pub agreed: bool,
+    /// Whether every shard has the members that are wanted, as far as those that answered know.
+    pub settled: bool,
 }
 
 #[derive(Deserialize)]
@@ -42,12 +46,16 @@ struct Row {
     term: u64,
     sites: usize,
     replicas: Vec<String>,
+    #[serde(default)]
+    voters: Vec<String>,
+    #[serde(default)]
+    waiting: Option<String>,
 }
 
 impl View {
     /// Lays answers together; what is no answer is left out.
     pub fn of<'a>(answers: impl IntoIterator<Item = (NodeNumber, &'a str)>) -> Self {
-        let mut view = Self { agreed: true, ..Self::default() };
+        let mut view = Self { agreed: true, settled: true, ..Self::default() };
         for (node, text) in answers {
             if let Ok(answer) = serde_json::from_str::<Answer>(text) {
                 let first = view.answered.is_empty();
@@ -65,8 +73,10 @@ impl View {
         self.agreed &= leader.is_some() && (first || known.leader == leader);
         known.sites = known.sites.max(row.sites);
         known.replicas.extend(row.replicas.iter().filter_map(|name| number(name)));
+        self.settled &= row.waiting.is_none();
         if (row.term, leader.is_some()) >= (known.term, known.leader.is_some()) {
             (known.term, known.leader) = (row.term, leader);
+            known.voters = row.voters.iter().filter_map(|name| number(name)).collect();
         }
     }
 
@@ -78,6 +88,12 @@ impl View {
     /// Whether a node has a replica of a shard that has sites.
     pub fn has_work(&self, node: NodeNumber) -> bool {
         self.working().any(|shard| shard.replicas.contains(&node))
+    }
+
+    /// In how many shards that have sites a node has no vote.
+    pub fn without_vote(&self, node: NodeNumber) -> usize {
+        let known = self.working().filter(|shard| !shard.voters.is_empty());
+        known.filter(|shard| !shard.voters.contains(&node)).count()
     }
 
     /// Those who lead shards that have sites, without repetition.
@@ -122,5 +138,23 @@ mod tests {
         assert!(!view.has_work(4) && !view.agreed);
         assert!(View::of([(1, &*new), (2, &*new)]).agreed);
         assert!(!View::of([(1, &*old), (2, &*new)]).agreed);
+    }
+
+    #[test]
+    fn who_has_a_vote_and_what_is_waited_for_is_seen() {
+        let shard = |voters: &[&str], waiting: Option<&str>| {
+            serde_json::json!({"shards": [{
+                "shard": "sh_1", "leader": "nd_1", "term": 3, "sites": 2, "replicas": [],
+                "voters": voters, "waiting": waiting,
+            }]})
+            .to_string()
+        };
+        let two = shard(&["nd_1", "nd_2"], None);
+        let view = View::of([(1, &*two)]);
+        assert_eq!((view.without_vote(3), view.without_vote(2), view.settled), (1, 0, true));
+        let waits = shard(&["nd_1", "nd_2"], Some("nd_3 does not answer"));
+        assert!(!View::of([(1, &*two), (2, &*waits)]).settled);
+        let old = answer(&[("sh_1", Some("nd_1"), 3, 1)]);
+        assert_eq!(View::of([(1, &*old)]).without_vote(1), 0, "nothing is known");
     }
 }

@@ -120,6 +120,9 @@ kinds! {
     ClientsStall = "clients-stall", [], Lane::Traffic(Self::ClientsStall);
     /// Clients read slowly what gateways say. Bites if they read something.
     ClientsSlow = "clients-slow", [], Lane::Traffic(Self::ClientsSlow);
+    /// A node loses its vote in every shard, and gets it back. Bites if a shard with sites did
+    /// without.
+    Demote = "demote", [], Lane::Process;
     /// A node's wall clock jumps, up to a day. Bites if its answers have the other date.
     ClockJump = "clock-jump", [WallClock], Lane::Clock;
 }
