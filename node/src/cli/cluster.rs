@@ -189,9 +189,7 @@ pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
             println!("{gateways}");
         }
         print!("{}", shards(&cluster));
-        for shard in rows(&cluster["shards"]).iter().filter(|shard| !shard["waiting"].is_null()) {
-            println!("\n{} waits: {}", cell(&shard["shard"]), cell(&shard["waiting"]));
-        }
+        print!("{}", waiting(&cluster));
     }
     let without = rows(&cluster["shards"]).iter().filter(|shard| shard["leader"].is_null());
     let without: Vec<String> = without.map(|shard| cell(&shard["shard"])).collect();
@@ -215,6 +213,15 @@ fn nodes(cluster: &Value) -> Table {
         table.row([id, url, peer, of("connected"), of("leads"), of("build")]);
     }
     table
+}
+
+/// What shards wait for whose members are not those that are wanted.
+fn waiting(cluster: &Value) -> String {
+    let waits = rows(&cluster["shards"]).iter().filter(|shard| !shard["waiting"].is_null());
+    let line =
+        |shard: &Value| format!("{} waits: {}\n", cell(&shard["shard"]), cell(&shard["waiting"]));
+    let lines: String = waits.map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Gateway-only nodes, if there are any.
@@ -280,6 +287,15 @@ mod tests {
         let password = made.password.as_deref().expect("made up");
         assert!(text.contains(&format!("as admin, with the password {password}")), "{text}");
         assert!(text.contains(&made.token) && text.contains("http://127.0.0.1:7080"), "{text}");
+    }
+
+    #[test]
+    fn shards_that_wait_say_for_what() {
+        let shard = |shard: &str, waiting: Value| json!({"shard": shard, "waiting": waiting});
+        let why = "nd_4 does not answer";
+        let cluster = json!({"shards": [shard("sh_0", Value::Null), shard("sh_1", why.into())]});
+        assert_eq!(waiting(&cluster), "\nsh_1 waits: nd_4 does not answer\n");
+        assert_eq!(waiting(&json!({"shards": [shard("sh_0", Value::Null)]})), "");
     }
 
     #[test]

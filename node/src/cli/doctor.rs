@@ -46,7 +46,7 @@ pub(crate) async fn doctor(args: &DoctorArgs) -> u8 {
     let patience = Duration::from_millis(args.patience_ms);
     let mut found = examine(&config, &trusted, patience).await;
     if let Some(token) = &args.token {
-        found.extend(known::look(&config, (token, &trusted), patience).await);
+        known::look(&config, (token, &trusted), patience, &mut found).await;
     }
     match args.output {
         Format::Json => println!("{:#}", json!({"data": found})),

@@ -4,21 +4,41 @@
 use std::time::Duration;
 
 use rotary_client::{Api, Gateway, Patience, Trust};
+use rotary_proto::NodeId;
 use serde_json::Value;
 
 use crate::cli::output::{cell, rows};
 use crate::config::Config;
-use crate::doctor::Finding;
+use crate::doctor::{Finding, Grade};
 
-/// Asks whichever core node answers, the own one first.
+/// Asks whichever core node answers, the own one first, and adds to what was found. What is wrong
+/// with a node that `cluster.peers` names and the cluster has let go is not wrong.
 pub(crate) async fn look(
     config: &Config,
     with: (&str, &Trust),
     patience: Duration,
-) -> Vec<Finding> {
+    found: &mut Vec<Finding>,
+) {
     match ask(config, with, patience).await {
-        Ok(cluster) => judge(&cluster),
-        Err(why) => vec![Finding::warning("unavailable", "/v1/cluster", why)],
+        Ok(cluster) => {
+            forgive(&cluster, found);
+            found.extend(judge(&cluster));
+        }
+        Err(why) => found.push(Finding::warning("unavailable", "/v1/cluster", why)),
+    }
+}
+
+/// Takes back what was found at nodes that keep nothing any more.
+fn forgive(cluster: &Value, found: &mut [Finding]) {
+    let keeps = |name: &str| {
+        let mut known = rows(&cluster["nodes"]).iter().filter(|row| row["keeps"] != false);
+        known.any(|row| row["node"] == *name)
+    };
+    for finding in found.iter_mut().filter(|finding| finding.of.parse::<NodeId>().is_ok()) {
+        if finding.grade > Grade::Good && !keeps(&finding.of) {
+            let why = "keeps nothing any more; cluster.peers still names it";
+            *finding = Finding::good(&finding.of, why);
+        }
     }
 }
 
@@ -66,7 +86,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::doctor::Grade;
+
+    #[test]
+    fn a_node_that_was_let_go_may_be_gone() {
+        let node = |node: &str, keeps: bool| json!({"node": node, "keeps": keeps});
+        let cluster = json!({"nodes": [node("nd_1", true), node("nd_2", false)]});
+        let lost = |of: &str| Finding::failure("peer-unreachable", of, "nothing there");
+        let mut found = vec![lost("nd_1"), lost("nd_2"), lost("nd_3"), lost("data")];
+        forgive(&cluster, &mut found);
+        let grades: Vec<Grade> = found.iter().map(|found| found.grade).collect();
+        assert_eq!(grades, [Grade::Failure, Grade::Good, Grade::Good, Grade::Failure]);
+        assert!(found[2].detail.contains("cluster.peers still names it"));
+    }
 
     #[test]
     fn who_is_announced_and_not_here_and_what_is_on_its_way_is_found() {

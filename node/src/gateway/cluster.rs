@@ -207,6 +207,9 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
     }
     let directory = doors.replica.directory();
     let ShardMembers { voters, learners, waiting } = doors.spine.members(shard);
+    let wanted = directory.seats(shard).unwrap_or_default();
+    // What the leader said a moment ago may have come true.
+    let waiting = waiting.filter(|_| voters != wanted.voters || learners != wanted.learners);
     Some(ShardJson {
         shard,
         leader: status.leader,
@@ -216,7 +219,7 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         fresh: status.fresh,
         sites,
         replicas: directory.replicas(shard).cloned().unwrap_or_default(),
-        voteless: directory.seats(shard).unwrap_or_default().learners,
+        voteless: wanted.learners,
         voters,
         learners,
         waiting,
