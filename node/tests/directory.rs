@@ -220,13 +220,15 @@ async fn a_configuration_that_the_cluster_was_not_founded_with_is_told() {
     .await;
     assert!(!nodes.log(1).contains("members-differ"), "nothing differs");
     assert!(nodes.stop(1).success());
-    let foreign = "id = 2\npeer = \"127.0.0.1:9\"\npublic = \"http://127.0.0.1:9\"";
-    nodes.configure(1, &format!("[[cluster.peers]]\n{foreign}"));
+    let config = text(&nodes.config(1));
+    assert!(config.contains("\nshards = 1\n"), "{config}");
+    let config = config.replace("\nshards = 1\n", "\nshards = 2\n");
+    std::fs::write(nodes.config(1), config).expect("writable");
     nodes.start(1);
     let log = || nodes.log(1);
     eventually("it is told", async || {
         let told = log();
-        (told.contains("members-differ") && told.contains("names nd_2 too")).then_some(())
+        (told.contains("members-differ") && told.contains("cluster.shards is 2")).then_some(())
     })
     .await;
     // It serves all the same.

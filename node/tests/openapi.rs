@@ -164,7 +164,8 @@ async fn build(caller: &mut Caller) {
     caller.done("PUT /v1/sites/{site}/webhooks/{webhook}", hook).await;
 }
 
-/// A gateway-only node is listed, and can be forgotten even while it lives.
+/// A gateway-only node is listed, and can be forgotten even while it lives. A core node that never
+/// comes is taken in, and let go.
 async fn nodes_known(caller: &mut Caller) {
     caller.know("node", "nd_2");
     eventually("the gateway is announced", async || {
@@ -173,6 +174,11 @@ async fn nodes_known(caller: &mut Caller) {
     })
     .await;
     caller.done("DELETE /v1/nodes/{node}", json!({})).await;
+    let new = json!({"node": "nd_9", "peer": "127.0.0.1:9", "url": "http://127.0.0.1:9"});
+    caller.done("POST /v1/nodes", new).await;
+    caller.know("node", "nd_9");
+    caller.done("PUT /v1/nodes/{node}/vote", json!({"votes": false})).await;
+    caller.done("POST /v1/nodes/{node}/decommission", json!({})).await;
 }
 
 async fn credentials(caller: &mut Caller) {

@@ -316,7 +316,7 @@ mod tests {
     fn what_is_absent_is_a_dash() {
         let cluster = json!({"shards": [{"shard": "sh_1", "leader": null, "term": 3}]});
         assert!(
-            shards(&cluster).to_string().contains("sh_1   -                 3"),
+            shards(&cluster).to_string().contains("sh_1   -               3"),
             "{}",
             shards(&cluster)
         );

@@ -81,12 +81,13 @@ pub(crate) async fn vote(
     change(&doors, &claims, key, DirectoryCommand::SetVote { node, votes }).await
 }
 
-/// Whether the log of any shard still has it.
-fn is_member(doors: &Doors, node: NodeId) -> bool {
-    all_shards(doors).any(|shard| {
-        let ShardMembers { voters, learners, .. } = doors.spine.members(shard);
-        voters.contains(&node) || learners.contains(&node)
-    })
+/// Whether the log of any shard still has a node that keeps no replicas any more.
+fn is_leaving(doors: &Doors, node: NodeId) -> bool {
+    !doors.replica.directory().keeps_replicas(node)
+        && all_shards(doors).any(|shard| {
+            let ShardMembers { voters, learners, .. } = doors.spine.members(shard);
+            voters.contains(&node) || learners.contains(&node)
+        })
 }
 
 /// `DELETE /v1/nodes/{node}`
@@ -98,7 +99,7 @@ pub(crate) async fn forget(
     Json(Nothing {}): Json<Nothing>,
 ) -> Result<Changed<Nothing>, Problem> {
     permit(&claims, Action::ChangeNodes)?;
-    if is_member(&doors, node) {
+    if is_leaving(&doors, node) {
         let detail = format!("{node} is still leaving: its shards have not all let it go");
         return Err(Problem::new(axum::http::StatusCode::CONFLICT, "keeps-replicas", detail));
     }

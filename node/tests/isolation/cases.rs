@@ -100,12 +100,10 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
     match route {
         // It shows nodes and shards, and of sites how many there are in each.
         "GET /v1/cluster" | "GET /v1/sites" => own_rows(None),
-        "DELETE /v1/nodes/{node}" => Case {
-            other_tenant: NOT_ALLOWED,
-            other_site: NOT_ALLOWED,
-            supervisor: Some(NOT_ALLOWED),
-            ..own_rows(None)
-        },
+        "DELETE /v1/nodes/{node}" | "POST /v1/nodes/{node}/decommission" => of_nodes(),
+        "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),
+        "POST /v1/nodes" => of_nodes()
+            .with(json!({"node": "nd_9", "peer": "127.0.0.1:1", "url": "http://127.0.0.1:2"})),
         // The tenant itself is no secret to an administrator of one of its sites.
         "GET /v1/tenants" => Case { other_site: Empty, ..own_rows(None) },
         "POST /v1/tenants" => Case {
@@ -139,6 +137,12 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         "GET /v1/conversations" => of_site(json!({}), Empty),
         _ => panic!("{route}: nobody has said in node/tests/isolation/cases.rs who is refused"),
     }
+}
+
+/// Changing the list of nodes, which only administrators of the whole cluster do.
+fn of_nodes() -> Case {
+    let no = NOT_ALLOWED;
+    Case { other_tenant: no, other_site: no, supervisor: Some(no), ..own_rows(None) }
 }
 
 /// Giving somebody what the asker has not.

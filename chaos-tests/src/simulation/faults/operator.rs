@@ -3,6 +3,8 @@
 //! Sometimes soon, sometimes not before everything else is healed; and only while so many others
 //! are whole that nothing can be missing: that is what the runbook asks for.
 
+use std::sync::atomic::Ordering;
+
 use super::{Faults, Ms};
 use crate::simulation::node::{Cluster, Node};
 
@@ -38,8 +40,11 @@ impl Faults {
     }
 }
 
-/// Whether a majority of all nodes, without that one, has everything.
+/// Whether a majority of all nodes, without that one, has everything, and is right: two whose
+/// states are wrong alike would outvote the one that is right.
 pub(super) fn others_are_whole(node: usize, nodes: &[Node]) -> bool {
-    let whole = nodes.iter().filter(|other| other.index != node && other.is_whole()).count();
+    let is_right = |other: &&Node| !other.astray.load(Ordering::Relaxed);
+    let others = nodes.iter().filter(|other| other.index != node).filter(is_right);
+    let whole = others.filter(|other| other.is_whole()).count();
     2 * whole > nodes.len()
 }
