@@ -27,13 +27,23 @@ const BEHIND_MAX: u64 = 1_000;
 type Move = (ShardId, NodeId);
 
 /// Hands shards over that others should lead, as long as the node runs.
-pub(crate) async fn keep(log: Arc<Log>, node: NodeId, roster: Arc<Roster>) {
+///
+/// Who is `avoided` is handed nothing; what such a node leads it hands on by itself
+/// ([`crate::nodes::seats`]), and nobody moves anything meanwhile.
+pub(crate) async fn keep(
+    log: Arc<Log>,
+    node: NodeId,
+    roster: Arc<Roster>,
+    avoided: impl Fn(NodeId) -> bool,
+) {
     let mut before = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let leaders: BTreeMap<ShardId, Option<NodeId>> =
             log.shards().map(|id| (id, log.status(id).and_then(|status| status.leader))).collect();
-        let next = next(node, &roster.nodes(), &leaders, |shard| ready(&log, shard));
+        let nodes: Vec<NodeId> =
+            roster.nodes().into_iter().filter(|node| !avoided(*node)).collect();
+        let next = next(node, &nodes, &leaders, |shard| ready(&log, shard));
         // What is true twice in a row is not the middle of an election.
         if let Some((shard, to)) = next.filter(|_| next == before) {
             tracing::info!(%shard, %to, "another node is to lead this shard");

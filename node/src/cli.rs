@@ -154,7 +154,12 @@ enum NodeCommand {
     Replace(members::ReplaceArgs),
     /// Lets a core node go. Whoever keeps what it keeps has caught up; it may be stopped once no
     /// shard has it.
-    Decommission(members::ChangeArgs),
+    Decommission(members::DecommissionArgs),
+    /// Has a node emptied: sessions, leaders and effects go to others, and none begin there. It
+    /// answers requests until it is stopped, and drains until it is undrained.
+    Drain(members::ChangeArgs),
+    /// Lets a node that drains serve again.
+    Undrain(members::ChangeArgs),
     /// Gives a core node a vote in every shard.
     Promote(members::ChangeArgs),
     /// Takes a core node's vote away; it goes on keeping every shard.
@@ -225,6 +230,8 @@ async fn execute(command: Command) -> u8 {
         Command::Node(NodeCommand::Add(args)) => members::add(args, None).await,
         Command::Node(NodeCommand::Replace(args)) => members::replace(args).await,
         Command::Node(NodeCommand::Decommission(args)) => members::decommission(args).await,
+        Command::Node(NodeCommand::Drain(args)) => members::drain(args, true).await,
+        Command::Node(NodeCommand::Undrain(args)) => members::drain(args, false).await,
         Command::Node(NodeCommand::Promote(args)) => members::vote(args, true).await,
         Command::Node(NodeCommand::Demote(args)) => members::vote(args, false).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),

@@ -24,6 +24,7 @@ use rotary_storage::Journal;
 use rotary_transport::Transport;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::session::Sessions;
 use crate::gateway::session::pulse::Beat as SessionBeat;
 use crate::nodes::roster::{self, Roster};
 
@@ -59,6 +60,10 @@ struct Beat {
     lacking: BTreeSet<ShardId>,
     /// What keeps the members of shards that it leads from being those that are wanted.
     waiting: BTreeMap<ShardId, String>,
+    /// Sessions that have their connection there.
+    sessions: u32,
+    /// Whether it wants them to be elsewhere.
+    leaves: bool,
 }
 
 /// A signal on its way to where the other parties are.
@@ -80,6 +85,7 @@ struct Heard {
 pub(crate) struct Freshness {
     roster: Arc<Roster>,
     journal: Arc<Journal>,
+    sessions: Arc<Sessions>,
     known: Mutex<Known>,
 }
 
@@ -99,6 +105,7 @@ struct Said {
     fresh: BTreeMap<ShardId, Instant>,
     lacking: BTreeSet<ShardId>,
     waiting: BTreeMap<ShardId, String>,
+    sessions: u32,
 }
 
 impl Known {
@@ -113,8 +120,12 @@ fn is_recent(at: Instant, now: Instant) -> bool {
 
 impl Freshness {
     /// Of those core nodes, with nothing heard so far.
-    pub(crate) fn new(roster: Arc<Roster>, journal: Arc<Journal>) -> Self {
-        Self { roster, journal, known: Mutex::default() }
+    pub(crate) fn new(
+        roster: Arc<Roster>,
+        journal: Arc<Journal>,
+        sessions: Arc<Sessions>,
+    ) -> Arc<Self> {
+        Arc::new(Self { roster, journal, sessions, known: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -126,9 +137,9 @@ impl Freshness {
         beat.led.into_iter().for_each(|led| self.note(led, at));
         let heard = |age_ms: u64| at.checked_sub(Duration::from_millis(age_ms)).unwrap_or(at);
         let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms))).collect();
-        let Beat { lacking, waiting, .. } = beat;
+        let Beat { lacking, waiting, sessions, .. } = beat;
         let mut known = self.lock();
-        known.said.insert(node, Said { at, fresh, lacking, waiting });
+        known.said.insert(node, Said { at, fresh, lacking, waiting, sessions });
         known.said.retain(|node, _| self.roster.has(*node));
     }
 
@@ -137,6 +148,13 @@ impl Freshness {
         let known = self.lock();
         let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
         said.is_some_and(|said| !said.lacking.contains(&shard))
+    }
+
+    /// How many sessions a node has, if it said so lately.
+    pub(crate) fn sessions(&self, node: NodeId, now: Instant) -> Option<u32> {
+        let known = self.lock();
+        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
+        said.map(|said| said.sessions)
     }
 
     /// Notes what keeps shards that this node leads from having the members that are wanted.
@@ -224,6 +242,8 @@ fn beat(log: &Log, freshness: &Freshness) -> Beat {
         fresh: freshness.fresh(Instant::now()),
         lacking: log.shards().filter(lacks).collect(),
         waiting: freshness.lock().waiting.clone(),
+        sessions: u32::try_from(freshness.sessions.count()).unwrap_or(u32::MAX),
+        leaves: freshness.sessions.leaving.reason().is_some(),
     }
 }
 
@@ -269,21 +289,33 @@ async fn call(transport: &Transport, peer: NodeId) -> Option<Beat> {
     codec::decode(&answer, Limit::Wire).ok()
 }
 
-/// Asks a node whether it lives: of how many shards it hears the leader, if it does.
+/// Asks a node whether it lives: of how many shards it hears the leader, if it does. One that wants
+/// to be left is as good as one that hears none.
 pub(crate) async fn shards_heard(transport: &Transport, peer: NodeId) -> Option<usize> {
-    Some(call(transport, peer).await?.fresh.len())
+    let Beat { leaves, fresh, .. } = call(transport, peer).await?;
+    Some(if leaves { 0 } else { fresh.len() })
 }
 
 /// Tells the other nodes what may be lost.
 pub(crate) struct Hints {
     transport: Arc<Transport>,
     roster: Arc<Roster>,
+    freshness: Arc<Freshness>,
 }
 
 impl Hints {
-    /// To those core nodes.
-    pub(crate) fn new(transport: Arc<Transport>, roster: Arc<Roster>) -> Self {
-        Self { transport, roster }
+    /// To those core nodes, of which so much is heard.
+    pub(crate) fn new(
+        transport: Arc<Transport>,
+        roster: Arc<Roster>,
+        freshness: Arc<Freshness>,
+    ) -> Self {
+        Self { transport, roster, freshness }
+    }
+
+    /// How many sessions a node has, if it said so lately.
+    pub(crate) fn sessions(&self, node: NodeId) -> Option<u32> {
+        self.freshness.sessions(node, Instant::now())
     }
 
     /// Whether that node can be reached at this moment.
@@ -352,7 +384,7 @@ mod tests {
     use super::*;
 
     /// Of three nodes.
-    fn freshness() -> Freshness {
+    fn freshness() -> Arc<Freshness> {
         let mut config = crate::config::Config::default();
         for id in 1..=3 {
             let (peer, public) = (config.listen.peer, String::new());
@@ -361,7 +393,7 @@ mod tests {
         let disk = rotary_storage::SimulatedDisk::new(1).process();
         let options = rotary_storage::JournalOptions::default();
         let journal = Journal::open(disk, "/journal".as_ref(), options).expect("opens");
-        Freshness::new(Roster::of(&config), Arc::new(journal))
+        Freshness::new(Roster::of(&config), Arc::new(journal), Arc::new(Sessions::new()))
     }
 
     #[test]
@@ -372,7 +404,10 @@ mod tests {
         let waiting = BTreeMap::from([(other, "nd_3 is silent".to_owned())]);
         let (led, fresh) = (Vec::new(), BTreeMap::new());
         let lacking = BTreeSet::from([other]);
-        freshness.answered(node, Beat { led, fresh, lacking, waiting }, begin);
+        let (sessions, leaves) = (7, false);
+        let beat = Beat { led, fresh, lacking, waiting, sessions, leaves };
+        freshness.answered(node, beat, begin);
+        assert_eq!(freshness.sessions(node, begin), Some(7));
         assert!(freshness.is_whole(node, shard, begin));
         assert!(!freshness.is_whole(node, other, begin));
         assert_eq!(freshness.waiting(shard, begin), None);
@@ -410,6 +445,8 @@ mod tests {
             fresh: fresh.iter().copied().collect(),
             lacking: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            sessions: 0,
+            leaves: false,
         };
         assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
         freshness.answered(NodeId(1), beat(&[], &[]), begin);

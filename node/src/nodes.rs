@@ -14,6 +14,7 @@
 
 pub(crate) mod announce;
 mod disagreement;
+pub(crate) mod drain;
 mod gateways;
 pub(crate) mod roster;
 pub(crate) mod seats;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use rotary_directory::{Announced, LogicVersions, NodeKind};
 use rotary_distributor::LOGIC_VERSIONS;
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{Name, NodeId};
+use rotary_proto::{Name, NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Role};
@@ -68,7 +69,12 @@ pub(crate) enum Wants {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Heard {
     /// The directory knows it so.
-    Known,
+    Known {
+        /// Whether its sessions are to be elsewhere.
+        drains: bool,
+        /// Up to when the directory of the node that answers knows.
+        stamp: Stamp,
+    },
     /// The directory of the node that answers does not.
     Unknown,
     /// It is not taken for what it says, and why.

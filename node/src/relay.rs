@@ -23,8 +23,8 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -34,16 +34,17 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
-use rotary_proto::NodeId;
 use rotary_proto::limits::SESSIONS_PER_GATEWAY_MAX;
+use rotary_proto::{NodeId, Stamp};
 use rotary_transport::{Transport, Tunnel};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::gateway::health::{METRICS_MEDIA, liveness};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
-use crate::gateway::session::serving::{self, Written};
+use crate::gateway::session::leaving::Leaving;
+use crate::gateway::session::serving::Written;
 use crate::nodes::roster::Roster;
 use crate::relay::cores::Cores;
 use crate::relay::turnstile::Turnstile;
@@ -64,7 +65,9 @@ pub(crate) struct Inner {
     roster: Arc<Roster>,
     sockets: AtomicUsize,
     turnstile: Turnstile,
-    stopping: watch::Sender<bool>,
+    leaving: Leaving,
+    /// Up to when those knew who said whether sessions are to leave.
+    told: Mutex<Stamp>,
     metrics: PrometheusHandle,
 }
 
@@ -107,7 +110,8 @@ impl Relay {
             transport,
             sockets: AtomicUsize::new(0),
             turnstile: Turnstile::default(),
-            stopping: watch::Sender::new(false),
+            leaving: Leaving::default(),
+            told: Mutex::new(Stamp::ZERO),
             metrics,
         }))
     }
@@ -126,7 +130,7 @@ impl Relay {
 
     /// Tells every session that the node stops, and waits until they are gone or `patience` ends.
     pub(crate) async fn stop(&self, patience: Duration) {
-        self.stopping.send_replace(true);
+        self.leaving.stop(self.sockets.load(Ordering::Relaxed), patience);
         let deadline = tokio::time::Instant::now() + patience;
         while self.sockets.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -144,11 +148,8 @@ impl Relay {
 
     /// Why no session can begin here.
     fn full(&self) -> Option<Problem> {
-        if *self.stopping.borrow() {
-            return Some(Problem::unavailable("this node is stopping; use another"));
-        }
         let full = self.sockets.load(Ordering::Relaxed) >= SESSIONS_PER_GATEWAY_MAX;
-        full.then(Problem::all_sessions)
+        self.leaving.refusal().or_else(|| full.then(Problem::all_sessions))
     }
 
     fn count_in(&self) -> Counted {
@@ -156,10 +157,20 @@ impl Relay {
         Counted(self.clone())
     }
 
-    /// Asks the client to leave when the node stops, and closes a moment later.
-    async fn stopping(&self, to_client: &mpsc::Sender<Written>) -> End {
+    /// A core node said whether sessions are to go elsewhere, as it knew at that time. What one
+    /// says that knew less than another is old.
+    fn told(&self, drains: bool, stamp: Stamp) {
+        let mut latest = self.told.lock().expect("nothing panics under this lock");
+        if stamp >= *latest {
+            *latest = stamp;
+            self.leaving.drain(drains, self.sockets.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Asks the client to leave when the node wants to be left, and closes a moment later.
+    async fn left(&self, to_client: &mpsc::Sender<Written>) -> End {
         let say = async |frame| drop(to_client.send(Written::from(&frame)).await);
-        serving::stopping(self.stopping.subscribe(), say).await
+        self.leaving.turn(say).await
     }
 }
 
@@ -168,8 +179,8 @@ async fn livez(State(relay): State<Relay>) -> impl IntoResponse {
 }
 
 async fn readyz(State(relay): State<Relay>) -> (StatusCode, String) {
-    if *relay.stopping.borrow() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "this node is stopping\n".to_owned());
+    if let Some(why) = relay.leaving.reason() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
     }
     match relay.cores.pick(None) {
         Some(_) => (StatusCode::OK, "ready\n".to_owned()),

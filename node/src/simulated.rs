@@ -25,6 +25,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rotary_client::Network;
 use rotary_client::network::Dial;
+use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
 use rotary_log::{Blocking, Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardId};
@@ -48,6 +49,8 @@ pub use gateway::{Gateway, GatewayParts};
 pub const DIRECTORY: ShardId = crate::replica::DIRECTORY;
 /// How long the administrator's token is good for: clocks jump.
 const TOKEN_TTL_S: u64 = 50 * 365 * 24 * 3_600;
+/// How long an entry of the directory may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of blobs that a node keeps.
 const BLOB_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -154,6 +157,22 @@ impl Node {
     /// Lets a client's connection in.
     pub async fn admit(&self, stream: Box<dyn AnyStream>, address: SocketAddr) {
         self.0.back_door().admit_any(stream, address).await;
+    }
+
+    /// Whether its directory wants a node to be empty.
+    pub fn is_draining(&self, node: NodeId) -> bool {
+        self.0.doors().replica.directory().is_draining(node)
+    }
+
+    /// Has a node emptied, or lets it serve again, as an operator's command does. It may come to
+    /// nothing, without a word.
+    pub async fn set_draining(&self, node: NodeId, drains: bool) {
+        let command = DirectoryCommand::SetDraining { node, drains };
+        let entry = DirectoryEntry { origin: None, command };
+        let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
+        if let Err(error) = asked.await {
+            tracing::debug!(%error, "nobody takes the change");
+        }
     }
 
     /// Its log.

@@ -2,7 +2,7 @@
 //!
 //! The view is replicated state that changes by an entry only, because whoever performs an effect
 //! is computed from it on every node alike. A replica that is silent for a second leaves it; one
-//! that answers and is not far behind comes back.
+//! that answers and is not far behind comes back. One that drains is not in it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use rotary_proto::outcome::Answer;
 use rotary_proto::{NodeId, ShardCommand, ShardId};
 
 use crate::gateway::doors::Doors;
+use crate::nodes::drain::is_to_be_left;
 
 /// How often the followers are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -43,7 +44,8 @@ fn due(doors: &Doors, log: &Log, id: ShardId) -> Option<(ShardId, Vec<NodeId>)> 
     followers.retain(|follower| voters.contains(&follower.node));
     let shard = doors.replica.shard(id)?;
     let before = shard.read().view().replicas.clone();
-    let replicas = replicas(doors.node, &followers, last, &before);
+    let mut replicas = replicas(doors.node, &followers, last, &before);
+    keep_off(&mut replicas, |node| is_to_be_left(&doors.replica, node));
     (replicas != before).then_some((id, replicas))
 }
 
@@ -59,6 +61,13 @@ fn replicas(node: NodeId, followers: &[Follower], last: u64, before: &[NodeId]) 
     };
     let live = followers.iter().filter(lives).map(|follower| follower.node);
     live.chain([node]).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Nodes that are to be left perform nothing, as long as another one can.
+fn keep_off(replicas: &mut Vec<NodeId>, avoided: impl Fn(NodeId) -> bool) {
+    if replicas.iter().any(|node| !avoided(*node)) {
+        replicas.retain(|node| !avoided(*node));
+    }
 }
 
 async fn tell(doors: &Doors, shard: ShardId, replicas: Vec<NodeId>) {
@@ -85,6 +94,18 @@ mod tests {
         let before: Vec<NodeId> = before.iter().copied().map(NodeId).collect();
         let live = replicas(NodeId(2), followers, LAST, &before);
         live.into_iter().map(|node| node.0).collect()
+    }
+
+    #[test]
+    fn who_drains_is_in_no_view_but_the_last() {
+        let kept = |drains: &[u64]| {
+            let mut nodes: Vec<NodeId> = [1, 2, 3].map(NodeId).to_vec();
+            keep_off(&mut nodes, |node| drains.contains(&node.0));
+            nodes.into_iter().map(|node| node.0).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[]), [1, 2, 3]);
+        assert_eq!(kept(&[2]), [1, 3]);
+        assert_eq!(kept(&[1, 2, 3]), [1, 2, 3], "nobody else is there");
     }
 
     #[test]

@@ -206,7 +206,8 @@ async fn who_claims_anothers_number_is_refused() {
         shown,
         json!({"since": shown["since"], "last_seen": shown["last_seen"],
         "node": "nd_3", "url": first["url"], "peer": first["peer"], "build": first["build"],
-        "logic": first["logic"], "connected": true, "seen_by": ["nd_1", "nd_2"], "sessions": 0})
+        "logic": first["logic"], "connected": true, "seen_by": ["nd_1", "nd_2"], "sessions": 0,
+        "drains": false, "remains": null})
     );
 }
 

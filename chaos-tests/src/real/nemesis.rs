@@ -174,7 +174,7 @@ fn not_yet(why: impl Into<String>) -> Refusal {
 pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
     use Kind::{
         Bandwidth, BitFlip, ClientsReset, ClientsSlow, ClientsStall, ClockJump, Corrupt, Delay,
-        Demote, DiskFull, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease,
+        Demote, DiskFull, Drain, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease,
         IsolateLeader, Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay, Partial,
         PartitionHalves, PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll,
         PowerCutMajority, Reorder, SlowCpu, Terminate,
@@ -193,7 +193,8 @@ pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
         ClientsReset | ClientsStall | ClientsSlow => clients(kind, stage),
         SlowCpu | MemoryLimit => limits::begin(kind, stage),
         ClockJump => clocks::begin(stage),
-        Demote => members::begin(stage),
+        Demote => members::demote(stage),
+        Drain => members::drain(stage),
     }
 }
 

@@ -32,11 +32,30 @@ pub struct View {
     pub agreed: bool,
     /// Whether every shard has the members that are wanted, as far as those that answered know.
     pub settled: bool,
+    /// Nodes that lead shards or have sessions, by any answer.
+    busy: BTreeSet<NodeNumber>,
+    /// Nodes that drain and have nothing left, by any answer.
+    emptied: BTreeSet<NodeNumber>,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     shards: Vec<Row>,
+    #[serde(default)]
+    nodes: Vec<NodeRow>,
+}
+
+#[derive(Deserialize)]
+struct NodeRow {
+    node: String,
+    #[serde(default)]
+    leads: usize,
+    #[serde(default)]
+    sessions: Option<u32>,
+    #[serde(default)]
+    drains: bool,
+    #[serde(default)]
+    remains: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +80,7 @@ impl View {
                 let first = view.answered.is_empty();
                 view.answered.insert(node);
                 answer.shards.into_iter().for_each(|row| view.add(row, first));
+                answer.nodes.iter().for_each(|row| view.add_node(row));
             }
         }
         view.agreed &= !view.answered.is_empty();
@@ -78,6 +98,27 @@ impl View {
             (known.term, known.leader) = (row.term, leader);
             known.voters = row.voters.iter().filter_map(|name| number(name)).collect();
         }
+    }
+
+    fn add_node(&mut self, row: &NodeRow) {
+        let Some(node) = number(&row.node) else { return };
+        if row.leads > 0 || row.sessions.is_some_and(|sessions| sessions > 0) {
+            self.busy.insert(node);
+        }
+        // Who does not answer may have anything.
+        if row.drains && row.remains.is_none() && row.sessions.is_some() {
+            self.emptied.insert(node);
+        }
+    }
+
+    /// Whether a node leads a shard, or has sessions.
+    pub fn is_busy(&self, node: NodeNumber) -> bool {
+        self.busy.contains(&node)
+    }
+
+    /// Whether a node drains, and has nothing left.
+    pub fn is_emptied(&self, node: NodeNumber) -> bool {
+        self.emptied.contains(&node)
     }
 
     /// Whether a node leads a shard that has sites.
@@ -156,5 +197,24 @@ mod tests {
         assert!(!View::of([(1, &*two), (2, &*waits)]).settled);
         let old = answer(&[("sh_1", Some("nd_1"), 3, 1)]);
         assert_eq!(View::of([(1, &*old)]).without_vote(1), 0, "nothing is known");
+    }
+
+    #[test]
+    fn who_has_something_and_who_was_emptied_is_seen() {
+        let row = |node: &str, leads: u8, sessions: Option<u8>, remains: Option<&str>| {
+            let drains = node != "nd_1";
+            serde_json::json!({"node": node, "leads": leads, "sessions": sessions,
+                "drains": drains, "remains": remains})
+        };
+        let nodes = [
+            row("nd_1", 0, Some(3), None),
+            row("nd_2", 1, Some(0), Some("leads sh_1")),
+            row("nd_3", 0, Some(0), None),
+            row("nd_4", 0, None, None),
+        ];
+        let view = View::of([(1, &*serde_json::json!({"shards": [], "nodes": nodes}).to_string())]);
+        let of = |is: &dyn Fn(NodeNumber) -> bool| (1..=4).filter(|n| is(*n)).collect::<Vec<_>>();
+        assert_eq!(of(&|node| view.is_busy(node)), [1, 2]);
+        assert_eq!(of(&|node| view.is_emptied(node)), [3]);
     }
 }

@@ -4,6 +4,7 @@
 //! a working majority is refused, except the loss of power on all. A fault is counted when it has
 //! struck: when it dropped a datagram, ended a process, delayed a sync.
 
+mod drain;
 mod kind;
 mod links;
 mod members;
@@ -21,6 +22,7 @@ use crate::simulation::network::Struck;
 use crate::simulation::node::{Cluster, Node};
 use crate::simulation::node_disk::is_journal;
 use crate::simulation::random::Random;
+use drain::Drains;
 use links::Edits;
 use members::Seats;
 use operator::others_are_whole;
@@ -98,6 +100,8 @@ pub(crate) struct Faults {
     favoured: Option<Kind>,
     /// Who is to keep the shards.
     seats: Seats,
+    /// Who is to be empty.
+    drains: Drains,
 }
 
 impl Faults {
@@ -128,6 +132,7 @@ impl Faults {
             still_clocks,
             favoured,
             seats: Seats::default(),
+            drains: Drains::default(),
         }
     }
 
@@ -264,7 +269,7 @@ impl Faults {
                 self.jump(victim);
                 true
             }
-            Kind::Transfer | Kind::ClientsCut | Kind::ClientsReset | Kind::Members => {
+            kind if kind.is_at_the_door() => {
                 let node = *node;
                 self.at_the_door(kind, node, cluster, nodes)
             }
@@ -295,6 +300,7 @@ impl Faults {
             Kind::PowerCutAll | Kind::ClockJump | Kind::ClockDrift | Kind::SlowDisk => return true,
             Kind::Transfer | Kind::ClientsReset => return true,
             Kind::ClientsCut => return self.may_cut_clients(node),
+            Kind::Drain => return self.drains.is_idle(),
             Kind::Members if !self.may_reseat() => return false,
             Kind::BitFlip if nodes[node].disk.cold_bytes() < COLD_BYTES_MIN => return false,
             Kind::BitFlip | Kind::DiskLost | Kind::Astray if !others_are_whole(node, nodes) => {
@@ -438,6 +444,7 @@ impl Faults {
                 cluster.wires.stalled(*node) > before.stalled
             }
             Kind::Members => self.seats.give_back(),
+            Kind::Drain => self.drains.end(),
             Kind::Loss => struck.lost > before.struck.lost,
             Kind::Reorder => struck.overtaken > before.struck.overtaken,
             Kind::Delay => struck.delivered > before.struck.delivered,

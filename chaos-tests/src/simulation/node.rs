@@ -598,11 +598,35 @@ impl Node {
             node == id_of(self.index)
                 || follower.is_some_and(|found| found.matched >= status.applied_index)
         };
-        if let Some(change) = next_change(&actual, voters, learners, has_all) {
-            running.process.runtime.spawn(async move { log.change_members(shard, change).await });
+        let own = id_of(self.index);
+        match next_change(&actual, voters, learners, has_all) {
+            Some(change) if change.takes_vote_of(own) => {
+                let mut stay = voters.intersection(&actual.voters);
+                if let Some(to) = stay.find(|node| has_all(**node)).copied() {
+                    running.process.runtime.spawn(async move { log.transfer(shard, to).await });
+                }
+            }
+            Some(change) => {
+                let change = async move { log.change_members(shard, change).await };
+                running.process.runtime.spawn(change);
+            }
+            None => {}
         }
         let is_so = !actual.changing && actual.voters == *voters && actual.learners == *learners;
         Some(is_so)
+    }
+
+    /// Whether its directory wants that node to be empty; `None` if it has none to ask.
+    pub(crate) fn knows_draining(&self, node: NodeId) -> Option<bool> {
+        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
+        Some(running.doors.get()?.is_draining(node))
+    }
+
+    /// Has it bring that into the directory, as an operator's command does.
+    pub(crate) fn set_draining(&self, node: NodeId, drains: bool) {
+        let Some(running) = &self.running else { return };
+        let Some(doors) = running.doors.get().cloned() else { return };
+        running.process.runtime.spawn(async move { doors.set_draining(node, drains).await });
     }
 
     /// How it answers a client that dials it.

@@ -183,6 +183,7 @@ impl World {
             self.gates.trouble(now_ms, &self.cluster);
         }
         self.faults.reseat(now_ms, &self.cluster, &self.nodes);
+        self.faults.redrain(now_ms, &self.nodes);
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
         if self.street.is_none() && !matches!(self.phase, Phase::Settle { .. }) {

@@ -63,6 +63,13 @@ pub enum DirectoryCommand {
         /// Whether it is to vote.
         votes: bool,
     },
+    /// Has a node emptied of sessions, leaders and effects, or lets it serve again.
+    SetDraining {
+        /// Which.
+        node: NodeId,
+        /// Whether it is to be empty.
+        drains: bool,
+    },
     /// Makes a tenant.
     CreateTenant {
         /// What people call it.
@@ -245,6 +252,14 @@ pub enum DirectoryRefusal {
         /// Which.
         node: NodeId,
     },
+    /// Nobody else with a vote serves.
+    #[error(
+        "{node} is the only core node with a vote that does not drain: undrain another one first"
+    )]
+    LastServing {
+        /// Which.
+        node: NodeId,
+    },
     /// Another user of the tenant signs in as that.
     #[error("another user has that login; choose another")]
     LoginTaken,
@@ -277,6 +292,7 @@ impl DirectoryRefusal {
             Self::KeepsNoReplicas { .. } => "keeps-no-replicas",
             Self::NodeNumberUsed { .. } => "node-number-used",
             Self::LastVoter { .. } => "last-voter",
+            Self::LastServing { .. } => "last-serving",
             Self::SiteUnknown => "site-unknown",
             Self::LoginTaken => "login-taken",
             Self::LimitReached { .. } => "limit-reached",
@@ -321,6 +337,13 @@ pub enum DirectoryEvent {
     NodeReleased {
         /// Which.
         node: NodeId,
+    },
+    /// A node is to be empty, or to serve again.
+    DrainSet {
+        /// Which.
+        node: NodeId,
+        /// Whether it is to be empty.
+        drains: bool,
     },
     /// A core node is to have a vote, or none.
     VoteSet {

@@ -29,6 +29,7 @@
 
 mod command;
 mod credentials;
+mod drain;
 mod members;
 mod nodes;
 mod snapshot;

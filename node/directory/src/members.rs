@@ -87,6 +87,8 @@ impl Directory {
         }
         let voteless = Arc::make_mut(&mut self.voteless);
         instead_of.into_iter().for_each(|old| _ = voteless.remove(&old));
+        let draining = Arc::make_mut(&mut self.draining);
+        instead_of.into_iter().for_each(|old| _ = draining.remove(&old));
         if !votes {
             voteless.insert(node);
         }
@@ -121,6 +123,8 @@ impl Directory {
             nodes.remove(&node);
         }
         Arc::make_mut(&mut self.voteless).remove(&node);
+        // Who keeps nothing serves nobody either, whatever was said before.
+        Arc::make_mut(&mut self.draining).remove(&node);
         Ok((DirectoryDone::Ok, vec![DirectoryEvent::NodeReleased { node }]))
     }
 

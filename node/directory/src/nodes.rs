@@ -180,6 +180,7 @@ impl Directory {
             return Err(DirectoryRefusal::NodeUnknown);
         }
         Arc::make_mut(&mut self.nodes).remove(&node);
+        Arc::make_mut(&mut self.draining).remove(&node);
         Ok((DirectoryDone::Ok, vec![DirectoryEvent::NodeForgotten { node }]))
     }
 }

@@ -38,6 +38,7 @@ pub struct Frozen {
     replicas: Arc<Replicas>,
     nodes: Arc<BTreeMap<NodeId, Announced>>,
     voteless: Arc<BTreeSet<NodeId>>,
+    draining: Arc<BTreeSet<NodeId>>,
     last_core: u64,
     tenants: Arc<BTreeMap<TenantId, Name>>,
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
@@ -57,6 +58,7 @@ enum Record<'a> {
         floor_unix_ms: u64,
         last_core: u64,
         voteless: Cow<'a, BTreeSet<NodeId>>,
+        draining: Cow<'a, BTreeSet<NodeId>>,
     },
     /// Who keeps replicas of a shard, from the directory's on.
     Replicas(ShardId, Cow<'a, BTreeSet<NodeId>>),
@@ -113,6 +115,7 @@ impl Directory {
             replicas: self.replicas.clone(),
             nodes: self.nodes.clone(),
             voteless: self.voteless.clone(),
+            draining: self.draining.clone(),
             last_core: self.last_core,
             tenants: self.tenants.clone(),
             sites: self.sites.clone(),
@@ -162,6 +165,7 @@ impl Frozen {
             floor_unix_ms: self.window.shared_floor_unix_ms(),
             last_core: self.last_core,
             voteless: Cow::Borrowed(&self.voteless),
+            draining: Cow::Borrowed(&self.draining),
         };
         let (replicas, nodes) = (self.replicas.iter(), self.nodes.iter());
         let tenants = self.tenants.iter();
@@ -286,6 +290,7 @@ impl Building {
                 floor_unix_ms,
                 last_core,
                 voteless,
+                draining,
             } => {
                 is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
                 is(principals < u32::MAX, "there are more principals than there are numbers")?;
@@ -295,6 +300,7 @@ impl Building {
                 directory.last_stamp = last_stamp;
                 directory.last_core = last_core;
                 directory.voteless = Arc::new(voteless.into_owned());
+                directory.draining = Arc::new(draining.into_owned());
                 self.window = Window::forgotten_up_to(floor_unix_ms);
                 Ok(())
             }
@@ -355,6 +361,8 @@ impl Directory {
         is(numbered, "a core node has a number that was never given")?;
         let keeps = self.voteless.iter().all(|node| self.keeps_replicas(*node));
         is(keeps, "a node without replicas is said to have no vote")?;
+        let is_node = |node: &NodeId| self.keeps_replicas(*node) || self.node(*node).is_some();
+        is(self.draining.iter().all(is_node), "a node drains that is not there")?;
         let votes = cores.clone().any(|node| !self.voteless.contains(node));
         is(votes || wanted == 0, "nobody has a vote")
     }

@@ -85,6 +85,7 @@ fn eventful() -> Directory {
             instead_of: Some(NodeId(1)),
         },
         DirectoryCommand::SetVote { node: NodeId(4), votes: false },
+        DirectoryCommand::SetDraining { node: NodeId(3), drains: true },
         DirectoryCommand::Release { node: NodeId(2) },
         DirectoryCommand::CreateTenant { name: name("acme") },
         DirectoryCommand::CreateTenant { name: name("bank") },
@@ -142,6 +143,7 @@ fn records_that_contradict_each_other_are_refused() {
         floor_unix_ms: 0,
         last_core: 1,
         voteless: Cow::Owned(BTreeSet::new()),
+        draining: Cow::Owned(BTreeSet::new()),
     };
     let name = || Cow::Owned(Name::new("name").expect("valid"));
     let tenant = |number| Record::Tenant(TenantId(number), name());
@@ -187,15 +189,18 @@ fn records_that_contradict_each_other_are_refused() {
 
 #[test]
 fn nodes_and_replicas_that_cannot_be_are_refused() {
-    let of = |shards, last_core, voteless: &[u64]| Record::Head {
+    let nodes = |nodes: &[u64]| Cow::Owned(nodes.iter().copied().map(NodeId).collect());
+    let with_draining = |shards, last_core, voteless: &[u64], draining: &[u64]| Record::Head {
         shards,
         principals: 0,
         last_key: 0,
         last_stamp: Stamp(7),
         floor_unix_ms: 0,
         last_core,
-        voteless: Cow::Owned(voteless.iter().copied().map(NodeId).collect()),
+        voteless: nodes(voteless),
+        draining: nodes(draining),
     };
+    let of = |shards, last_core, voteless: &[u64]| with_draining(shards, last_core, voteless, &[]);
     let head = |shards| of(shards, 1, &[]);
     let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
     let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
@@ -223,6 +228,8 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
     inconsistent(under(of(1, 0, &[])));
     inconsistent(under(of(1, 2, &[2])));
     inconsistent(under(of(1, 1, &[1])));
+    assert_eq!(refused(under(with_draining(1, 1, &[], &[1]))), RestoreError::Digest);
+    inconsistent(under(with_draining(1, 1, &[], &[2])));
     let twice = || whole().into_iter().chain([node(2, gateway), node(2, gateway)]);
     inconsistent(twice().collect());
     let many = (2..300).map(|id| node(id, gateway));

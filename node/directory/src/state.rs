@@ -59,6 +59,8 @@ pub struct Directory {
     pub(crate) nodes: Arc<BTreeMap<NodeId, Announced>>,
     /// Core nodes that are to have no vote.
     pub(crate) voteless: Arc<BTreeSet<NodeId>>,
+    /// Nodes that are to be empty.
+    pub(crate) draining: Arc<BTreeSet<NodeId>>,
     /// The highest number that a core node ever had.
     pub(crate) last_core: u64,
     pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
@@ -164,6 +166,7 @@ impl Directory {
             }
             DirectoryCommand::Release { node } => self.release(node),
             DirectoryCommand::SetVote { node, votes } => self.set_vote(node, votes),
+            DirectoryCommand::SetDraining { node, drains } => self.set_draining(node, drains),
             DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
             DirectoryCommand::CreateSite { tenant, name, shard } => {
                 self.create_site(tenant, name, shard)

@@ -148,6 +148,8 @@ fn any_of_nodes() -> impl Strategy<Value = DirectoryCommand> {
         }),
         node().prop_map(|node| DirectoryCommand::Release { node }),
         (node(), any::<bool>()).prop_map(|(node, votes)| DirectoryCommand::SetVote { node, votes }),
+        (node(), any::<bool>())
+            .prop_map(|(node, drains)| DirectoryCommand::SetDraining { node, drains }),
     ]
 }
 

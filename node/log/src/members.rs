@@ -61,6 +61,18 @@ pub enum Change {
     Dismiss(BTreeSet<NodeId>),
 }
 
+impl Change {
+    /// Whether that node has no vote afterwards, or follows no longer. A leader should not do that
+    /// to itself: it would lead on for a moment as somebody who is not there.
+    pub fn takes_vote_of(&self, node: NodeId) -> bool {
+        match self {
+            Self::Admit(_) => false,
+            Self::Voters(voters) => !voters.contains(&node),
+            Self::Dismiss(nodes) => nodes.contains(&node),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, nodes) = match self {

@@ -215,12 +215,19 @@ fn nodes(cluster: &Value) -> Table {
     table
 }
 
-/// What shards wait for whose members are not those that are wanted.
+/// What shards wait for whose members are not those that are wanted, and what is left on nodes that
+/// drain.
 fn waiting(cluster: &Value) -> String {
     let waits = rows(&cluster["shards"]).iter().filter(|shard| !shard["waiting"].is_null());
     let line =
         |shard: &Value| format!("{} waits: {}\n", cell(&shard["shard"]), cell(&shard["waiting"]));
-    let lines: String = waits.map(line).collect();
+    let nodes = rows(&cluster["nodes"]).iter().chain(rows(&cluster["gateways"]));
+    let drain = nodes.filter(|node| node["drains"] == Value::Bool(true));
+    let drains = |node: &Value| {
+        let remains = node["remains"].as_str().unwrap_or("it is empty");
+        format!("{} drains: {remains}\n", cell(&node["node"]))
+    };
+    let lines: String = waits.map(line).chain(drain.map(drains)).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
@@ -296,6 +303,14 @@ mod tests {
         let cluster = json!({"shards": [shard("sh_0", Value::Null), shard("sh_1", why.into())]});
         assert_eq!(waiting(&cluster), "\nsh_1 waits: nd_4 does not answer\n");
         assert_eq!(waiting(&json!({"shards": [shard("sh_0", Value::Null)]})), "");
+        let node = |node: &str, drains: bool, remains: Value| {
+            json!({"node": node, "drains": drains,
+                "remains": remains})
+        };
+        let nodes = [node("nd_1", true, "3 sessions".into()), node("nd_2", false, Value::Null)];
+        let gateways = [node("nd_4", true, Value::Null)];
+        let told = waiting(&json!({"shards": [], "nodes": nodes, "gateways": gateways}));
+        assert_eq!(told, "\nnd_1 drains: 3 sessions\nnd_4 drains: it is empty\n");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long to wait for the shards.
 #[derive(Debug, Args)]
 pub(crate) struct Waiting {
-    /// Wait until every shard is so, and say meanwhile which are not.
+    /// Wait until it is so everywhere, and say meanwhile where it is not.
     #[arg(long)]
     wait: bool,
     /// How long, in seconds. What was asked for goes on afterwards.
@@ -59,7 +59,17 @@ pub(crate) struct ReplaceArgs {
     new: AddArgs,
 }
 
-/// `rotary node decommission`, `promote` and `demote`.
+/// `rotary node decommission`.
+#[derive(Debug, Args)]
+pub(crate) struct DecommissionArgs {
+    /// Only say what would become of each shard.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// `rotary node drain`, `undrain`, `promote` and `demote`.
 #[derive(Debug, Args)]
 pub(crate) struct ChangeArgs {
     /// Which: its id or its number.
@@ -96,8 +106,14 @@ pub(crate) async fn replace(args: ReplaceArgs) -> Result<(), CliError> {
 }
 
 /// `rotary node decommission`
-pub(crate) async fn decommission(args: ChangeArgs) -> Result<(), CliError> {
-    let ChangeArgs { node, waiting, remote } = args;
+pub(crate) async fn decommission(args: DecommissionArgs) -> Result<(), CliError> {
+    let ChangeArgs { node, waiting, remote } = args.change;
+    if args.dry_run {
+        let cluster = read_value(&remote, "/v1/cluster").await?;
+        let (told, may) = without(&cluster, node)?;
+        print!("{told}");
+        return if may { Ok(()) } else { Err(CliError::Unhealthy(cannot(node))) };
+    }
     let path = format!("/v1/nodes/{node}/decommission");
     let answer = change(&remote, Method::POST, &path, &json!({})).await?;
     said(&remote, &answer, &format!("{node} is to keep no shard"));
@@ -113,6 +129,73 @@ pub(crate) async fn vote(args: ChangeArgs, votes: bool) -> Result<(), CliError> 
     said(&remote, &answer, &format!("{node} is to have {what}"));
     let due = if votes { Seat::Voter } else { Seat::Learner };
     waiting.until(&remote, |shard| seat(shard, node) == due).await
+}
+
+/// `rotary node drain` and `undrain`
+pub(crate) async fn drain(args: ChangeArgs, drains: bool) -> Result<(), CliError> {
+    let ChangeArgs { node, waiting, remote } = args;
+    let path = format!("/v1/nodes/{node}/drain");
+    let answer = change(&remote, Method::PUT, &path, &json!({"drains": drains})).await?;
+    let what = if drains { "is to be empty" } else { "is to serve again" };
+    said(&remote, &answer, &format!("{node} {what}"));
+    if !drains || !waiting.wait {
+        return Ok(());
+    }
+    let emptied = |cluster: &Value| Some(format!("{node}: {}", remains(cluster, node)?));
+    waiting.until_none(&remote, emptied).await?;
+    let cluster = read_value(&remote, "/v1/cluster").await?;
+    match without(&cluster, node) {
+        Ok((told, false)) => eprint!("{node} is empty. Do not stop it yet:\n{told}"),
+        _ => eprintln!("{node} is empty, and may be stopped"),
+    }
+    Ok(())
+}
+
+/// What is still on a node that drains.
+fn remains(cluster: &Value, node: NodeId) -> Option<String> {
+    let nodes = rows(&cluster["nodes"]).iter().chain(rows(&cluster["gateways"]));
+    let row = nodes.into_iter().find(|row| row["node"] == json!(node));
+    row.and_then(|row| row["remains"].as_str()).map(str::to_owned)
+}
+
+fn cannot(node: NodeId) -> String {
+    format!("some shards cannot do without {node}")
+}
+
+/// What would become of each shard without a node, one line each, and whether every one could still
+/// decide.
+fn without(cluster: &Value, node: NodeId) -> Result<(String, bool), CliError> {
+    let (nodes, mut told, mut may) = (rows(&cluster["nodes"]), String::new(), true);
+    if !nodes.iter().any(|row| row["node"] == json!(node)) {
+        let gateways = rows(&cluster["gateways"]);
+        let is_gateway = gateways.iter().any(|row| row["node"] == json!(node));
+        return if is_gateway {
+            Ok((format!("{node} keeps nothing\n"), true))
+        } else {
+            Err(CliError::Unhealthy(format!("there is no {node} in this cluster")))
+        };
+    }
+    let answers = |other: &Value| {
+        nodes.iter().any(|row| row["node"] == *other && row["connected"] == json!(true))
+    };
+    for shard in rows(&cluster["shards"]) {
+        let voters = rows(&shard["voters"]).iter().filter(|voter| **voter != json!(node));
+        let (there, silent): (Vec<&Value>, Vec<&Value>) = voters.partition(|voter| answers(voter));
+        let decides = there.len() > silent.len();
+        may &= decides;
+        let names =
+            |nodes: &[&Value]| nodes.iter().map(|node| cell(node)).collect::<Vec<_>>().join(" ");
+        let name = cell(&shard["shard"]);
+        let line = match (there.len(), silent.is_empty(), decides) {
+            (0, true, _) => "nobody else has a vote".to_owned(),
+            (_, false, false) => format!("no majority: {} silent", names(&silent)),
+            (_, false, true) => format!("{} decide; {} silent", names(&there), names(&silent)),
+            (1, true, _) => format!("{} decides alone", names(&there)),
+            (_, true, _) => format!("{} decide", names(&there)),
+        };
+        told += &format!("{name}: {line}\n");
+    }
+    Ok((told, may))
 }
 
 /// What a node is to a shard, by the shard's own log.
@@ -141,15 +224,24 @@ impl Waiting {
         if !self.wait {
             return Ok(());
         }
+        let not_yet = |cluster: &Value| {
+            let shards = rows(&cluster["shards"]).iter().filter(|shard| !is_so(shard));
+            let line = shards.map(why).collect::<Vec<_>>().join("; ");
+            (!line.is_empty()).then_some(line)
+        };
+        self.until_none(remote, not_yet).await
+    }
+
+    /// Until nothing is waited for any more in the cluster.
+    async fn until_none(
+        &self,
+        remote: &Remote,
+        waited_for: impl Fn(&Value) -> Option<String>,
+    ) -> Result<(), CliError> {
         let (begun, mut told) = (Instant::now(), String::new());
         loop {
             let cluster = read_value(remote, "/v1/cluster").await?;
-            let not_yet: Vec<&Value> =
-                rows(&cluster["shards"]).iter().filter(|shard| !is_so(shard)).collect();
-            if not_yet.is_empty() {
-                return Ok(());
-            }
-            let line = not_yet.iter().map(|shard| why(shard)).collect::<Vec<_>>().join("; ");
+            let Some(line) = waited_for(&cluster) else { return Ok(()) };
             if begun.elapsed() >= Duration::from_secs(self.timeout_s) {
                 return Err(CliError::Unhealthy(format!(
                     "not so after {} s, and it goes on: {line}",
@@ -171,5 +263,44 @@ fn why(shard: &Value) -> String {
     match &shard["waiting"] {
         Value::String(why) => format!("{name} ({why})"),
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(connected: &[u64], voters: &[u64]) -> Value {
+        let row = |node: u64| {
+            let connected = connected.contains(&node);
+            json!({"node": NodeId(node), "connected": connected, "remains": "2 sessions"})
+        };
+        let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
+        let gateway = json!({"node": "nd_9", "remains": null});
+        json!({"nodes": [row(1), row(2), row(3)], "gateways": [gateway],
+            "shards": [{"shard": "sh_1", "voters": voters}]})
+    }
+
+    #[test]
+    fn what_a_shard_would_be_without_a_node_is_told() {
+        let of = |connected: &[u64], voters: &[u64]| {
+            without(&cluster(connected, voters), NodeId(3)).expect("it is there")
+        };
+        assert_eq!(of(&[1, 2, 3], &[1, 2, 3]), ("sh_1: nd_1 nd_2 decide\n".to_owned(), true));
+        let lost = "sh_1: no majority: nd_2 silent\n";
+        assert_eq!(of(&[1, 3], &[1, 2, 3]), (lost.to_owned(), false));
+        assert_eq!(of(&[1, 2, 3], &[1, 3]), ("sh_1: nd_1 decides alone\n".to_owned(), true));
+        assert_eq!(of(&[1, 2, 3], &[3]), ("sh_1: nobody else has a vote\n".to_owned(), false));
+        let cluster = cluster(&[1], &[1]);
+        assert!(without(&cluster, NodeId(7)).is_err());
+        assert!(without(&cluster, NodeId(9)).expect("it is there").1);
+    }
+
+    #[test]
+    fn what_remains_on_a_node_is_found() {
+        let cluster = cluster(&[1], &[1]);
+        assert_eq!(remains(&cluster, NodeId(2)).as_deref(), Some("2 sessions"));
+        assert_eq!(remains(&cluster, NodeId(9)), None);
+        assert_eq!(remains(&cluster, NodeId(7)), None);
     }
 }

@@ -54,9 +54,10 @@ fn table(nodes: &Value) -> Table {
             };
             let [id, url, peer] = ["node", "url", "peer"].map(of);
             let [connected, build, sessions] = ["connected", "build", "sessions"].map(of);
-            let kind = match (&node["keeps"], &node["votes"]) {
-                (Value::Bool(false), _) => "leaving",
-                (_, Value::Bool(false)) => "no vote",
+            let kind = match (&node["keeps"], &node["drains"], &node["votes"]) {
+                (Value::Bool(false), ..) => "leaving",
+                (_, Value::Bool(true), _) => "draining",
+                (.., Value::Bool(false)) => "no vote",
                 _ => kind,
             };
             table.row([id, kind.to_owned(), url, peer, connected, build, logic, sessions]);

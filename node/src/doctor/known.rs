@@ -72,6 +72,13 @@ fn judge(cluster: &Value) -> Vec<Finding> {
             found.push(Finding::warning("gateway-silent", of, detail));
         }
     }
+    for node in rows(&cluster["nodes"]).iter().chain(rows(&cluster["gateways"])) {
+        if node["drains"] == Value::Bool(true) {
+            let remains = node["remains"].as_str().unwrap_or("it is empty");
+            let detail = format!("it drains ({remains}), until `rotary node undrain`");
+            found.push(Finding::warning("draining", cell(&node["node"]), detail));
+        }
+    }
     for shard in rows(&cluster["shards"]) {
         if let Value::String(why) = &shard["waiting"] {
             let detail = format!("its members are not yet those that are wanted: {why}");
@@ -107,6 +114,8 @@ mod tests {
         };
         let cluster = json!({
             "gateways": [gateway("nd_4", true), gateway("nd_5", false)],
+            "nodes": [{"node": "nd_1", "drains": false, "remains": null},
+                      {"node": "nd_2", "drains": true, "remains": "3 sessions"}],
             "shards": [{"shard": "sh_0", "waiting": null},
                        {"shard": "sh_1", "waiting": "nd_3 does not answer"}],
         });
@@ -118,9 +127,11 @@ mod tests {
             [
                 (Grade::Good, None, "nd_4"),
                 (Grade::Warning, Some("gateway-silent"), "nd_5"),
+                (Grade::Warning, Some("draining"), "nd_2"),
                 (Grade::Warning, Some("members-unsettled"), "sh_1"),
             ]
         );
-        assert!(found[2].detail.ends_with("wanted: nd_3 does not answer"));
+        assert!(found[2].detail.contains("(3 sessions)"), "{}", found[2].detail);
+        assert!(found[3].detail.ends_with("wanted: nd_3 does not answer"));
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster as this node sees it, and its gateway-only nodes as all core nodes do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +16,8 @@ use crate::gateway::extract::Caller;
 use crate::gateway::health::all_shards;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
-use crate::nodes::{Sighting, seen_by_all};
+use crate::nodes::{Sighting, drain, seen_by_all};
+use crate::replica::ShardReplica;
 use crate::spine::ShardMembers;
 
 /// The answer: nodes and shards.
@@ -44,6 +46,12 @@ struct NodeJson {
     votes: bool,
     /// How many shards it leads.
     leads: usize,
+    /// Whether it is to be empty.
+    drains: bool,
+    /// Sessions that it has; null if it does not answer.
+    sessions: Option<u32>,
+    /// What is still on it that is to be elsewhere; null where nothing is, or nothing is to be.
+    remains: Option<String>,
     /// The version that it announced; null before it has.
     build: Option<Name>,
     /// Which versions of the routing logic it can apply.
@@ -78,6 +86,10 @@ struct GatewayJson {
     last_seen: Option<Wall>,
     /// The sessions that it had then.
     sessions: Option<u32>,
+    /// Whether it is to be empty.
+    drains: bool,
+    /// What is still on it that is to be elsewhere; null where nothing is, or nothing is to be.
+    remains: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -140,6 +152,9 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
             keeps: directory.shards() == 0 || directory.keeps_replicas(peer.node),
             votes: directory.shards() == 0 || shards.iter().any(to_vote),
             leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
+            drains: directory.is_draining(peer.node),
+            sessions: doors.hints.sessions(peer.node),
+            remains: remains(doors, shards, peer.node),
             build: announced.map(|announced| announced.build.clone()),
             logic: announced.map(|announced| logic(announced.logic)),
             peer: peer.clone(),
@@ -148,22 +163,46 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
     peers.values().map(node).collect()
 }
 
+/// What is on a core node that is to be elsewhere.
+fn remains(doors: &Doors, shards: &[ShardJson], node: NodeId) -> Option<String> {
+    if !drain::is_to_be_left(&doors.replica, node) {
+        return None;
+    }
+    let leads = shards.iter().filter(|shard| shard.leader == Some(node)).map(|shard| shard.shard);
+    let performs = |shard: &Arc<ShardReplica>| shard.read().view().replicas.contains(&node);
+    let performs = doors.replica.shards().filter(|shard| performs(shard)).map(|shard| shard.id);
+    let sessions = doors.hints.sessions(node).unwrap_or(0);
+    drain::remains(sessions, &leads.collect::<Vec<_>>(), &performs.collect::<Vec<_>>())
+}
+
 const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
     LogicJson { oldest, newest }
 }
 
 /// Those that announced themselves; the other core nodes are asked only if there are any.
 async fn gateways(doors: &Doors) -> Vec<GatewayJson> {
-    let announced: Vec<(NodeId, Announced)> = {
+    let announced: Vec<(NodeId, Announced, bool)> = {
         let directory = doors.replica.directory();
         let all = directory.nodes().filter(|(_, known)| known.kind == NodeKind::Gateway);
-        all.map(|(node, announced)| (node, announced.clone())).collect()
+        let row = |(node, announced): (NodeId, &Announced)| {
+            (node, announced.clone(), directory.is_draining(node))
+        };
+        all.map(row).collect()
     };
     if announced.is_empty() {
         return Vec::new();
     }
     let (seen, now_ms) = (seen_by_all(doors).await, unix_ms());
-    announced.into_iter().map(|(node, announced)| gateway(node, announced, &seen, now_ms)).collect()
+    let row = |(node, announced, drains)| GatewayJson {
+        drains,
+        ..gateway(node, announced, &seen, now_ms)
+    };
+    let rows = announced.into_iter().map(row);
+    let remains = |row: &GatewayJson| {
+        let sessions = row.sessions.filter(|_| row.drains && row.connected);
+        drain::remains(sessions.unwrap_or(0), &[], &[])
+    };
+    rows.map(|row| GatewayJson { remains: remains(&row), ..row }).collect()
 }
 
 /// One, as all who have heard it together see it.
@@ -188,6 +227,8 @@ fn gateway(
         since: connected().map(|(_, row)| row.since_ms).max().map(ago),
         last_seen: latest.map(|row| ago(row.heard_ms)),
         sessions: latest.map(|row| row.sessions),
+        drains: false,
+        remains: None,
         url: announced.public,
         peer: announced.peer.to_string(),
         build: announced.build,

@@ -30,6 +30,7 @@ use crate::gateway::session::behind::Behind;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
 use crate::nodes::Gateways;
+use crate::nodes::drain::is_to_be_left;
 use crate::nodes::roster::Roster;
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
 use crate::spine::{Spine, SpineError};
@@ -315,6 +316,13 @@ impl Doors {
                 Err(Problem::from(refusal).decided(position, Some(key), answer.repeated))
             }
         }
+    }
+
+    /// Where sessions may go on: core nodes that do not want to be left.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let peers = self.roster.peers();
+        let stay = peers.values().filter(|peer| !is_to_be_left(&self.replica, peer.node));
+        stay.map(|peer| peer.url.clone()).collect()
     }
 
     /// Whether this node's replica of a shard may serve feeds.

@@ -48,9 +48,7 @@ pub(crate) async fn readyz(State(doors): State<Doors>) -> (StatusCode, String) {
 /// Why this node is not ready, one reason each; none if it is.
 pub(crate) fn unready(doors: &Doors) -> Vec<String> {
     let mut reasons = Vec::new();
-    if doors.sessions.is_stopping() {
-        reasons.push("this node is stopping".to_owned());
-    }
+    reasons.extend(doors.sessions.leaving.reason().map(str::to_owned));
     for shard in all_shards(doors) {
         match doors.spine.status(shard) {
             None => reasons.push(format!("{shard} has no replica here")),

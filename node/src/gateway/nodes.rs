@@ -42,6 +42,13 @@ pub(crate) struct Vote {
     votes: bool,
 }
 
+/// Whether a node is to be empty.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drain {
+    drains: bool,
+}
+
 /// `POST /v1/nodes`
 pub(crate) async fn admit(
     State(doors): State<Doors>,
@@ -79,6 +86,18 @@ pub(crate) async fn vote(
 ) -> Result<Changed<Nothing>, Problem> {
     permit(&claims, Action::ChangeNodes)?;
     change(&doors, &claims, key, DirectoryCommand::SetVote { node, votes }).await
+}
+
+/// `PUT /v1/nodes/{node}/drain`
+pub(crate) async fn drain(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(node): Ids<NodeId>,
+    Key(key): Key,
+    Json(Drain { drains }): Json<Drain>,
+) -> Result<Changed<Nothing>, Problem> {
+    permit(&claims, Action::ChangeNodes)?;
+    change(&doors, &claims, key, DirectoryCommand::SetDraining { node, drains }).await
 }
 
 /// Whether the log of any shard still has a node that keeps no replicas any more.

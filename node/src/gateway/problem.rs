@@ -214,7 +214,8 @@ impl From<DirectoryRefusal> for Problem {
             | DirectoryRefusal::KeepsReplicas { .. }
             | DirectoryRefusal::KeepsNoReplicas { .. }
             | DirectoryRefusal::NodeNumberUsed { .. }
-            | DirectoryRefusal::LastVoter { .. } => StatusCode::CONFLICT,
+            | DirectoryRefusal::LastVoter { .. }
+            | DirectoryRefusal::LastServing { .. } => StatusCode::CONFLICT,
             DirectoryRefusal::TenantUnknown
             | DirectoryRefusal::SiteUnknown
             | DirectoryRefusal::ApiKeyUnknown

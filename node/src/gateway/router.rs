@@ -85,6 +85,10 @@ fn cluster_routes() -> Routes {
             post("decommission_node", "Lets a core node go.", nodes::decommission),
         )
         .route(
+            "/nodes/{node}/drain",
+            put("set_draining", "Has a node emptied, or lets it serve again.", nodes::drain),
+        )
+        .route(
             "/nodes/{node}/vote",
             put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
         )

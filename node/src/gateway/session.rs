@@ -19,6 +19,7 @@ mod feed;
 mod handshake;
 #[cfg(test)]
 pub(crate) mod late_tests;
+pub(crate) mod leaving;
 mod posted;
 pub(crate) mod pulse;
 pub(crate) mod reader;

@@ -110,7 +110,7 @@ async fn hear(doors: &Doors, from: NodeId, present: Present) -> Result<Heard, St
     let Present { run, announced, sessions, wants } = present;
     if wants == Wants::Leave {
         doors.gateways.left(from, run);
-        return Ok(Heard::Known);
+        return Ok(known(doors, from));
     }
     if let Err(why) = admit(doors, from, &announced) {
         return Ok(refused(from, why));
@@ -119,17 +119,23 @@ async fn hear(doors: &Doors, from: NodeId, present: Present) -> Result<Heard, St
         return Ok(refused(from, why));
     }
     if is_known(doors, from, &announced) {
-        return Ok(Heard::Known);
+        return Ok(known(doors, from));
     }
     if wants == Wants::Nothing {
         return Ok(Heard::Unknown);
     }
     let may = || doors.gateways.may_propose(from, Instant::now());
     match announce(doors, from, &announced, may).await {
-        Ok(()) => Ok(Heard::Known),
+        Ok(()) => Ok(known(doors, from)),
         Err(Unsaid::Later(why)) => Err(why),
         Err(Unsaid::Never(why)) => Ok(refused(from, why)),
     }
+}
+
+/// What a gateway-only node is told that is known.
+fn known(doors: &Doors, node: NodeId) -> Heard {
+    let directory = doors.replica.directory();
+    Heard::Known { drains: directory.is_draining(node), stamp: directory.last_stamp() }
 }
 
 /// A gateway-only node has a number of its own.

@@ -75,11 +75,6 @@ impl Roster {
         self.known.borrow().contains_key(&node)
     }
 
-    /// The bases of their HTTP APIs.
-    pub(crate) fn urls(&self) -> Vec<String> {
-        self.known.borrow().values().map(|peer| peer.url.clone()).collect()
-    }
-
     /// Every change.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<BTreeMap<NodeId, Peer>>> {
         self.known.subscribe()

@@ -6,9 +6,10 @@
 //!
 //! A node that is to vote has caught up first, with the journal before its snapshot too, so that
 //! the one that it replaces is not missed. A leader that is to have no vote hands the shard on
-//! first, so that nobody waits for an election. What a shard waits for is told to every node.
+//! first, so that nobody waits for an election; so does one that drains. What a shard waits for is
+//! told to every node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use rotary_log::{Change, ChangeError, Follower, Log, Members, next_change};
 use rotary_proto::{NodeId, ShardId};
 
 use crate::hint::Freshness;
+use crate::nodes::drain::is_to_be_left;
 use crate::replica::Replica;
 
 /// How often the shards are looked at.
@@ -60,7 +62,7 @@ async fn take(log: &Log, shard: ShardId, change: Change) {
 }
 
 async fn hand_on(log: &Log, shard: ShardId, to: NodeId) {
-    tracing::info!(%shard, %to, "this node is to have no vote: another is to lead the shard");
+    tracing::info!(%shard, %to, "this node is to lead no shards: another is to lead this one");
     if let Err(error) = log.transfer(shard, to).await {
         tracing::debug!(%shard, %error, "it is tried again");
     }
@@ -76,6 +78,10 @@ struct Look {
     last: u64,
     /// Those that have all of its journal.
     whole: Vec<NodeId>,
+    /// Those that drain.
+    draining: BTreeSet<NodeId>,
+    /// How many shards each node leads.
+    leads: BTreeMap<NodeId, usize>,
 }
 
 impl Look {
@@ -92,22 +98,37 @@ impl Look {
         let now = Instant::now();
         let is_whole = |node: &NodeId| freshness.is_whole(*node, shard, now);
         let whole = wanted.voters.iter().copied().filter(is_whole).collect();
-        Some(Self { node, wanted, actual, followers, last, whole })
+        let is_draining = |node: &NodeId| is_to_be_left(replica, *node);
+        let draining = wanted.voters.iter().copied().filter(is_draining).collect();
+        let mut leads = BTreeMap::new();
+        for leader in log.shards().filter_map(|shard| log.status(shard)?.leader) {
+            *leads.entry(leader).or_default() += 1;
+        }
+        Some(Self { node, wanted, actual, followers, last, whole, draining, leads })
     }
 
     fn next(&self) -> Option<Change> {
         let ready = |node| self.unready(node).is_none();
-        next_change(&self.actual, &self.wanted.voters, &self.wanted.learners, ready)
+        let next = next_change(&self.actual, &self.wanted.voters, &self.wanted.learners, ready);
+        // A leader never takes its own vote: it hands on first, to one that keeps its.
+        next.filter(|change| !change.takes_vote_of(self.node))
     }
 
-    /// Who is to lead instead, if this node is to have no vote: one that has one, and keeps it.
+    /// Who is to lead instead, if this node is to have no vote, or drains: of those that have one
+    /// and keep it, and do not drain, the one that leads the fewest shards.
     fn hands_to(&self) -> Option<NodeId> {
-        let Self { wanted, actual, .. } = self;
-        if wanted.voters.is_empty() || wanted.voters.contains(&self.node) {
+        let Self { wanted, actual, draining, .. } = self;
+        let stays = wanted.voters.contains(&self.node) && !draining.contains(&self.node);
+        if wanted.voters.is_empty() || stays {
             return None;
         }
-        let mut stay = wanted.voters.intersection(&actual.voters).copied();
-        stay.find(|node| self.unready(*node).is_none())
+        let keep = wanted.voters.intersection(&actual.voters).copied();
+        let mut may: Vec<NodeId> = keep.filter(|node| self.unready(*node).is_none()).collect();
+        // Who loses its vote cannot wait for one that does not drain.
+        if wanted.voters.contains(&self.node) || may.iter().any(|node| !draining.contains(node)) {
+            may.retain(|node| !draining.contains(node));
+        }
+        may.into_iter().min_by_key(|node| (self.leads.get(node).copied(), *node))
     }
 
     /// What a node lacks that is to vote, if it lacks anything.
@@ -138,15 +159,16 @@ impl Look {
             return None;
         }
         let new = wanted.voters.difference(&actual.voters);
-        let lacks: Vec<String> = new.filter_map(|node| self.unready(*node)).collect();
+        let mut lacks: Vec<String> = new.filter_map(|node| self.unready(*node)).collect();
+        if !wanted.voters.contains(&self.node) && self.hands_to().is_none() {
+            lacks.push(format!("nobody can lead it instead of {} yet", self.node));
+        }
         Some(if lacks.is_empty() { "its members change".to_owned() } else { lacks.join(", ") })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn nodes(numbers: &[u64]) -> BTreeSet<NodeId> {
@@ -164,6 +186,8 @@ mod tests {
             followers,
             last: 5_000,
             whole: whole.iter().copied().map(NodeId).collect(),
+            draining: BTreeSet::new(),
+            leads: BTreeMap::new(),
         }
     }
 
@@ -203,6 +227,32 @@ mod tests {
         assert_eq!(leaves(3, all(), &[1, 2, 4]).hands_to(), Some(NodeId(2)), "1 is behind");
         assert_eq!(leaves(3, all(), &[1, 4]).hands_to(), None, "4 has no vote yet");
         assert_eq!(leaves(1, all(), &[1, 2, 4]).hands_to(), None, "it keeps its vote");
+        let alone = leaves(3, vec![of(4, 5_000)], &[4]);
+        assert_eq!((alone.hands_to(), alone.next()), (None, None), "it keeps its vote until then");
+        let why = alone.waits_for().unwrap_or_default();
+        assert!(why.ends_with("nobody can lead it instead of nd_3 yet"), "{why}");
+    }
+
+    #[test]
+    fn a_leader_that_drains_hands_on_to_the_one_that_leads_fewest() {
+        let of = |node| {
+            let silent = Some(Duration::from_millis(9));
+            Follower { node: NodeId(node), matched: 5_000, silent }
+        };
+        let hands_to = |wanted: &[u64], draining: &[u64]| {
+            let look = Look {
+                wanted: Seats { voters: nodes(wanted), learners: BTreeSet::new() },
+                draining: nodes(draining),
+                leads: BTreeMap::from([(NodeId(2), 3), (NodeId(3), 1)]),
+                ..look(&[], vec![of(2), of(3)], &[1, 2, 3])
+            };
+            look.hands_to().map(|node| node.0)
+        };
+        assert_eq!(hands_to(&[1, 2, 3], &[]), None);
+        assert_eq!(hands_to(&[1, 2, 3], &[1]), Some(3));
+        assert_eq!(hands_to(&[1, 2, 3], &[1, 3]), Some(2));
+        assert_eq!(hands_to(&[1, 2, 3], &[1, 2, 3]), None, "nobody is better");
+        assert_eq!(hands_to(&[2, 3], &[2, 3]), Some(3), "it cannot stay");
     }
 
     #[test]

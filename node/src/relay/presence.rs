@@ -57,7 +57,10 @@ async fn keep_telling(relay: &Relay, identity: &Identity, core: NodeId, turn: &A
         }
         match heard {
             Some(Heard::Refused(why)) if refused.lasts(&why) => tell_refused(core, &why),
-            Some(Heard::Known) => refused = Refusals::default(),
+            Some(Heard::Known { drains, stamp }) => {
+                refused = Refusals::default();
+                relay.told(drains, stamp);
+            }
             _ => {}
         }
         tokio::time::sleep(PRESENT_EVERY).await;

@@ -87,7 +87,7 @@ async fn serve(relay: Relay, client: SocketAddr, socket: WebSocket) {
     let writer = serving::written(&mut sink, outgoing);
     let end = tokio::select! {
         biased;
-        end = relay.stopping(&way.to_client) => end,
+        end = relay.left(&way.to_client) => end,
         end = way.pump(&mut stream, asked) => end,
         end = way.carry(line, &mut asks) => end,
         end = writer => end,
@@ -136,7 +136,7 @@ async fn serve_stream(relay: Relay, client: SocketAddr, first: ClientFrame, even
     let writer = serving::written(&mut speaker, outgoing);
     let end = tokio::select! {
         biased;
-        end = relay.stopping(&way.to_client) => end,
+        end = relay.left(&way.to_client) => end,
         () = events.closed() => End::gone(),
         end = way.carry(line, &mut asks) => end,
         end = writer => end,

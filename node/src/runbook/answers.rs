@@ -104,6 +104,13 @@ pub(super) const PAGES: &[Page] = &[
          Nothing was done.",
     ),
     page(
+        "last-serving",
+        "Every other node with a vote drains.",
+        "Somebody has to lead the shards and have the sessions.",
+        "Undrain another node first (`rotary node undrain`), or stop this one as it is: a node \
+         that stops hands on what it has. Nothing was done.",
+    ),
+    page(
         "queue-unknown",
         "There is no such queue in the site.",
         "The id is mistyped, or the queue was never put.",

@@ -45,6 +45,13 @@ pub(super) const PAGES: &[Page] = &[
         "The client resumes on another node by itself.",
     ),
     page(
+        "draining",
+        "The node is to be empty.",
+        "Somebody prepares it for maintenance (`rotary node drain`), or lets it go.",
+        "The client resumes on another node by itself. `rotary node undrain` lets the node serve \
+         again.",
+    ),
+    page(
         "behind",
         "This node cannot serve the site at present, or has not applied what a request names.",
         "It is catching up, fetches history, or found no leader within two seconds.",

@@ -34,7 +34,7 @@ use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::nodes::announce::{self, announce_self};
 use crate::nodes::roster::Roster;
-use crate::nodes::{self, Gateways, roster, seats};
+use crate::nodes::{self, Gateways, drain, roster, seats};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
 #[cfg(feature = "simulated")]
@@ -83,11 +83,11 @@ pub(crate) async fn start(
     let log = Arc::new(Log::start(ground.log, ground.stores, transport, door, machines).await?);
     ground.handler.set_log(log.clone());
     initialise(&log).await?;
-    let freshness = Arc::new(Freshness::new(roster.clone(), ground.journal.clone()));
+    let sessions = Arc::new(Sessions::new());
+    let freshness = Freshness::new(roster.clone(), ground.journal.clone(), sessions.clone());
     ground.handler.set_freshness(freshness.clone());
     keep_together(ground.node, &roster, &replica, &log, &freshness, &ground.transport);
     let history = history(&replica, &ground.transport, log.clone(), blocking);
-    let sessions = Arc::new(Sessions::new());
     ground.handler.set_sessions(sessions.clone());
     let blobs =
         Blobs::new(ground.blobs, ground.transport.clone(), roster.clone(), config.blobs.clone());
@@ -98,14 +98,14 @@ pub(crate) async fn start(
         heartbeat_ms: config.session.heartbeat_ms,
         roster: roster.clone(),
         replica,
-        spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness)),
+        spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness.clone())),
         blobs,
         admission: Admission::new(config.admission.bounds()),
         seats: Arc::default(),
         registry: registry.clone(),
         sessions,
         behind: Behind::default(),
-        hints: Hints::new(ground.transport.clone(), roster),
+        hints: Hints::new(ground.transport.clone(), roster, freshness),
         gateways: Gateways::default(),
         tokens: ground.tokens,
         passwords: Passwords::new(),
@@ -166,10 +166,12 @@ fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>) {
     tokio::spawn(strays::watch(doors.clone()));
     tokio::spawn(behind::watch(doors.clone()));
     tokio::spawn(announce::watch(doors.clone()));
+    tokio::spawn(drain::follow(doors.clone()));
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
     if config.log.balance_leaders {
-        tokio::spawn(balance::keep(log.clone(), doors.node, doors.roster.clone()));
+        let (log, roster) = (log.clone(), doors.roster.clone());
+        tokio::spawn(balance::keep(log, doors.node, roster, drain::avoided(&doors.replica)));
     }
     tokio::spawn(watch_space(log.clone()));
 }
@@ -300,6 +302,12 @@ impl Running {
     #[cfg(feature = "simulated")]
     pub(crate) fn back_door(&self) -> &BackDoor {
         &self.back_door
+    }
+
+    /// What the doors share.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     /// The log.

@@ -104,6 +104,8 @@ pub(crate) struct GroupJournal {
     /// History below a gap that is still being filled.
     pub(crate) lower: Option<Lower>,
     pub(crate) closed: Arc<Vec<Closed>>,
+    /// The segment that was last written to durably, of those that follow one another.
+    durable: Option<u32>,
     /// Segments whose last frames are pending.
     pub(crate) closing: Vec<(Open, JournalHead)>,
     /// The segment that the next frame goes to.
@@ -161,6 +163,7 @@ impl GroupJournal {
         let Resumed { base, lower, closed, open, streams, head } = resumed;
         let streams = streams.into_iter();
         let recent = VecDeque::new;
+        let durable = (open.bytes > 0).then_some(open.number);
         let streams = streams.map(|(id, last)| (id, Stream { last, recent: recent() })).collect();
         Self {
             group,
@@ -168,6 +171,7 @@ impl GroupJournal {
             base,
             lower,
             closed: Arc::new(closed),
+            durable,
             closing: Vec::new(),
             open,
             file: None,
@@ -361,6 +365,13 @@ impl GroupJournal {
         self.closing.push((closing, head));
     }
 
+    /// Begins the segment that grows, if nothing was put into it yet.
+    pub(crate) fn begin_segment(&mut self) {
+        if self.open.bytes == 0 {
+            self.put(|_, _| ());
+        }
+    }
+
     /// Puts a frame into what is pending for the open segment, which may have to begin first.
     fn put(&mut self, put: impl FnOnce(&mut Open, (u64, &mut Vec<u8>))) {
         let begin = (self.open.bytes == 0).then(|| Begin {
@@ -392,6 +403,7 @@ impl GroupJournal {
     /// Notes that frames are durable, and lets the oldest records leave memory.
     pub(crate) fn written(&mut self, pending: &Pending, recent_bytes_max: usize) {
         self.synced = pending.head;
+        self.durable = Some(pending.segment);
         self.pending_bytes -= pending.bytes.len();
         self.pending_hint = pending.bytes.len().min(PENDING_HINT_MAX);
         if pending.closes {
@@ -423,13 +435,17 @@ impl GroupJournal {
         self.closing.iter().map(|(open, _)| open).chain([&self.open])
     }
 
-    /// How many of the oldest segments hold nothing at or above an index. What is left does not
-    /// begin where a snapshot was installed: that would look like a gap below it.
+    /// How many of the oldest segments hold nothing at or above an index. What is left is on disk,
+    /// or nobody would know after a crash how far the journal had come; and it does not begin where
+    /// a snapshot was installed: that would look like a gap below it.
     pub(crate) fn droppable(&self, before_index: u64) -> usize {
         if self.lower.is_some() {
             return 0;
         }
         let mut count = self.closed.partition_point(|closed| closed.end.index < before_index);
+        if count == self.closed.len() && self.durable != Some(self.open.number) {
+            count = count.saturating_sub(1);
+        }
         let origin = |at: usize| self.closed.get(at).map_or(self.open.origin, |c| c.origin);
         while count > 0 && origin(count) == Origin::Rebased {
             count -= 1;

@@ -33,6 +33,8 @@ impl Journal {
         self.shared.change(group, |journal| {
             journal.mark();
             journal.close_segment();
+            // So that it can be dropped even if nothing is ever appended again.
+            journal.begin_segment();
             Ok(())
         })
     }

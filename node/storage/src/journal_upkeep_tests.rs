@@ -67,6 +67,29 @@ fn a_segment_that_is_ended_early_can_be_dropped_and_its_journal_goes_on() {
     }
 }
 
+/// A crash after retention must find how far the journal had come.
+#[test]
+fn the_last_segment_stays_until_the_next_one_is_on_disk() {
+    let disk = SimulatedDisk::new(1);
+    let journal = filled(&disk, 1..=30);
+    journal.roll(GROUP).expect("rolled");
+    let head = journal.head(GROUP);
+    while journal.retain(GROUP, u64::MAX).expect("dropped") > 0 {}
+    disk.power_cut();
+    let journal = open(&disk);
+    assert_eq!(journal.head(GROUP), head);
+    journal.roll(GROUP).expect("rolled");
+    journal.flush().expect("written");
+    while journal.retain(GROUP, u64::MAX).expect("dropped") > 0 {}
+    assert_eq!(journal.segments(GROUP), []);
+    disk.power_cut();
+    let journal = open(&disk);
+    assert_eq!(journal.head(GROUP), head);
+    assert_eq!(journal.last_sequence(GROUP, STREAM), 60, "two of each index");
+    let next = pair(31);
+    journal.append(GROUP, next).expect("it goes on");
+}
+
 /// Record 11 and 12 as 7 and 8.
 fn renumbered(mut record: crate::JournalRecord) -> crate::JournalRecord {
     record.sequence -= 4;

@@ -123,6 +123,9 @@ kinds! {
     /// A node loses its vote in every shard, and gets it back. Bites if a shard with sites did
     /// without.
     Demote = "demote", [], Lane::Process;
+    /// A node is emptied of sessions, leaders and effects, and serves again. Bites if it had some,
+    /// and had none left.
+    Drain = "drain", [], Lane::Process;
     /// A node's wall clock jumps, up to a day. Bites if its answers have the other date.
     ClockJump = "clock-jump", [WallClock], Lane::Clock;
 }

@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     ClientsReset,
     /// A node loses its votes for a while, or leaves the shards (P1, P10).
     Members,
+    /// A node is emptied of sessions, leaders and effects for a while (P8, P10).
+    Drain,
 }
 
 impl Kind {
@@ -102,7 +104,14 @@ impl Kind {
         Self::ClientsCut,
         Self::ClientsReset,
         Self::Members,
+        Self::Drain,
     ];
+
+    /// Whether it is done to doors, or asked for there.
+    pub(crate) const fn is_at_the_door(self) -> bool {
+        let of_clients = matches!(self, Self::ClientsCut | Self::ClientsReset);
+        of_clients || matches!(self, Self::Transfer | Self::Members | Self::Drain)
+    }
 
     /// How often it is drawn, among all.
     pub(crate) const fn weight(self) -> u64 {
@@ -140,6 +149,7 @@ impl Kind {
             Self::ClientsCut => "clients-cut",
             Self::ClientsReset => "clients-reset",
             Self::Members => "members",
+            Self::Drain => "drain",
         }
     }
 }

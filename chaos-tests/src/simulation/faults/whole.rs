@@ -81,6 +81,10 @@ impl Faults {
                 self.seats.take(node, &mut self.random);
                 true
             }
+            Kind::Drain => {
+                self.drains.begin(node);
+                true
+            }
             Kind::ClientsCut => {
                 cluster.wires.cut(node, true);
                 true

@@ -88,7 +88,7 @@ impl Board {
             sites,
             mode: self.mode,
             seq: self.seq,
-            gateways: doors.roster.urls(),
+            gateways: doors.urls(),
             results: Vec::new(),
         }
     }

@@ -317,7 +317,7 @@ pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
         sites,
         mode: attached.mode,
         seq: attached.seq,
-        gateways: doors.roster.urls(),
+        gateways: doors.urls(),
         results: results(doors, attached),
     }
 }

@@ -38,7 +38,7 @@ use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::token::{Claims, ResumeClaims, Role, Tokens, unix_s};
-use crate::hint::Hints;
+use crate::hint::{Freshness, Hints};
 use crate::machine::site::SiteMachine;
 use crate::nodes::roster::Roster;
 use crate::replica::Replica;
@@ -172,6 +172,8 @@ impl House {
         let (asked, seen) = mpsc::unbounded_channel();
         let tokens = Tokens::new(b"secret");
         let token = tokens.sign(&agent());
+        let sessions = Arc::new(Sessions::new());
+        let freshness = Freshness::new(roster(), replica.journal().clone(), sessions.clone());
         let doors = Doors::new(Inner {
             node: NodeId(1),
             gateway: HERE,
@@ -183,10 +185,10 @@ impl House {
             blobs: blobs(dir.path()),
             admission: Admission::new(Bounds::default()),
             seats: Arc::default(),
-            sessions: Arc::new(Sessions::new()),
+            sessions,
             behind: Behind::default(),
             gateways: Default::default(),
-            hints: Hints::new(Arc::new(transport()), roster()),
+            hints: Hints::new(Arc::new(transport()), roster(), freshness),
             tokens,
             passwords: Passwords::new(),
             logins: Logins::new(),

@@ -12,7 +12,7 @@ use axum::extract::ws::Utf8Bytes;
 use metrics::{counter, gauge};
 use rotary_proto::frame::{ClientFrame, Mode, ServerFrame};
 use rotary_proto::limits::SESSION_WINDOW_COMMANDS_MAX;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::feed::viewer_of;
 use crate::gateway::doors::Doors;
@@ -25,8 +25,6 @@ use crate::gateway::session::{End, commands, farewell, feed};
 use crate::gateway::token::{Claims, unix_s};
 use crate::telemetry::names;
 
-/// How long after `goaway` a session is closed.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long after a change of the directory it is looked whether what a session was begun with is
 /// still good: it outlives the revocation, as this node has applied it, by no more than that.
 const LOOK_AT_CREDENTIAL: Duration = Duration::from_secs(1);
@@ -120,10 +118,8 @@ impl Outbox {
 
 /// Why no session can begin here at all.
 pub(super) fn closed_or_full(doors: &Doors) -> Option<Problem> {
-    if doors.sessions.is_stopping() {
-        return Some(Problem::unavailable("this node is stopping; use another"));
-    }
-    (!doors.sessions.has_room()).then(Problem::all_sessions)
+    let full = || (!doors.sessions.has_room()).then(Problem::all_sessions);
+    doors.sessions.leaving.refusal().or_else(full)
 }
 
 /// Serves a session from its first frame until its connection ends.
@@ -205,29 +201,15 @@ pub(crate) async fn written(
     End::gone()
 }
 
-/// Waits until the node stops, or the holder's credential is good no more.
+/// Waits until the node wants to be left, or the holder's credential is good no more.
 pub(super) async fn leave_taken(doors: &Doors, out: &Outbox, holder: &Claims) -> End {
     let say = async |frame| drop(out.send(&frame).await);
     tokio::select! {
         biased;
-        end = stopping(doors.sessions.watch_stop(), say) => end,
+        end = doors.sessions.leaving.turn(say) => end,
         end = expiry(holder.exp) => end,
         end = revocation(doors, holder) => end,
     }
-}
-
-/// Asks the client to leave when the node stops, and closes a moment later.
-pub(crate) async fn stopping(
-    mut stop: watch::Receiver<bool>,
-    say: impl AsyncFnOnce(ServerFrame),
-) -> End {
-    if stop.wait_for(|stopping| *stopping).await.is_err() {
-        return End::resume("stopping", "this node is stopping; resume elsewhere");
-    }
-    let reconnect_within_ms = LEAVE_PATIENCE.as_millis() as u64 / 2;
-    say(ServerFrame::Goaway { reason: "stopping".to_owned(), reconnect_within_ms }).await;
-    tokio::time::sleep(LEAVE_PATIENCE).await;
-    End::resume("stopping", "this node is stopping; resume elsewhere")
 }
 
 /// Ends the connection when its holder's token expires.

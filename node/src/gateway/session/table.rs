@@ -8,17 +8,19 @@ use std::time::Duration;
 use rotary_proto::limits::{LEASE_MS, LEASE_RENEWAL_MS, SESSIONS_PER_GATEWAY_MAX};
 use rotary_proto::outcome::Answer;
 use rotary_proto::{SessionId, ShardCommand, ShardId};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::feed::Boards;
 use crate::gateway::doors::Doors;
+use crate::gateway::session::leaving::Leaving;
 use crate::gateway::session::pulse::{Beat, Pulse};
 
 /// The sockets of this node, by session.
 pub(crate) struct Sessions {
     open: Mutex<Open>,
     sockets: AtomicU64,
-    stopping: watch::Sender<bool>,
+    /// Whether they are to be elsewhere.
+    pub(crate) leaving: Leaving,
     /// What boards look at.
     pub(crate) boards: Arc<Boards>,
 }
@@ -48,9 +50,8 @@ pub(crate) struct Served {
 impl Sessions {
     /// No sessions.
     pub(crate) fn new() -> Self {
-        let stopping = watch::Sender::new(false);
         let (open, boards) = (Mutex::default(), Arc::default());
-        Self { open, sockets: AtomicU64::new(0), stopping, boards }
+        Self { open, sockets: AtomicU64::new(0), leaving: Leaving::default(), boards }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -107,19 +108,9 @@ impl Sessions {
         }
     }
 
-    /// Whether the node is stopping.
-    pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
-    }
-
-    /// Hears of the node's stop.
-    pub(crate) fn watch_stop(&self) -> watch::Receiver<bool> {
-        self.stopping.subscribe()
-    }
-
     /// Tells every session that the node stops, and waits until they are gone or `patience` ends.
     pub(crate) async fn stop(&self, patience: Duration) {
-        self.stopping.send_replace(true);
+        self.leaving.stop(self.count(), patience);
         let deadline = tokio::time::Instant::now() + patience;
         while self.count() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
