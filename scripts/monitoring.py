@@ -278,7 +278,8 @@ class Cluster:
         """Minutes of a morning in seconds, through the gateway."""
         load = [self.binary, "load", "trace", "--gateway", self.urls[3]]
         load += ["--token", self.token, "--from", "10:00", "--to", "10:12", "--share", "0.05"]
-        load += ["--agents", "24", "--sites", "2", "--speed", "240", "--ledger", str(self.folder / "ledger")]
+        load += ["--agents", "24", "--sites", "2", "--speed", "240"]
+        load += ["--ledger", str(self.folder / "ledger")]
         ran = subprocess.run(load, capture_output=True, timeout=60, text=True)
         if ran.returncode != 0:
             fail(f"the load was not kept:\n{ran.stdout}{ran.stderr}")
