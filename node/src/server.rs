@@ -305,10 +305,18 @@ async fn until_stopped(with_stdin: bool) -> &'static str {
         if !with_stdin {
             return std::future::pending().await;
         }
-        let mut rest = tokio::io::stdin();
-        let mut nowhere = tokio::io::sink();
-        // Whatever ends it, it has ended.
-        let _ = tokio::io::copy(&mut rest, &mut nowhere).await;
+        // On a thread that nobody waits for: a read of standard input cannot be given up.
+        let (ends, ended) = tokio::sync::oneshot::channel();
+        let read = move || {
+            // Whatever ends it, it has ended.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _ = ends.send(());
+        };
+        if std::thread::Builder::new().name("stdin".to_owned()).spawn(read).is_ok() {
+            let _ = ended.await;
+        } else {
+            std::future::pending().await
+        }
     };
     tokio::select! {
         biased;

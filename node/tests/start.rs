@@ -53,6 +53,15 @@ fn a_misspelt_key_is_refused_with_the_nearest_one() {
     assert!(why.contains("cluster init"), "{why}");
 }
 
+/// What it is started with is open still.
+#[tokio::test]
+async fn a_node_stops_when_it_is_told_to() {
+    let mut nodes = Nodes::init_before(1, 1, 1);
+    nodes.start_all().await;
+    assert!(nodes.terminate(2).success());
+    assert!(nodes.terminate(1).success());
+}
+
 #[test]
 fn the_directory_of_another_node_or_cluster_is_refused() {
     let (ours, theirs) = (Nodes::init(2, 1), Nodes::init(1, 1));

@@ -24,6 +24,8 @@ fn the_documented_file_is_the_defaults() {
     let text = include_str!("../../../config/rotary.toml");
     let documented: Config = Figment::from(Toml::string(text)).extract().expect("whole");
     assert_eq!(documented, Config::default());
+    let refused = load(text, &[]).expect_err("it names no node");
+    assert!(!refused.contains("unknown key"), "{refused}");
 }
 
 #[test]

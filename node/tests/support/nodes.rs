@@ -187,6 +187,25 @@ impl Nodes {
         assert!(sent.expect("kill is at hand").success());
     }
 
+    /// Tells a node, counted from 1, to stop as a process supervisor does, and says how it ended.
+    pub(crate) fn terminate(&mut self, node: usize) -> std::process::ExitStatus {
+        self.signal(node, "TERM");
+        let mut child = self.children[node - 1].take().expect("it runs");
+        // Its standard input stays open until it has ended.
+        let _open = child.stdin.take();
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("it is a child") {
+                return status;
+            }
+            if begun.elapsed() > LIMIT {
+                let _ = child.kill();
+                panic!("node {node} does not stop");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// What a node, counted from 1, has logged so far.
     pub(crate) fn log(&self, node: usize) -> String {
         let log = self.dir.path().join(format!("node-{node}.log"));
