@@ -134,6 +134,11 @@ impl Blobs {
         })
     }
 
+    /// Those that are on this node's disk.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// The most bytes that an upload may have.
     pub(crate) fn upload_bytes_max(&self) -> u64 {
         self.rules.upload_bytes_max

@@ -6,6 +6,7 @@
 
 mod agent;
 mod apikey;
+mod backup;
 mod client;
 mod cluster;
 mod config;
@@ -55,6 +56,9 @@ enum Command {
     /// Lists nodes, forgets one that is gone, or mends a stopped one.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Makes backups of a cluster, checks them, and makes a new cluster from them.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Shows, checks or writes the configuration of a node.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -235,6 +239,7 @@ async fn execute(command: Command) -> u8 {
         Command::Node(NodeCommand::Promote(args)) => members::vote(args, true).await,
         Command::Node(NodeCommand::Demote(args)) => members::vote(args, false).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
+        Command::Backup(command) => backup::command(command).await,
         Command::Config(command) => return config::command(&command),
         Command::Site(command) => site::command(command).await,
         Command::Queue(command) => queue::command(command).await,

@@ -22,6 +22,7 @@ mod actor;
 mod admission;
 mod archive;
 mod background;
+mod backup;
 mod balance;
 mod bank;
 mod blobs;

@@ -146,13 +146,8 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
         Transport::start(transport, handler.clone())
             .map_err(|source| StartError::Peer { address: config.listen.peer, source })?
     };
-    let fatal = Fatal::exit();
-    let disk = build::disk(data.path())?;
-    let stores = stores(config, &data, &disk, fatal.clone())?;
-    let journal = JournalOptions { fatal, ..JournalOptions::default() };
-    let journal = Journal::open(disk.clone(), &data.journal_path(), journal)?;
+    let Disks { stores, journal, blobs } = disks(config, &data)?;
     let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
-    let blobs = blobs(config, &data, disk)?;
     let endpoint = Endpoint::new(config.webhooks.allow_private, &Network::Tcp)?;
     let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
     let mut log = running::log_config(config);
@@ -217,6 +212,26 @@ fn tell_ready(
     let Some(path) = &options.ready_file else { return Ok(()) };
     let scheme = if config.gateway.is_tls() { "https" } else { "http" };
     write_ready(path, node, &format!("{scheme}://{public}"), peer)
+}
+
+/// What a node keeps on disk, but for what is made from it.
+pub(crate) struct Disks {
+    pub(crate) stores: LogStores,
+    pub(crate) journal: Journal,
+    pub(crate) blobs: Blobs,
+}
+
+/// Opens all of it.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) fn disks(config: &Config, data: &DataDir) -> Result<Disks, StartError> {
+    let (fatal, disk) = (Fatal::exit(), build::disk(data.path())?);
+    let stores = stores(config, data, &disk, fatal.clone())?;
+    let journal = JournalOptions { fatal, ..JournalOptions::default() };
+    let journal = Journal::open(disk.clone(), &data.journal_path(), journal)?;
+    let blobs = blobs(config, data, disk)?;
+    Ok(Disks { stores, journal, blobs })
 }
 
 /// Opens what the shards keep on disk.

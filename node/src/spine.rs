@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rotary_log::Place;
 use rotary_proto::{NodeId, ShardId};
+use rotary_storage::SnapshotReader;
 
 use crate::admission::{Budget, Spent};
 use crate::blobs::Lack;
@@ -42,11 +44,20 @@ pub(crate) trait Spine: Send + Sync + 'static {
         ShardMembers::default()
     }
 
+    /// A snapshot of a shard that has everything which was applied here when it was asked for. It
+    /// can be read as long as it is held.
+    fn snapshot(&self, shard: ShardId) -> BoxFuture<'static, Result<Snapshot, String>> {
+        Box::pin(async move { Err(format!("{shard} has no log here")) })
+    }
+
     /// What is wrong with this node's disk for new work; `None` if there is room.
     fn short_of_space(&self) -> Option<String> {
         None
     }
 }
+
+/// Where a snapshot stands, and its chunks.
+pub(crate) type Snapshot = (Place, SnapshotReader);
 
 /// Who keeps a shard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -144,6 +144,7 @@ async fn build(caller: &mut Caller) {
         ("agent", "ag_1"),
         ("webhook", "wh_1"),
         ("code", "offer-gone"),
+        ("shard", "sh_1"),
     ] {
         caller.know(name, id);
     }
@@ -180,6 +181,16 @@ async fn nodes_known(caller: &mut Caller) {
     caller.done("PUT /v1/nodes/{node}/vote", json!({"votes": false})).await;
     caller.done("PUT /v1/nodes/{node}/drain", json!({"drains": true})).await;
     caller.done("POST /v1/nodes/{node}/decommission", json!({})).await;
+    eventually("no shard has it any more", async || {
+        let cluster = caller.answer("GET /v1/cluster", "", &json!({})).await;
+        let cluster: Value = serde_json::from_str(&cluster.body).expect("JSON");
+        let shards = cluster["shards"].as_array().expect("a list");
+        let is_gone =
+            |shard: &Value| shard["voters"] == json!(["nd_1"]) && shard["learners"] == json!([]);
+        shards.iter().all(is_gone).then_some(())
+    })
+    .await;
+    caller.done("DELETE /v1/nodes/{node}", json!({})).await;
 }
 
 async fn credentials(caller: &mut Caller) {

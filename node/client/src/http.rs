@@ -126,7 +126,7 @@ impl Http {
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub(crate) async fn open(
+    pub async fn open(
         &self,
         gateway: &Gateway,
         request: Outgoing<'_>,

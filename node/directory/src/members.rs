@@ -14,7 +14,7 @@ use rotary_proto::limits::{MEMBERS_PER_SHARD_MAX, NODES_MAX, VOTERS_BY_DEFAULT_M
 use rotary_proto::{NodeId, ShardId};
 
 use crate::command::{DirectoryDone, DirectoryEvent, DirectoryRefusal};
-use crate::nodes::{Announced, NodeKind, bad};
+use crate::nodes::{Announced, NodeKind, bad, check_members, everywhere};
 use crate::state::{Directory, limit};
 
 type Done = Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal>;
@@ -29,6 +29,22 @@ pub struct Seats {
 }
 
 impl Directory {
+    /// Has other nodes keep every shard, each with a vote, and forgets those that there were: for a
+    /// cluster that is made from another one's backup.
+    ///
+    /// # Errors
+    /// `BadValue` for members that no shard can have.
+    pub fn rehome(&mut self, members: &BTreeSet<NodeId>) -> Result<(), DirectoryRefusal> {
+        check_members(members)?;
+        if members.len() > VOTERS_MAX {
+            return Err(limit("voters_max"));
+        }
+        self.replicas = Arc::new(everywhere(self.shards, members));
+        self.last_core = self.last_core.max(members.last().map_or(0, |node| node.0));
+        (self.nodes, self.voteless, self.draining) = Default::default();
+        Ok(())
+    }
+
     /// Who is to keep a shard, with a vote and without; `None` for a shard that is not known.
     pub fn seats(&self, shard: ShardId) -> Option<Seats> {
         let nodes = self.replicas.get(&shard)?.iter().copied();

@@ -36,6 +36,7 @@
 //! A panic while applying ends the process ([`Fatal`]): a replica that skipped an entry must not
 //! go on.
 
+mod backup;
 mod clock;
 mod config;
 mod digests;
@@ -67,6 +68,7 @@ mod transfer;
 mod types;
 mod wall;
 
+pub use backup::{Place, plant};
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
 pub use door::Door;

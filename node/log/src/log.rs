@@ -309,7 +309,7 @@ impl Log {
         }
     }
 
-    fn shard(&self, shard: ShardId) -> Result<&Arc<Shard>, LogError> {
+    pub(crate) fn shard(&self, shard: ShardId) -> Result<&Arc<Shard>, LogError> {
         self.shards.get(&shard).ok_or(LogError::NoShard(shard))
     }
 

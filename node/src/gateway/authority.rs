@@ -20,6 +20,8 @@ pub(crate) enum Action<'a> {
     SeeCluster,
     /// Say which nodes there are, who keeps the shards and who votes.
     ChangeNodes,
+    /// Take everything that a shard is to somewhere else.
+    BackUp,
     /// Make a tenant.
     CreateTenant,
     /// List tenants or sites; the lists hold what the asker may see.
@@ -55,6 +57,7 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
     match action {
         Action::SeeCluster => oversees(claims, "see the cluster"),
         Action::ChangeNodes => of_the_cluster(claims, "change its nodes"),
+        Action::BackUp => of_the_cluster(claims, "back it up"),
         Action::CreateTenant => of_the_cluster(claims, "make tenants"),
         Action::ListPlaces => oversees(claims, "list tenants and sites"),
         Action::CreateSite(tenant) => {

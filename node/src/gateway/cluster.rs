@@ -305,6 +305,7 @@ mod tests {
             "node": "nd_4", "url": "https://acd.example", "peer": "192.0.2.1:7082",
             "build": "1.2", "logic": {"oldest": 1, "newest": 2}, "connected": true,
             "seen_by": ["nd_1", "nd_2"], "since": 9_100, "last_seen": 9_990, "sessions": 10,
+            "drains": false, "remains": null,
         });
         assert_eq!(shown(4), here);
         let gone = shown(6);

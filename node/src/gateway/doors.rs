@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) node: NodeId,
     pub(crate) gateway: GatewayId,
     pub(crate) heartbeat_ms: u64,
+    /// The cluster's id.
+    pub(crate) cluster: String,
     pub(crate) roster: Arc<Roster>,
     pub(crate) replica: Arc<Replica>,
     pub(crate) spine: Arc<dyn Spine>,

@@ -20,9 +20,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, attachments, blobs, bots, closed, cluster, conversations, events, health,
-    login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens, users,
-    webhooks,
+    agents, api_keys, attachments, backups, blobs, bots, closed, cluster, conversations, events,
+    health, login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens,
+    users, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -74,6 +74,10 @@ fn cluster_routes() -> Routes {
         .route(
             "/cluster",
             get("show_cluster", "Nodes and shards as this node sees them.", cluster::show),
+        )
+        .route(
+            "/shards/{shard}/backup",
+            get("back_up", "Everything that a shard is, as a file.", backups::show),
         )
         .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
         .route(

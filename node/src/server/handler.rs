@@ -47,11 +47,6 @@ impl NodeHandler {
         assert!(self.freshness.set(freshness).is_ok(), "a node collects signs of life once");
     }
 
-    /// The journal is open.
-    pub(crate) fn set_journal(&self, journal: Arc<Journal>) {
-        assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
-    }
-
     /// The blobs can be shared.
     pub(crate) fn set_blobs(&self, blobs: Arc<Blobs>) {
         assert!(self.blobs.set(blobs).is_ok(), "a node opens its blobs once");
@@ -62,9 +57,10 @@ impl NodeHandler {
         assert!(self.back_door.set(door).is_ok(), "a node opens its doors once");
     }
 
-    /// The actors have started.
-    pub(crate) fn set_registry(&self, registry: Arc<Registry>) {
+    /// The actors have started, and the journal is open.
+    pub(crate) fn set_records(&self, registry: Arc<Registry>, journal: Arc<Journal>) {
         assert!(self.registry.set(registry).is_ok(), "a node starts its actors once");
+        assert!(self.journal.set(journal).is_ok(), "a node opens its journal once");
     }
 
     /// Sessions may begin.

@@ -13,7 +13,7 @@ use rotary_storage::Space;
 use tokio::sync::Semaphore;
 
 use crate::hint::Freshness;
-use crate::spine::{Kept, ShardMembers, ShardStatus, Spine, SpineError};
+use crate::spine::{Kept, ShardMembers, ShardStatus, Snapshot, Spine, SpineError};
 
 /// Proposes to shards, no more at once than each may have on its way.
 pub(crate) struct LogSpine {
@@ -119,6 +119,11 @@ impl Spine for LogSpine {
         let Members { voters, learners, .. } = self.log.members(shard).unwrap_or_default();
         let waiting = self.freshness.waiting(shard, Instant::now());
         ShardMembers { voters, learners, waiting }
+    }
+
+    fn snapshot(&self, shard: ShardId) -> BoxFuture<'static, Result<Snapshot, String>> {
+        let log = self.log.clone();
+        async move { log.snapshot(shard).await.map_err(|error| error.to_string()) }.boxed()
     }
 
     fn short_of_space(&self) -> Option<String> {

@@ -71,12 +71,11 @@ pub(crate) async fn start(
 ) -> Result<Running, StartError> {
     let (journal, lookup) = (ground.journal.clone(), ground.lookup);
     let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
-    let fatal = ground.log.fatal.clone();
+    let fatal = &ground.log.fatal;
     let indexer = Indexer::start(replica.clone(), fatal.clone()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
-    ground.handler.set_registry(registry.clone());
-    ground.handler.set_journal(ground.journal.clone());
-    let machines = machines(&replica, &registry, &fatal, ground.witness.as_ref());
+    ground.handler.set_records(registry.clone(), ground.journal.clone());
+    let machines = machines(&replica, &registry, fatal, ground.witness.as_ref());
     let roster = Roster::of(config);
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
     let (transport, door) = (ground.transport.clone(), &ground.handler.door);
@@ -96,6 +95,7 @@ pub(crate) async fn start(
         node: ground.node,
         gateway: GatewayId { node: ground.node, run: ground.run },
         heartbeat_ms: config.session.heartbeat_ms,
+        cluster: config.cluster.id.clone(),
         roster: roster.clone(),
         replica,
         spine: Arc::new(LogSpine::new(log.clone(), ground.node, freshness.clone())),

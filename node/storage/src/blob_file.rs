@@ -45,21 +45,31 @@ pub fn blob_digest(scope: u64, bytes: &[u8]) -> [u8; 32] {
 }
 
 /// [`blob_digest`] of bytes that come in pieces.
-pub(crate) struct BlobDigest(ring::digest::Context);
+#[derive(Clone)]
+pub struct BlobDigest(ring::digest::Context);
+
+impl std::fmt::Debug for BlobDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobDigest").finish_non_exhaustive()
+    }
+}
 
 impl BlobDigest {
-    pub(crate) fn new(scope: u64) -> Self {
+    /// Of no bytes yet, in that scope.
+    pub fn new(scope: u64) -> Self {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         context.update(b"rotary blob 1");
         context.update(&scope.to_be_bytes());
         Self(context)
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Goes on with these.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> [u8; 32] {
+    /// The digest of all of them.
+    pub fn finish(self) -> [u8; 32] {
         self.0.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }

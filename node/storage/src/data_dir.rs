@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// The format of the directory that this build makes and reads.
 const FORMAT: u32 = 1;
 
+/// A file that is there while the directory is being filled from a backup.
+const RESTORING: &str = "restoring";
+
 /// Whose directory it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +55,12 @@ pub enum DataDirError {
          node's disk was lost, another node takes its place: see `rotary node replace`"
     )]
     NotInitialised(PathBuf),
+    /// It is being filled from a backup, or that was not finished.
+    #[error(
+        "{0} is being restored from a backup, or that broke off: make the cluster anew (`rotary \
+         cluster init`), and restore into that"
+    )]
+    Restoring(PathBuf),
     /// It has an identity already.
     #[error("{path} belongs to node {node} of cluster {cluster} already: use an empty directory")]
     AlreadyInitialised {
@@ -185,7 +194,28 @@ impl DataDir {
             return Err(DataDirError::OtherNode { path, expected, found });
         }
         let lock = take_lock(&path)?;
+        if path.join(RESTORING).exists() {
+            return Err(DataDirError::Restoring(path));
+        }
         Ok(Self { path, identity, _lock: lock })
+    }
+
+    /// Notes that it is being filled from a backup: until that has ended it does not open.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin_restore(&self) -> io::Result<()> {
+        File::create(self.path.join(RESTORING))?.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Notes that all of the backup is there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn end_restore(&self) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(RESTORING))?;
+        File::open(&self.path)?.sync_all()
     }
 
     /// Reads whose directory it is, without opening it.

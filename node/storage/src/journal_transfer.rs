@@ -384,6 +384,32 @@ impl ImportRun {
         Ok(Checked { frames, streams, rest })
     }
 
+    /// Goes on behind a chunk without writing it; how many records were in it.
+    pub(crate) fn follow(
+        &mut self,
+        group: u32,
+        chunk: &JournalChunk,
+        through: JournalHead,
+    ) -> Result<u64, String> {
+        let skipped = self.partial.len();
+        if chunk.skip != skipped {
+            return Err(format!("it leaves out {} bytes, and {skipped} were there", chunk.skip));
+        }
+        let Checked { frames, streams, rest } = self.check(group, chunk, through)?;
+        (self.streams, self.partial, self.head) = (streams, rest, chunk.end);
+        Ok(frames.iter().map(|(records, _)| records.len() as u64).sum())
+    }
+
+    /// Where it stands.
+    pub(crate) fn head(&self) -> JournalHead {
+        self.head
+    }
+
+    /// Whether no frame is half there.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.partial.is_empty()
+    }
+
     /// The end of the segment that is being filled.
     fn end(&self, group: u32) -> (Pending, Closed) {
         let mut open = self.open.clone();

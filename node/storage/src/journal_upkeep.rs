@@ -20,6 +20,19 @@ impl Journal {
         })
     }
 
+    /// Has how far a group has come written down, also where nothing was recorded on the way, and
+    /// waits until that is durable.
+    ///
+    /// # Errors
+    /// `Io`; `Failed` if the writer has failed.
+    pub fn settle(&self, group: u32) -> Result<(), JournalError> {
+        self.shared.change(group, |journal| {
+            journal.mark();
+            Ok(())
+        })?;
+        self.flush()
+    }
+
     /// Ends the segment that grows, if it holds anything, so that retention can drop it when its
     /// time comes.
     ///

@@ -67,6 +67,20 @@ fn a_segment_that_is_ended_early_can_be_dropped_and_its_journal_goes_on() {
     }
 }
 
+#[test]
+fn what_was_passed_over_is_durable_once_it_is_settled() {
+    let disk = SimulatedDisk::new(1);
+    let journal = filled(&disk, 1..=3);
+    journal.advance(GROUP, 90).expect("advances");
+    assert_eq!(journal.durable_index(GROUP), 3);
+    for _ in 0..2 {
+        journal.settle(GROUP).expect("settled");
+        assert_eq!(journal.durable_index(GROUP), 90);
+    }
+    disk.power_cut();
+    assert_eq!(open(&disk).last_index(GROUP), 90);
+}
+
 /// A crash after retention must find how far the journal had come.
 #[test]
 fn the_last_segment_stays_until_the_next_one_is_on_disk() {

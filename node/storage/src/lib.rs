@@ -29,6 +29,7 @@
 //!
 //! What is deliberately absent: Raft, conversations, async. Writers are plain threads.
 
+mod backup_file;
 mod blob_error;
 mod blob_file;
 mod blob_used;
@@ -45,6 +46,7 @@ mod fjall_log;
 mod fjall_writer;
 mod journal;
 mod journal_chain;
+mod journal_check;
 mod journal_error;
 mod journal_frame;
 mod journal_group;
@@ -76,8 +78,12 @@ mod simulated_disk;
 mod snapshots;
 mod tail;
 
+pub use backup_file::{
+    BACKUP_END, BACKUP_PAYLOAD_BYTES_MAX, BACKUP_VERSION, BackupFileError, BackupFrames,
+    backup_frame, backup_preamble,
+};
 pub use blob_error::BlobError;
-pub use blob_file::{BlobName, blob_digest};
+pub use blob_file::{BlobDigest, BlobName, blob_digest};
 pub use blobs::{BlobCheck, BlobReader, BlobRoom, BlobUse, BlobWriter, Blobs};
 pub use data_dir::{DataDir, DataDirError, Identity};
 pub use disk::{Disk, DiskFile, FileDisk, read_up_to};
@@ -90,6 +96,7 @@ pub use fatal::{EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions, JournalSegment};
 pub use journal_chain::{ChainHash, JournalHead};
+pub use journal_check::JournalCheck;
 pub use journal_error::JournalError;
 pub use journal_frame::JournalRecord;
 pub use journal_read::JournalPage;

@@ -192,6 +192,7 @@ impl House {
         path = path.replace("{key}", &key).replace("{user}", &user).replace("{code}", "not-found");
         for (name, prefix) in [
             ("{node}", "nd"),
+            ("{shard}", "sh"),
             ("{skill}", "sk"),
             ("{reason}", "nr"),
             ("{disposition}", "di"),

@@ -11,6 +11,7 @@ use rotary_proto::Refusal;
 use schemars::JsonSchema;
 
 use crate::gateway::attachments::{File, Wanted};
+use crate::gateway::backups::Backup;
 use crate::gateway::blobs::Upload;
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
@@ -142,6 +143,14 @@ impl Answers for File {
         draft.refused(404, ["blob-unknown"]);
         draft.refused(503, ["unavailable"]);
         draft.refused(507, ["storage-full"]);
+    }
+}
+
+impl Answers for Backup {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.octets(200, "All of the shard.");
+        draft.refused(404, ["not-found"]);
+        draft.refused(503, ["unavailable"]);
     }
 }
 

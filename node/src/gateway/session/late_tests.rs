@@ -178,6 +178,7 @@ impl House {
             node: NodeId(1),
             gateway: HERE,
             heartbeat_ms: 60_000,
+            cluster: "late".to_owned(),
             roster: roster(),
             registry: Registry::start(replica.clone()).await.expect("it starts"),
             replica,
