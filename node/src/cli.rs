@@ -135,7 +135,7 @@ enum ClusterCommand {
     /// Writes a ready directory for each node of a new cluster.
     Init(cluster::InitArgs),
     /// Shows nodes and shards.
-    Status(Remote),
+    Status(cluster::StatusArgs),
     /// Makes a short-lived administrator's token from a node's own files, when nobody can sign in.
     BreakGlass(cluster::BreakGlassArgs),
     /// Makes the directory of one more gateway-only node.
@@ -143,6 +143,9 @@ enum ClusterCommand {
     /// Makes the directory of one more core node, which `rotary node add` or `replace` then takes
     /// in.
     AddNode(cluster::AddNodeArgs),
+    /// Gives votes to nodes of as many zones as there are, so that the loss of one zone leaves a
+    /// majority, or changes how many have one.
+    Rebalance(members::RebalanceArgs),
 }
 
 /// `rotary node`.
@@ -209,6 +212,9 @@ struct Remote {
 /// Runs the command line of this process.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::Server(_)) {
+        exit::quietly_when_nobody_reads();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let code = match runtime {
         Ok(runtime) => runtime.block_on(execute(cli.command)),
@@ -228,7 +234,8 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::AddNode(args)) => {
             return cluster::add_to(&args, Role::Core);
         }
-        Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
+        Command::Cluster(ClusterCommand::Rebalance(args)) => members::rebalance(args).await,
+        Command::Cluster(ClusterCommand::Status(args)) => cluster::status(&args).await,
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
         Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,
         Command::Node(NodeCommand::Add(args)) => members::add(args, None).await,

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) base_port: u16,
     /// Data shards.
     pub(crate) shards: u32,
+    /// The zones that the core nodes are in, in turn; none if nobody says.
+    pub(crate) zones: Vec<Name>,
     /// The cluster's id; made up if absent.
     pub(crate) id: Option<String>,
     /// The first administrator's password; made up if absent.
@@ -66,6 +68,9 @@ pub(crate) struct MadeNode {
     pub(crate) node: NodeId,
     pub(crate) config: PathBuf,
     pub(crate) url: String,
+    /// What fails together with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<Name>,
     #[serde(skip)]
     peer: SocketAddr,
     #[serde(skip)]
@@ -176,7 +181,9 @@ fn layout(plan: &Plan) -> Result<(Vec<MadeNode>, Vec<MadeNode>), InitError> {
             return Err(InitError::Numbers(detail));
         };
         let public = SocketAddr::new(plan.listen, public);
-        Ok(made_node(&plan.dir, number, public, SocketAddr::new(plan.listen, peer)))
+        let zone = plan.zones.iter().cycle().nth(number as usize - 1).cloned();
+        let peer = SocketAddr::new(plan.listen, peer);
+        Ok(MadeNode { zone, ..made_node(&plan.dir, number, public, peer) })
     };
     let nodes: Vec<MadeNode> = (1..=plan.nodes).map(node).collect::<Result<_, _>>()?;
     let gateways = (plan.nodes + 1..=plan.nodes + plan.gateways).map(node);
@@ -185,7 +192,8 @@ fn layout(plan: &Plan) -> Result<(Vec<MadeNode>, Vec<MadeNode>), InitError> {
 
 fn made_node(dir: &Path, number: u64, public: SocketAddr, peer: SocketAddr) -> MadeNode {
     let config = dir.join(format!("node-{number}")).join("rotary.toml");
-    MadeNode { node: NodeId(number), config, url: format!("http://{public}"), peer, public }
+    let url = format!("http://{public}");
+    MadeNode { node: NodeId(number), config, url, zone: None, peer, public }
 }
 
 fn dir_of(dir: &Path, node: &MadeNode) -> PathBuf {
@@ -208,6 +216,7 @@ pub(crate) fn add_node(
     role: Role,
     number: Option<u64>,
     (public, peer): (SocketAddr, SocketAddr),
+    zone: Option<Name>,
 ) -> Result<MadeNode, InitError> {
     let wrong = |error: ConfigError| InitError::Numbers(error.to_string());
     let first = Config::load(&dir.join("node-1/rotary.toml"), &[]).map_err(wrong)?;
@@ -223,7 +232,7 @@ pub(crate) fn add_node(
     if number == 0 || taken(&number) {
         return Err(InitError::Exists(dir.join(format!("node-{number}"))));
     }
-    let node = made_node(dir, number, public, peer);
+    let node = MadeNode { zone, ..made_node(dir, number, public, peer) };
     let id = &first.cluster.id;
     match role {
         Role::Gateway => {
@@ -346,6 +355,7 @@ mod tests {
             listen: IpAddr::from([127, 0, 0, 1]),
             base_port: 7080,
             shards: 4,
+            zones: Vec::new(),
             id: None,
             password: None,
         }
@@ -374,7 +384,7 @@ mod tests {
         let made = init(&Plan { gateways: 1, ..plan(dir.path()) }).expect("an empty directory");
         let added = |number, port| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            add_node(dir.path(), Role::Gateway, number, (at(port), at(port + 2)))
+            add_node(dir.path(), Role::Gateway, number, (at(port), at(port + 2)), None)
         };
         let more = added(None, 9_000).expect("there is room");
         assert_eq!((made.gateways.len(), more.node), (1, NodeId(5)));

@@ -20,6 +20,7 @@ pub(crate) use sources::Sources;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rotary_proto::Name;
 use rotary_proto::limits::MEMBERS_PER_SHARD_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +62,15 @@ pub(crate) struct Node {
     pub(crate) id: u64,
     pub(crate) data_dir: PathBuf,
     pub(crate) role: Role,
+    /// What fails together with it; empty where nobody said.
+    pub(crate) zone: String,
+}
+
+impl Node {
+    /// What fails together with it.
+    pub(crate) fn zone(&self) -> Option<Name> {
+        Name::new(&self.zone).ok()
+    }
 }
 
 /// What a node is.
@@ -228,7 +238,7 @@ pub(crate) enum LogFormat {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: 0, data_dir: "data".into(), role: Role::Core }
+        Self { id: 0, data_dir: "data".into(), role: Role::Core, zone: String::new() }
     }
 }
 
@@ -398,6 +408,11 @@ impl Config {
         ids.dedup();
         if ids.len() < self.cluster.peers.len() {
             return wrong("cluster.peers names a node twice".to_owned());
+        }
+        if let Err(error) = Name::new(&self.node.zone)
+            && !self.node.zone.is_empty()
+        {
+            return wrong(format!("node.zone: {error}"));
         }
         if self.cluster.shards == 0 || self.cluster.shards > 1_024 {
             return wrong(format!("cluster.shards is {}; 1 to 1024", self.cluster.shards));

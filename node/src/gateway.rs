@@ -43,4 +43,5 @@ pub(crate) mod throttle;
 pub(crate) mod token;
 pub(crate) mod tokens;
 pub(crate) mod users;
+pub(crate) mod votes;
 pub(crate) mod webhooks;

@@ -323,6 +323,11 @@ impl Hints {
         self.transport.peer_connected(node)
     }
 
+    /// Whether it can be reached, and said something lately.
+    pub(crate) fn hears(&self, node: NodeId) -> bool {
+        self.reaches(node) && self.sessions(node).is_some()
+    }
+
     /// Asks every other node the same at once, and gives the answers that came.
     pub(crate) async fn ask_all(&self, service: u8, ttl: Duration) -> Vec<(NodeId, Bytes)> {
         let asked = self.roster.others().into_iter().map(|peer| async move {

@@ -89,7 +89,8 @@ pub(crate) fn announced(config: &Config, peer: std::net::SocketAddr) -> Announce
         (Role::Core, None) => (NodeKind::Core, peer, String::new()),
         (Role::Gateway, _) => (NodeKind::Gateway, peer, config.public_url()),
     };
-    Announced { kind, peer, public, build: build(), logic: logic() }
+    let zone = config.node.zone();
+    Announced { kind, peer, public, build: build(), logic: logic(), zone }
 }
 
 /// What this node runs.

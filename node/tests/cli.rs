@@ -234,3 +234,12 @@ fn a_configuration_says_where_it_is_from() {
     std::fs::write(&broken, text(&config).replace("data_dir", "datadir")).expect("writable");
     assert_eq!(validated(&broken), Some(2));
 }
+
+#[test]
+fn who_reads_no_further_hears_nothing_more() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let ran = rotary().args(["explain", "draining"]).stdout(writer).output().expect("it runs");
+    let err = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!((ran.status.code(), err.as_ref()), (Some(141), ""));
+}

@@ -179,6 +179,7 @@ async fn nodes_known(caller: &mut Caller) {
     caller.done("POST /v1/nodes", new).await;
     caller.know("node", "nd_9");
     caller.done("PUT /v1/nodes/{node}/vote", json!({"votes": false})).await;
+    caller.done("PUT /v1/cluster/votes", json!({"count": 1})).await;
     caller.done("PUT /v1/nodes/{node}/drain", json!({"drains": true})).await;
     caller.done("POST /v1/nodes/{node}/decommission", json!({})).await;
     eventually("no shard has it any more", async || {

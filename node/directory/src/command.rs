@@ -63,6 +63,11 @@ pub enum DirectoryCommand {
         /// Whether it is to vote.
         votes: bool,
     },
+    /// Gives votes to nodes of as many zones as there are, and takes others' votes away.
+    SpreadVotes {
+        /// How many votes there are to be; as many as there are, if absent.
+        count: Option<u32>,
+    },
     /// Has a node emptied of sessions, leaders and effects, or lets it serve again.
     SetDraining {
         /// Which.

@@ -13,7 +13,7 @@
 //!   replicas. Until then no site can be made.
 //! * A node is known from its announcement on; one that keeps no replica can be forgotten.
 //! * A core node is *admitted*, perhaps instead of another, and *released*; its number is never
-//!   used again. Somebody always has a vote.
+//!   used again. Somebody always has a vote. Votes are *spread* over zones when somebody says so.
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
@@ -33,6 +33,7 @@ mod drain;
 mod members;
 mod nodes;
 mod snapshot;
+mod spread;
 mod state;
 mod window;
 
@@ -44,6 +45,7 @@ pub use credentials::{ApiKey, Credential, Grant, User};
 pub use members::Seats;
 pub use nodes::{Announced, LogicVersions, NodeKind};
 pub use snapshot::{Frozen, Restore, RestoreError};
+pub use spread::{Spread, ZoneVotes};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
 
 /// The principal of the first administrator, whose token is made with the cluster.

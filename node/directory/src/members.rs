@@ -57,12 +57,12 @@ impl Directory {
         NodeId(self.last_core)
     }
 
-    fn cores(&self) -> BTreeSet<NodeId> {
+    pub(crate) fn cores(&self) -> BTreeSet<NodeId> {
         self.replicas.values().flatten().copied().collect()
     }
 
     /// Core nodes that have a vote.
-    fn voters(&self) -> usize {
+    pub(crate) fn voters(&self) -> usize {
         self.cores().difference(&self.voteless).count()
     }
 

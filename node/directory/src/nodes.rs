@@ -60,6 +60,8 @@ pub struct Announced {
     pub build: Name,
     /// What that can apply.
     pub logic: LogicVersions,
+    /// What fails together with it: a rack, a hall, an availability zone. Absent where nobody said.
+    pub zone: Option<Name>,
 }
 
 impl Announced {

@@ -11,6 +11,7 @@ pub(crate) fn announced(kind: NodeKind, build: &str) -> Announced {
         public: "https://acd.example:7080".to_owned(),
         build: name(build),
         logic: LogicVersions { oldest: 1, newest: 2 },
+        zone: None,
     }
 }
 

@@ -166,6 +166,7 @@ impl Directory {
             }
             DirectoryCommand::Release { node } => self.release(node),
             DirectoryCommand::SetVote { node, votes } => self.set_vote(node, votes),
+            DirectoryCommand::SpreadVotes { count } => self.spread_votes(count),
             DirectoryCommand::SetDraining { node, drains } => self.set_draining(node, drains),
             DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
             DirectoryCommand::CreateSite { tenant, name, shard } => {

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use rotary_proto::Name;
 use serde_json::Value;
 
 use crate::cli::client::{CliError, read_value};
@@ -12,6 +14,9 @@ use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
 use crate::cluster::{Made, MadeNode, Plan, add_node, break_glass_token, init as make};
 use crate::config::{Config, Role};
+
+/// How often `--wait` looks.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// `rotary cluster init`.
 #[derive(Debug, Args)]
@@ -34,6 +39,9 @@ pub(crate) struct InitArgs {
     /// Data shards; they cannot be changed afterwards.
     #[arg(long, default_value_t = 8)]
     shards: u32,
+    /// The zones that the core nodes are in, in turn, e.g. a,b,c: what fails together is one zone.
+    #[arg(long, value_delimiter = ',', value_parser = |text: &str| Name::new(text))]
+    zones: Vec<Name>,
     /// The cluster's id, 1 to 40 of a-z, 0-9 and inner -; made up if absent.
     #[arg(long)]
     id: Option<String>,
@@ -51,8 +59,8 @@ pub(crate) fn init(args: InitArgs) -> u8 {
         Ok(password) => password,
         Err(error) => return fail(error.exit_code(), &error),
     };
-    let InitArgs { dir, nodes, gateways, listen, base_port, shards, id, output, .. } = args;
-    let plan = Plan { dir, nodes, gateways, listen, base_port, shards, id, password };
+    let InitArgs { dir, nodes, gateways, listen, base_port, shards, zones, id, output, .. } = args;
+    let plan = Plan { dir, nodes, gateways, listen, base_port, shards, zones, id, password };
     match make(&plan) {
         Ok(made) => {
             match output {
@@ -76,7 +84,7 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
         .map(|node| format!("  rotary server --config {}\n", node.config.display()));
     let url = made.nodes.first().map_or("", |node| &node.url);
     format!(
-        "Cluster {id}: {count} nodes{gateways} in {dir}\n\n\
+        "Cluster {id}: {count} {nodes}{gateways} in {dir}\n\n\
          Start each node, here or on its own machine:\n\n{start}\n\
          The first administrator signs in as {login}, with {password}.\n\
          A token of theirs (also in {token_file}, for your eyes only), until that changes:\n\n\
@@ -88,6 +96,7 @@ fn next_steps(plan: &Plan, made: &Made) -> String {
          Keep {authority} offline: whoever has it can join the cluster.\n",
         id = made.cluster,
         count = made.nodes.len(),
+        nodes = if made.nodes.len() == 1 { "node" } else { "nodes" },
         gateways = match made.gateways.len() {
             0 => String::new(),
             count => format!(" and {count} gateway-only"),
@@ -120,19 +129,24 @@ pub(crate) struct AddNodeArgs {
     /// Its number; the next one that is free if absent.
     #[arg(long)]
     id: Option<u64>,
+    /// What fails together with it: a rack, a hall, an availability zone.
+    #[arg(long, value_parser = |text: &str| Name::new(text))]
+    zone: Option<Name>,
 }
 
 /// `rotary cluster add-gateway` and `add-node`: makes the directory of one more node. Of a
 /// gateway-only node the core nodes need not be told: its certificate says that it belongs to the
 /// cluster. A core node waits until it is taken in.
 pub(crate) fn add_to(args: &AddNodeArgs, role: Role) -> u8 {
-    match add_node(&args.dir, role, args.id, (args.public, args.peer)) {
+    match add_node(&args.dir, role, args.id, (args.public, args.peer), args.zone.clone()) {
         Ok(made) => {
             println!("Start it, here or on its own machine:\n");
             println!("  rotary server --config {}", made.config.display());
             if role == Role::Core {
                 let MadeNode { node, url, .. } = &made;
-                let at = format!("--peer {} --public {url}", args.peer);
+                let zone = made.zone.as_ref().map(|zone| format!(" --zone {:?}", zone.as_str()));
+                let zone = zone.unwrap_or_default();
+                let at = format!("--peer {} --public {url}{zone}", args.peer);
                 println!("\nIt keeps nothing before it is taken in, beside the others:\n");
                 println!("  rotary node add {} {at} --wait", node.0);
                 println!("\nor instead of one of them:\n");
@@ -178,19 +192,57 @@ pub(crate) fn break_glass(args: &BreakGlassArgs) -> u8 {
     }
 }
 
+/// `rotary cluster status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Wait until every node is connected and every shard has a leader.
+    #[arg(long)]
+    wait: bool,
+    /// How long, in seconds.
+    #[arg(long, default_value_t = 600, requires = "wait")]
+    timeout_s: u64,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 /// `rotary cluster status`
-pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
-    let cluster = read_value(remote, "/v1/cluster").await?;
+pub(crate) async fn status(args: &StatusArgs) -> Result<(), CliError> {
+    let StatusArgs { wait, timeout_s, remote } = args;
+    let (begun, patience) = (Instant::now(), Duration::from_secs(*timeout_s));
+    let (cluster, health) = loop {
+        let cluster = read_value(remote, "/v1/cluster").await;
+        let health = cluster.as_ref().map_or_else(|error| Err(error.to_string()), health);
+        let is_so = health.is_ok() && cluster.as_ref().is_ok_and(all_announced);
+        if is_so || !*wait || begun.elapsed() >= patience {
+            break (cluster?, health);
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    show(remote, &cluster);
+    health.map_err(CliError::Unhealthy)
+}
+
+fn show(remote: &Remote, cluster: &Value) {
     if remote.output == Format::Json {
         println!("{cluster:#}");
     } else {
-        println!("{}", nodes(&cluster));
-        if let Some(gateways) = gateways(&cluster) {
+        println!("{}", nodes(cluster));
+        if let Some(gateways) = gateways(cluster) {
             println!("{gateways}");
         }
-        print!("{}", shards(&cluster));
-        print!("{}", waiting(&cluster));
+        print!("{}", shards(cluster));
+        print!("{}", waiting(cluster));
     }
+}
+
+/// Whether every core node has said what it is.
+fn all_announced(cluster: &Value) -> bool {
+    let mut keeps = rows(&cluster["nodes"]).iter().filter(|node| node["keeps"] != false);
+    keeps.all(|node| !node["build"].is_null())
+}
+
+/// What is wrong with nodes and shards.
+fn health(cluster: &Value) -> Result<(), String> {
     let without = rows(&cluster["shards"]).iter().filter(|shard| shard["leader"].is_null());
     let without: Vec<String> = without.map(|shard| cell(&shard["shard"])).collect();
     // Who keeps nothing any more may be gone.
@@ -200,17 +252,17 @@ pub(crate) async fn status(remote: &Remote) -> Result<(), CliError> {
     let away: Vec<String> = away.map(|node| cell(&node["node"])).collect();
     match (without.as_slice(), away.as_slice()) {
         ([], []) => Ok(()),
-        ([], away) => Err(CliError::Unhealthy(format!("not connected: {}", away.join(", ")))),
-        (without, _) => Err(CliError::Unhealthy(format!("no leader: {}", without.join(", ")))),
+        ([], away) => Err(format!("not connected: {}", away.join(", "))),
+        (without, _) => Err(format!("no leader: {}", without.join(", "))),
     }
 }
 
 fn nodes(cluster: &Value) -> Table {
-    let mut table = Table::new(["NODE", "URL", "PEER", "CONNECTED", "LEADS", "VERSION"]);
+    let mut table = Table::new(["NODE", "URL", "PEER", "CONNECTED", "LEADS", "VERSION", "ZONE"]);
     for node in rows(&cluster["nodes"]) {
         let of = |key: &str| cell(&node[key]);
         let [id, url, peer] = ["node", "url", "peer"].map(of);
-        table.row([id, url, peer, of("connected"), of("leads"), of("build")]);
+        table.row([id, url, peer, of("connected"), of("leads"), of("build"), of("zone")]);
     }
     table
 }
@@ -227,7 +279,11 @@ fn waiting(cluster: &Value) -> String {
         let remains = node["remains"].as_str().unwrap_or("it is empty");
         format!("{} drains: {remains}\n", cell(&node["node"]))
     };
-    let lines: String = waits.map(line).chain(drain.map(drains)).collect();
+    let zones = rows(&cluster["overweight"]).iter();
+    let heavy = |zone: &Value| {
+        format!("zone {} has so many votes that its loss leaves no majority\n", cell(zone))
+    };
+    let lines: String = waits.map(line).chain(drain.map(drains)).chain(zones.map(heavy)).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
@@ -284,6 +340,7 @@ mod tests {
             listen: IpAddr::from([127, 0, 0, 1]),
             base_port: 7080,
             shards: 1,
+            zones: Vec::new(),
             id: Some("blue".to_owned()),
             password: None,
         };

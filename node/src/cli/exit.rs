@@ -16,3 +16,19 @@ pub(crate) const AUTH: u8 = 5;
 pub(crate) const UNHEALTHY: u8 = 10;
 /// It may have been done; or nobody looked whether it was.
 pub(crate) const UNKNOWN: u8 = 11;
+
+/// What the standard library's printing says when nobody reads any more, as in `rotary … | head`.
+const NOBODY_READS: &str = "failed printing to stdout: Broken pipe";
+
+/// Has the process end without a word when whoever read its output has gone: the same as `kill`
+/// would have made of it, 128 and the number of SIGPIPE.
+pub(crate) fn quietly_when_nobody_reads() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with(NOBODY_READS)) {
+            std::process::exit(141);
+        }
+        loud(panic);
+    }));
+}

@@ -4,21 +4,38 @@
 //! wants, step by step, whatever becomes of the command. With `--wait` it tells which shards are
 //! not there yet, and ends when all are.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rotary_client::Method;
-use rotary_proto::NodeId;
+use rotary_proto::{Name, NodeId};
 use serde_json::{Value, json};
 
 use crate::cli::Remote;
 use crate::cli::client::{CliError, change, read_value, said};
 use crate::cli::node::read_id;
-use crate::cli::output::{cell, rows};
+use crate::cli::output::{Table, cell, rows, show};
 
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// `rotary cluster rebalance`.
+#[derive(Debug, Args)]
+pub(crate) struct RebalanceArgs {
+    /// How many nodes are to have a vote; as many as have one if absent. Odd numbers pay: four
+    /// survive the loss of no more than three.
+    #[arg(long, value_name = "COUNT")]
+    votes: Option<u32>,
+    /// Only say which votes would move.
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
+    remote: Remote,
+}
 
 /// How long to wait for the shards.
 #[derive(Debug, Args)]
@@ -43,6 +60,9 @@ pub(crate) struct AddArgs {
     /// Where clients reach it, e.g. http://10.0.0.4:7080.
     #[arg(long, value_name = "URL")]
     public: String,
+    /// What fails together with it, as its configuration says.
+    #[arg(long, value_parser = |text: &str| Name::new(text))]
+    zone: Option<Name>,
     #[command(flatten)]
     waiting: Waiting,
     #[command(flatten)]
@@ -91,8 +111,10 @@ enum Seat {
 
 /// `rotary node add`
 pub(crate) async fn add(args: AddArgs, instead_of: Option<NodeId>) -> Result<(), CliError> {
-    let AddArgs { node, peer, public, waiting, remote } = args;
-    let body = json!({"node": node, "peer": peer, "url": public, "instead_of": instead_of});
+    let AddArgs { node, peer, public, zone, waiting, remote } = args;
+    let body = json!({
+        "node": node, "peer": peer, "url": public, "zone": zone, "instead_of": instead_of,
+    });
     let answer = change(&remote, Method::POST, "/v1/nodes", &body).await?;
     said(&remote, &answer, &format!("{node} is to keep every shard"));
     let seated = |shard: &Value| seat(shard, node) == wanted(shard, node);
@@ -129,6 +151,52 @@ pub(crate) async fn vote(args: ChangeArgs, votes: bool) -> Result<(), CliError> 
     said(&remote, &answer, &format!("{node} is to have {what}"));
     let due = if votes { Seat::Voter } else { Seat::Learner };
     waiting.until(&remote, |shard| seat(shard, node) == due).await
+}
+
+/// `rotary cluster rebalance`
+pub(crate) async fn rebalance(args: RebalanceArgs) -> Result<(), CliError> {
+    let RebalanceArgs { votes, dry_run, waiting, remote } = args;
+    let count = votes.map(|count| format!("?count={count}")).unwrap_or_default();
+    let spread = read_value(&remote, &format!("/v1/cluster/votes{count}")).await?;
+    show(remote.output, &spread, zones);
+    eprintln!("{}", moves(&spread));
+    if dry_run {
+        return Ok(());
+    }
+    change(&remote, Method::PUT, "/v1/cluster/votes", &json!({"count": votes})).await?;
+    let is_so = |shard: &Value| {
+        let wanted = rows(&shard["replicas"]).iter();
+        let voteless = rows(&shard["voteless"]);
+        wanted.filter(|node| !voteless.contains(node)).eq(rows(&shard["voters"]))
+    };
+    waiting.until(&remote, is_so).await
+}
+
+/// The votes of each zone, as they are and as they would be.
+fn zones(spread: &Value) -> Table {
+    let mut table = Table::new(["ZONE", "NODES", "VOTES", "THEN"]);
+    let list = |value: &Value| match rows(value) {
+        [] => "-".to_owned(),
+        nodes => nodes.iter().map(cell).collect::<Vec<_>>().join(", "),
+    };
+    for zone in rows(&spread["zones"]) {
+        let then =
+            rows(&zone["nodes"]).iter().filter(|node| rows(&spread["voters"]).contains(node));
+        let then = Value::Array(then.cloned().collect());
+        table.row([cell(&zone["zone"]), list(&zone["nodes"]), list(&zone["voters"]), list(&then)]);
+    }
+    table
+}
+
+/// Which votes move.
+fn moves(spread: &Value) -> String {
+    let names = |key: &str| rows(&spread[key]).iter().map(cell).collect::<Vec<_>>().join(", ");
+    match (names("gain").as_str(), names("lose").as_str()) {
+        ("", "") => "no vote moves".to_owned(),
+        (gain, "") => format!("{gain}: a vote more"),
+        ("", lose) => format!("{lose}: no vote any more"),
+        (gain, lose) => format!("{gain}: a vote, instead of {lose}"),
+    }
 }
 
 /// `rotary node drain` and `undrain`
@@ -226,22 +294,23 @@ impl Waiting {
         }
         let not_yet = |cluster: &Value| {
             let shards = rows(&cluster["shards"]).iter().filter(|shard| !is_so(shard));
-            let line = shards.map(why).collect::<Vec<_>>().join("; ");
-            (!line.is_empty()).then_some(line)
+            waited_for(shards)
         };
-        self.until_none(remote, not_yet).await
+        self.until_none(remote, not_yet).await?;
+        eprintln!("it is so in every shard");
+        Ok(())
     }
 
     /// Until nothing is waited for any more in the cluster.
     async fn until_none(
         &self,
         remote: &Remote,
-        waited_for: impl Fn(&Value) -> Option<String>,
+        not_yet: impl Fn(&Value) -> Option<String>,
     ) -> Result<(), CliError> {
         let (begun, mut told) = (Instant::now(), String::new());
         loop {
             let cluster = read_value(remote, "/v1/cluster").await?;
-            let Some(line) = waited_for(&cluster) else { return Ok(()) };
+            let Some(line) = not_yet(&cluster) else { return Ok(()) };
             if begun.elapsed() >= Duration::from_secs(self.timeout_s) {
                 return Err(CliError::Unhealthy(format!(
                     "not so after {} s, and it goes on: {line}",
@@ -257,13 +326,18 @@ impl Waiting {
     }
 }
 
-/// What keeps a shard.
-fn why(shard: &Value) -> String {
-    let name = cell(&shard["shard"]);
-    match &shard["waiting"] {
-        Value::String(why) => format!("{name} ({why})"),
-        _ => name,
+/// The shards that are waited for, those together that wait for the same.
+fn waited_for<'a>(shards: impl Iterator<Item = &'a Value>) -> Option<String> {
+    let mut by_reason: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
+    for shard in shards {
+        by_reason.entry(shard["waiting"].as_str()).or_default().push(cell(&shard["shard"]));
     }
+    let told = |(why, names): (Option<&str>, Vec<String>)| {
+        let names = names.join(" ");
+        why.map_or_else(|| names.clone(), |why| format!("{names} ({why})"))
+    };
+    let line = by_reason.into_iter().map(told).collect::<Vec<_>>().join("; ");
+    (!line.is_empty()).then_some(line)
 }
 
 #[cfg(test)]
@@ -294,6 +368,36 @@ mod tests {
         let cluster = cluster(&[1], &[1]);
         assert!(without(&cluster, NodeId(7)).is_err());
         assert!(without(&cluster, NodeId(9)).expect("it is there").1);
+    }
+
+    #[test]
+    fn votes_are_shown_by_zone_as_they_are_and_as_they_would_be() {
+        let named_none = json!({"zone": null, "nodes": ["nd_4"], "voters": []});
+        let (nodes, voters) = (json!(["nd_1", "nd_2"]), json!(["nd_1", "nd_2"]));
+        let named = json!({"zone": "a", "nodes": nodes, "voters": voters});
+        let spread = json!({
+            "zones": [named_none, named],
+            "voters": ["nd_1", "nd_4"], "gain": ["nd_4"], "lose": ["nd_2"],
+        });
+        let expected = "\
+ZONE  NODES       VOTES       THEN
+-     nd_4        -           nd_4
+a     nd_1, nd_2  nd_1, nd_2  nd_1
+";
+        assert_eq!(zones(&spread).to_string(), expected);
+        assert_eq!(moves(&spread), "nd_4: a vote, instead of nd_2");
+        assert_eq!(moves(&json!({"gain": [], "lose": []})), "no vote moves");
+        assert_eq!(moves(&json!({"gain": ["nd_4"], "lose": []})), "nd_4: a vote more");
+    }
+
+    #[test]
+    fn shards_that_wait_for_the_same_are_told_together() {
+        let shard = |shard: &str, waiting: Value| json!({"shard": shard, "waiting": waiting});
+        let slow = || Value::from("nd_4 does not answer");
+        let shards = [shard("sh_0", slow()), shard("sh_1", Value::Null), shard("sh_2", slow())];
+        let line = waited_for(shards.iter());
+        assert_eq!(line.as_deref(), Some("sh_1; sh_0 sh_2 (nd_4 does not answer)"));
+        assert_eq!(waited_for([].iter()), None);
     }
 
     #[test]

@@ -174,6 +174,7 @@ nd_4  gateway  http://x:4  x:6   false      1.1      1       -
             listen: "127.0.0.1".parse().expect("an address"),
             base_port: 1,
             shards: 2,
+            zones: Vec::new(),
             id: None,
             password: None,
         };

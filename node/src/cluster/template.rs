@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rotary_proto::Name;
+
 use super::MadeNode;
 use crate::config::PeerNode;
 
@@ -22,18 +24,24 @@ pub(super) fn gateway(core: &Core<'_>, node: &MadeNode) -> String {
     file("Gateway-only node", "role = \"gateway\"\n", "", node, core)
 }
 
+/// What fails together with the node, as its file says it.
+fn zone_key(zone: Option<&Name>) -> String {
+    zone.map_or_else(String::new, |zone| format!("zone = {:?}\n", zone.as_str()))
+}
+
 fn file(kind: &str, own: &str, shards: &str, node: &MadeNode, core: &Core<'_>) -> String {
     let mut text = format!(
         "# {kind} {number} of cluster {id}. Every other key has its default: see \
         config/rotary.toml.\n\
          \n\
-         [node]\nid = {number}\n{own}\
+         [node]\nid = {number}\n{own}{zone}\
          \n\
          [listen]\npublic = \"{public}\"\npeer = \"{peer}\"\n\
          \n\
          [cluster]\nid = \"{id}\"\n{shards}",
         id = core.id,
         number = node.node.0,
+        zone = zone_key(node.zone.as_ref()),
         public = node.public,
         peer = node.peer,
     );

@@ -79,6 +79,12 @@ fn judge(cluster: &Value) -> Vec<Finding> {
             found.push(Finding::warning("draining", cell(&node["node"]), detail));
         }
     }
+    for zone in rows(&cluster["overweight"]).iter().map(cell) {
+        let of = format!("zone {zone}");
+        let detail = "its loss leaves no majority of the votes: `rotary cluster rebalance` spreads \
+                      them, where there are three zones";
+        found.push(Finding::warning("zone-overweight", of, detail));
+    }
     for shard in rows(&cluster["shards"]) {
         if let Value::String(why) = &shard["waiting"] {
             let detail = format!("its members are not yet those that are wanted: {why}");
@@ -118,6 +124,7 @@ mod tests {
                       {"node": "nd_2", "drains": true, "remains": "3 sessions"}],
             "shards": [{"shard": "sh_0", "waiting": null},
                        {"shard": "sh_1", "waiting": "nd_3 does not answer"}],
+            "overweight": ["a"],
         });
         let found = judge(&cluster);
         let told: Vec<_> =
@@ -128,10 +135,11 @@ mod tests {
                 (Grade::Good, None, "nd_4"),
                 (Grade::Warning, Some("gateway-silent"), "nd_5"),
                 (Grade::Warning, Some("draining"), "nd_2"),
+                (Grade::Warning, Some("zone-overweight"), "zone a"),
                 (Grade::Warning, Some("members-unsettled"), "sh_1"),
             ]
         );
         assert!(found[2].detail.contains("(3 sessions)"), "{}", found[2].detail);
-        assert!(found[3].detail.ends_with("wanted: nd_3 does not answer"));
+        assert!(found[4].detail.ends_with("wanted: nd_3 does not answer"));
     }
 }

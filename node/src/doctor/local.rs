@@ -169,6 +169,7 @@ mod tests {
             listen: "127.0.0.1".parse().expect("an address"),
             base_port: 7_080,
             shards: 1,
+            zones: Vec::new(),
             id: None,
             password: None,
         };

@@ -31,6 +31,8 @@ pub(crate) struct ClusterJson {
     /// Gateway-only nodes.
     gateways: Vec<GatewayJson>,
     shards: Vec<ShardJson>,
+    /// Zones whose loss leaves no majority of the votes.
+    overweight: Vec<Name>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -38,7 +40,7 @@ pub(crate) struct ClusterJson {
 struct NodeJson {
     #[serde(flatten)]
     peer: Peer,
-    /// Whether the answering node has a connection to it.
+    /// Whether the answering node has a connection to it, and heard it within the last second.
     connected: bool,
     /// Whether it is to keep replicas; if not, it is leaving, or gone.
     keeps: bool,
@@ -56,6 +58,8 @@ struct NodeJson {
     build: Option<Name>,
     /// Which versions of the routing logic it can apply.
     logic: Option<LogicJson>,
+    /// What fails together with it, as it announced; null where nobody said.
+    zone: Option<Name>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -129,7 +133,9 @@ pub(crate) async fn show(
     let gateways = gateways(&doors).await;
     let nodes = nodes(&doors, &shards);
     let build = env!("CARGO_PKG_VERSION");
-    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards }))
+    let overweight = doors.replica.directory().overweight_zones();
+    let overweight = overweight.into_iter().filter_map(|zone| zone.zone).collect();
+    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards, overweight }))
 }
 
 /// The core nodes, those included that keep nothing any more and are not forgotten.
@@ -148,7 +154,7 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
             shard.replicas.contains(&peer.node) && !shard.voteless.contains(&peer.node)
         };
         NodeJson {
-            connected: doors.hints.reaches(peer.node),
+            connected: doors.hints.hears(peer.node),
             keeps: directory.shards() == 0 || directory.keeps_replicas(peer.node),
             votes: directory.shards() == 0 || shards.iter().any(to_vote),
             leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
@@ -157,6 +163,7 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
             remains: remains(doors, shards, peer.node),
             build: announced.map(|announced| announced.build.clone()),
             logic: announced.map(|announced| logic(announced.logic)),
+            zone: announced.and_then(|announced| announced.zone.clone()),
             peer: peer.clone(),
         }
     };
@@ -282,6 +289,7 @@ mod tests {
             public: "https://acd.example".to_owned(),
             build: Name::new("1.2").expect("valid"),
             logic: LogicVersions { oldest: 1, newest: 2 },
+            zone: None,
         }
     }
 

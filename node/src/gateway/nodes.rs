@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::extract::State;
 use rotary_directory::{Announced, DirectoryCommand, NodeKind};
-use rotary_proto::NodeId;
+use rotary_proto::{Name, NodeId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -30,6 +30,9 @@ pub(crate) struct NewNode {
     peer: SocketAddr,
     /// The base of its HTTP API, as clients reach it.
     url: String,
+    /// What fails together with it, as its configuration says (`node.zone`).
+    #[serde(default)]
+    zone: Option<Name>,
     /// The core node whose place it takes, if it takes one.
     #[serde(default)]
     instead_of: Option<NodeId>,
@@ -57,10 +60,10 @@ pub(crate) async fn admit(
     Json(new): Json<NewNode>,
 ) -> Result<Changed<Nothing>, Problem> {
     permit(&claims, Action::ChangeNodes)?;
-    let NewNode { node, peer, url, instead_of } = new;
+    let NewNode { node, peer, url, zone, instead_of } = new;
     // It says itself what it runs, as soon as it does.
     let (kind, public) = (NodeKind::Core, url);
-    let announced = Announced { kind, peer, public, build: build(), logic: logic() };
+    let announced = Announced { kind, peer, public, build: build(), logic: logic(), zone };
     change(&doors, &claims, key, DirectoryCommand::Admit { node, announced, instead_of }).await
 }
 

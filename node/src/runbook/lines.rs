@@ -78,6 +78,14 @@ pub(super) const PAGES: &[Page] = &[
          those that keep the shard now keep it until the others are ready.",
     ),
     page(
+        "zone-overweight",
+        "The loss of one zone would leave no majority of the votes.",
+        "Half of the votes or more are on nodes of one zone (`node.zone`): nodes came or went, or \
+         there are only two zones, one of which always has that many.",
+        "`rotary cluster rebalance --dry-run` says which votes would move, and `rotary cluster \
+         rebalance` moves them. With two zones, add a node in a third: it may be small.",
+    ),
+    page(
         "doors-closed",
         "The node answers no client any more.",
         "Its listening socket failed.",

@@ -133,6 +133,7 @@ impl Registrar {
             public: "https://acd.example".to_owned(),
             build: Name::new(build).expect("a digit is a name"),
             logic: LogicVersions { oldest: 1, newest: 1 },
+            zone: None,
         };
         DirectoryCommand::Announce { node, announced }
     }
