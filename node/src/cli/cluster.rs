@@ -195,7 +195,7 @@ pub(crate) fn break_glass(args: &BreakGlassArgs) -> u8 {
 /// `rotary cluster status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Wait until every node is connected and every shard has a leader.
+    /// Wait until every node is connected, every shard has a leader, and those keep it that should.
     #[arg(long)]
     wait: bool,
     /// How long, in seconds.
@@ -212,7 +212,7 @@ pub(crate) async fn status(args: &StatusArgs) -> Result<(), CliError> {
     let (cluster, health) = loop {
         let cluster = read_value(remote, "/v1/cluster").await;
         let health = cluster.as_ref().map_or_else(|error| Err(error.to_string()), health);
-        let is_so = health.is_ok() && cluster.as_ref().is_ok_and(all_announced);
+        let is_so = health.is_ok() && cluster.as_ref().is_ok_and(is_settled);
         if is_so || !*wait || begun.elapsed() >= patience {
             break (cluster?, health);
         }
@@ -235,10 +235,18 @@ fn show(remote: &Remote, cluster: &Value) {
     }
 }
 
-/// Whether every core node has said what it is.
-fn all_announced(cluster: &Value) -> bool {
+/// Whether every core node has said what it is, and every shard has the members that are wanted.
+fn is_settled(cluster: &Value) -> bool {
     let mut keeps = rows(&cluster["nodes"]).iter().filter(|node| node["keeps"] != false);
-    keeps.all(|node| !node["build"].is_null())
+    let is_so = |shard: &Value| {
+        let (mut wanted, voteless) = (rows(&shard["replicas"]).iter(), rows(&shard["voteless"]));
+        let has = |list: &str, node: &Value| rows(&shard[list]).contains(node);
+        let members = rows(&shard["voters"]).len() + rows(&shard["learners"]).len();
+        members == wanted.len()
+            && wanted.all(|node| has("voters", node) != voteless.contains(node))
+            && voteless.iter().all(|node| has("learners", node))
+    };
+    keeps.all(|node| !node["build"].is_null()) && rows(&cluster["shards"]).iter().all(is_so)
 }
 
 /// What is wrong with nodes and shards.
@@ -368,6 +376,23 @@ mod tests {
         let gateways = [node("nd_4", true, Value::Null)];
         let told = waiting(&json!({"shards": [], "nodes": nodes, "gateways": gateways}));
         assert_eq!(told, "\nnd_1 drains: 3 sessions\nnd_4 drains: it is empty\n");
+    }
+
+    #[test]
+    fn a_cluster_is_settled_when_those_keep_a_shard_that_should() {
+        let of = |build: Value, voters: Value, learners: Value| {
+            let node = json!({"node": "nd_1", "build": build});
+            let gone = json!({"node": "nd_9", "build": null, "keeps": false});
+            let shard = json!({"replicas": ["nd_1", "nd_2"], "voteless": ["nd_2"],
+                "voters": voters, "learners": learners});
+            is_settled(&json!({"nodes": [node, gone], "shards": [shard]}))
+        };
+        let (one, two, both) = (json!(["nd_1"]), json!(["nd_2"]), json!(["nd_1", "nd_2"]));
+        assert!(of("1".into(), one.clone(), two.clone()));
+        assert!(!of(Value::Null, one.clone(), two), "not announced");
+        assert!(!of("1".into(), both, json!([])), "a vote too many");
+        assert!(!of("1".into(), one.clone(), json!([])), "a member too few");
+        assert!(!of("1".into(), one, json!(["nd_2", "nd_3"])), "a member too many");
     }
 
     #[test]
