@@ -146,6 +146,9 @@ enum ClusterCommand {
     /// Gives votes to nodes of as many zones as there are, so that the loss of one zone leaves a
     /// majority, or changes how many have one.
     Rebalance(members::RebalanceArgs),
+    /// Makes backups from the folders of nodes that do not run, when a majority is gone for good:
+    /// what only that had is given up. Another cluster is then made of them.
+    Recover(backup::RecoverArgs),
 }
 
 /// `rotary node`.
@@ -234,6 +237,7 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::AddNode(args)) => {
             return cluster::add_to(&args, Role::Core);
         }
+        Command::Cluster(ClusterCommand::Recover(args)) => backup::recover(args).await,
         Command::Cluster(ClusterCommand::Rebalance(args)) => members::rebalance(args).await,
         Command::Cluster(ClusterCommand::Status(args)) => cluster::status(&args).await,
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,

@@ -279,7 +279,11 @@ fn blobs(config: &Config, data: &DataDir, disk: Arc<dyn Disk>) -> Result<Blobs, 
     opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })
 }
 
-fn certificates(config: &Config) -> Result<Certificates, StartError> {
+/// Who this node is to the others.
+///
+/// # Errors
+/// [`StartError`], also where they are another node's.
+pub(crate) fn certificates(config: &Config) -> Result<Certificates, StartError> {
     let tls = &config.tls;
     let certificates = Certificates::load(&tls.ca_file, &tls.cert_file, &tls.key_file)?;
     let (cluster, node) = (certificates.cluster(), certificates.node());

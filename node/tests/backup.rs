@@ -157,3 +157,45 @@ async fn what_is_no_whole_backup_makes_no_cluster() {
     let missing = said(&backup(&["verify", text(&kept)]));
     assert!(missing.0 == Some(1) && missing.1.contains("sh_2.backup"), "{missing:?}");
 }
+
+fn recover(from: &[&Path], to: &Path, rest: &[&str]) -> Output {
+    let mut asked = rotary();
+    asked.args(["cluster", "recover", "--to", text(to)]).args(rest);
+    from.iter().for_each(|folder| _ = asked.args(["--from", text(folder)]));
+    asked.output().expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_cluster_becomes_another_one() {
+    let mut old = Nodes::init(3, 2);
+    old.start_all().await;
+    let (_, made) = fill(&old.admin(1), "north").await;
+    let before = story(&old.admin(1), &made[3]).await;
+    let folder = |node: u64| old.dir.path().join(format!("node-{node}"));
+    let (second, third) = (folder(2), folder(3));
+    let (kept, gone) = (tempfile::tempdir().expect("a folder"), folder(1));
+    let to = kept.path().join("kept");
+    let runs = said(&recover(&[&second], &to, &["--unsafe"]));
+    assert!(runs.0 == Some(1) && runs.1.contains("is in use by process"), "{runs:?}");
+    (1..=3).for_each(|node| old.kill(node));
+    std::fs::remove_dir_all(gone).expect("lost");
+
+    let asked = said(&recover(&[&second, &third], &to, &[]));
+    assert!(asked.0 == Some(2) && asked.1.contains("Say --unsafe"), "{asked:?}");
+    assert!(asked.1.contains("KNOWN DECIDED") && !to.exists(), "{asked:?}");
+    // Two of three have everything that was acknowledged.
+    let recovered = must(&recover(&[&second, &third], &to, &["--unsafe"]));
+    assert!(recovered.contains("sh_0") && recovered.contains("sh_2"), "{recovered}");
+    let again = said(&recover(&[&second, &third], &to, &["--unsafe"]));
+    assert!(again.0 == Some(2) && again.1.contains("something is there already"), "{again:?}");
+
+    let mut new = Nodes::init(3, 2);
+    must(&backup(&["restore", text(&to), "--into", text(new.dir.path())]));
+    new.start_all().await;
+    let api = new.admin(2);
+    assert_eq!(story(&api, &made[3]).await, before);
+    for conversation in &made {
+        let (trace, _) = story(&api, conversation).await;
+        assert!(trace["data"][0]["event"]["opened"].is_object(), "{trace}");
+    }
+}

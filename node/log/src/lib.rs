@@ -36,6 +36,7 @@
 //! A panic while applying ends the process ([`Fatal`]): a replica that skipped an entry must not
 //! go on.
 
+mod alone;
 mod backup;
 mod clock;
 mod config;
@@ -68,6 +69,7 @@ mod transfer;
 mod types;
 mod wall;
 
+pub use alone::{Reach, leave_alone, reach};
 pub use backup::{Place, plant};
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;

@@ -87,6 +87,16 @@ impl RaftLog {
         self.store.clear_cut(self.group, done);
     }
 
+    /// Appends an entry, and waits until it is on disk.
+    pub(crate) async fn append_durably(&self, entry: LogEntry) -> io::Result<()> {
+        self.durably(|store, done| store.append(self.group, vec![entry], done)).await
+    }
+
+    /// See [`LogStore::clear_cut`]; waits until it is on disk.
+    pub(crate) async fn forget_cut(&self) -> io::Result<()> {
+        self.durably(|store, done| store.clear_cut(self.group, done)).await
+    }
+
     /// Removes every entry from an index on.
     pub(crate) async fn drop_from(&self, index: u64) -> io::Result<()> {
         let last = index.checked_sub(1);

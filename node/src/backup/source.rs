@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use futures::future::BoxFuture;
 use rotary_log::{Place, decode_base, encode_base};
-use rotary_proto::{ShardId, Wall};
+use rotary_proto::{NodeId, ShardId, Wall};
 use rotary_storage::{
     BlobName, BlobReader, Blobs, Journal, JournalHead, SnapshotReader, backup_preamble,
 };
 
 use crate::backup::format::{BlobHead, End, Frame, Head};
-use crate::gateway::doors::Doors;
-use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
-use crate::replica::DIRECTORY;
+use crate::replica::{DIRECTORY, Replica};
 use crate::spine::Snapshot;
 
 /// Bytes of a journal that are read at a time.
@@ -43,6 +42,17 @@ enum Step {
     Over,
 }
 
+/// Whose replicas they are that a backup is made of.
+pub(crate) struct Origin {
+    pub(crate) node: NodeId,
+    /// The id of the cluster.
+    pub(crate) cluster: String,
+    /// How many data shards it has.
+    pub(crate) shards: u32,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) blobs: Arc<Blobs>,
+}
+
 /// A shard on its way out.
 pub(crate) struct Source {
     shard: ShardId,
@@ -58,20 +68,22 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Has a snapshot taken, and looks what else there is.
+    /// Waits for a snapshot that is being taken, and looks what else there is.
     ///
     /// # Errors
-    /// `unavailable` where this replica has no whole journal, or no snapshot comes.
-    pub(crate) async fn of(doors: &Doors, cluster: &str, shard: ShardId) -> Result<Self, Problem> {
-        if shard != DIRECTORY && !doors.replica.is_whole(shard) {
-            let detail = format!("this node is fetching the history of {shard}: ask another");
-            return Err(Problem::unavailable(detail));
+    /// In words, where this replica has no whole journal, or no snapshot comes.
+    pub(crate) async fn of(
+        origin: Origin,
+        shard: ShardId,
+        taken: BoxFuture<'static, Result<Snapshot, String>>,
+    ) -> Result<Self, String> {
+        let Origin { node, cluster, shards, replica, blobs: store } = origin;
+        if shard != DIRECTORY && !replica.is_whole(shard) {
+            return Err(format!("this node is fetching the history of {shard}: ask another"));
         }
-        let (place, snapshot) = snapshot(doors, shard).await?;
-        let (store, sites) = (doors.blobs.store().clone(), sites(doors, shard));
-        let journal = doors.replica.journal().clone();
-        let cluster = cluster.to_owned();
-        let (node, shards) = (doors.node, doors.replica.directory().shards());
+        let journal = replica.journal().clone();
+        let (place, snapshot) = settled(&journal, shard, taken).await?;
+        let sites = sites(&replica, shard);
         let begin = move || -> io::Result<Self> {
             let through = match shard {
                 DIRECTORY => JournalHead::default(),
@@ -93,7 +105,7 @@ impl Source {
             Ok(Self { shard, snapshot, journal, through, blobs: store, names, head, step, count })
         };
         let begun = crate::blocking::run(begin).await.map_err(io::Error::other);
-        begun.and_then(|begun| begun).map_err(|error| Problem::unavailable(error.to_string()))
+        begun.and_then(|begun| begun).map_err(|error| error.to_string())
     }
 
     /// What a file of it is called.
@@ -195,27 +207,30 @@ impl Source {
     }
 }
 
-/// Has a snapshot taken. It is current once the journal says that it has come as far, which it
+/// Waits for a snapshot. It is current once the journal says that it has come as far, which it
 /// says of a shard where nothing happens only if it is asked to.
-async fn snapshot(doors: &Doors, shard: ShardId) -> Result<Snapshot, Problem> {
-    let mut taken = doors.spine.snapshot(shard);
+async fn settled(
+    journal: &Arc<Journal>,
+    shard: ShardId,
+    mut taken: BoxFuture<'static, Result<Snapshot, String>>,
+) -> Result<Snapshot, String> {
     loop {
         tokio::select! {
             biased;
-            taken = &mut taken => return taken.map_err(Problem::unavailable),
+            taken = &mut taken => return taken,
             () = tokio::time::sleep(SETTLE_EVERY) => {}
         }
-        let journal = doors.replica.journal().clone();
+        let journal = journal.clone();
         let settled = crate::blocking::run(move || journal.settle(shard.0)).await;
         if let Ok(Err(error)) = settled {
-            return Err(Problem::unavailable(error.to_string()));
+            return Err(error.to_string());
         }
     }
 }
 
 /// The sites of a shard, as storage keys them.
-fn sites(doors: &Doors, shard: ShardId) -> Vec<u64> {
-    let replica = doors.replica.shard(shard);
+fn sites(replica: &Replica, shard: ShardId) -> Vec<u64> {
+    let replica = replica.shard(shard);
     replica.map_or_else(Vec::new, |replica| {
         let state = replica.read();
         state.sites().map(|site| site.key()).collect()

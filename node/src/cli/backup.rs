@@ -11,9 +11,11 @@ use clap::{Args, Subcommand};
 use http_body_util::BodyExt as _;
 use rotary_client::http::{Http, Outgoing};
 use rotary_client::{Method, Network};
+use rotary_log::Reach;
 use rotary_proto::ShardId;
 use serde_json::{Value, json};
 
+use crate::backup::recover::{self, Choice};
 use crate::backup::restore::{self, file_of, shards_of};
 use crate::backup::{Checked, check};
 use crate::cli::Remote;
@@ -81,12 +83,7 @@ fn of_file(path: &Path, what: impl std::fmt::Display) -> CliError {
 }
 
 async fn create(CreateArgs { to, remote }: CreateArgs) -> Result<(), CliError> {
-    std::fs::create_dir_all(&to).map_err(|error| of_file(&to, error))?;
-    let mut there = std::fs::read_dir(&to).map_err(|error| of_file(&to, error))?;
-    if there.next().is_some() {
-        let what = "something is there already: name a folder that is empty";
-        return Err(CliError::File(format!("{}: {what}", to.display())));
-    }
+    be_empty(&to)?;
     let cluster = read_value(&remote, "/v1/cluster").await?;
     let mut done = Vec::new();
     // The directory comes first in the list.
@@ -165,6 +162,70 @@ async fn fill(RestoreArgs { folder, into }: RestoreArgs) -> Result<(), CliError>
     let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
     println!("{} have all of it: start them", names.join(", "));
     println!("users and API keys are those of the backup; tokens of the old cluster are not good");
+    Ok(())
+}
+
+/// `rotary cluster recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// The folder of a node that does not run, where its rotary.toml is; every one that is left.
+    #[arg(long, value_name = "FOLDER", required = true)]
+    from: Vec<PathBuf>,
+    /// Where the backups go: a folder that is not there yet, or is empty. It needs as much room as
+    /// the nodes' data, while copies are made.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// Yes: the other nodes are gone for good, and so is what only they had.
+    #[arg(long = "unsafe")]
+    really: bool,
+    /// How to show what was written.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// `rotary cluster recover`
+pub(crate) async fn recover(args: RecoverArgs) -> Result<(), CliError> {
+    let RecoverArgs { from, to, really, output } = args;
+    let plan = recover::plan(&from).map_err(|error| CliError::Local(error.to_string()))?;
+    eprint!("{}", chosen(&plan.choices));
+    if !really {
+        return Err(CliError::File(
+            "nothing was done. What a majority had acknowledged and none of these folders has \
+             would be given up. Say --unsafe if the other nodes are gone for good"
+                .to_owned(),
+        ));
+    }
+    be_empty(&to)?;
+    let told = |found: &Checked| {
+        eprintln!("{}: {} sites, {} records", found.shard, found.sites, found.records);
+    };
+    let done = plan.carry_out(&to, told).await;
+    let done = done.map_err(|error| CliError::Local(error.to_string()))?;
+    show(output, &done);
+    eprintln!("make a cluster of it: rotary cluster init, then rotary backup restore {to:?}");
+    Ok(())
+}
+
+/// Which replicas count, and how much of what they have was known to be decided.
+fn chosen(choices: &[Choice]) -> Table {
+    let mut table = Table::new(["SHARD", "OF", "TERM", "INDEX", "KNOWN DECIDED", "END"]);
+    for Choice { shard, node, reach } in choices {
+        let Reach { term, index, committed, cut } = reach;
+        let end = if *cut { "may be lost" } else { "whole" };
+        let [term, index, committed] = [term, index, committed].map(u64::to_string);
+        table.row([shard.to_string(), node.to_string(), term, index, committed, end.to_owned()]);
+    }
+    table
+}
+
+/// Makes a folder, or takes one that has nothing in it.
+fn be_empty(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(|error| of_file(folder, error))?;
+    let mut there = std::fs::read_dir(folder).map_err(|error| of_file(folder, error))?;
+    if there.next().is_some() {
+        let what = "something is there already: name a folder that is empty";
+        return Err(CliError::File(format!("{}: {what}", folder.display())));
+    }
     Ok(())
 }
 

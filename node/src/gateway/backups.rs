@@ -6,7 +6,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use rotary_proto::ShardId;
 
-use crate::backup::source::Source;
+use crate::backup::source::{Origin, Source};
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids};
@@ -38,5 +38,13 @@ pub(crate) async fn show(
     if !all_shards(&doors).any(|known| known == shard) {
         return Err(Problem::not_found(format!("there is no {shard}")));
     }
-    Source::of(&doors, &doors.cluster, shard).await.map(Backup)
+    let origin = Origin {
+        node: doors.node,
+        cluster: doors.cluster.clone(),
+        shards: doors.replica.directory().shards(),
+        replica: doors.replica.clone(),
+        blobs: doors.blobs.store().clone(),
+    };
+    let source = Source::of(origin, shard, doors.spine.snapshot(shard)).await;
+    source.map(Backup).map_err(Problem::unavailable)
 }
