@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rotary_client::{Acknowledged, Api, Commander, Method, Outcome as ApiOutcome};
 use rotary_proto::frame::{CommandReply, CommandResult};
 use rotary_proto::outcome::{Done, Outcome};
-use rotary_proto::{Actor, Command, RequestId, SiteId};
+use rotary_proto::{Actor, Command, ConversationId, RequestId, SiteId};
 use serde_json::{Value, json};
 
 use super::ledger::{Ledger, Record};
@@ -30,6 +30,8 @@ struct Doubt {
     key: RequestId,
     api: Api,
     request: Request,
+    /// Of an opening: what it opens, and who asked.
+    opens: Option<(ConversationId, Actor)>,
 }
 
 /// A command in the form of HTTP.
@@ -101,7 +103,11 @@ impl Desk {
             ApiOutcome::Acknowledged(acknowledged) => self.acknowledged(op, &acknowledged),
             ApiOutcome::Refused(refused) => self.refused(op, refused.code),
             ApiOutcome::Unknown(detail) => {
-                let doubt = Doubt { op, key, api: api.clone(), request };
+                let opens = match &command {
+                    Command::Open { conversation, .. } => Some((*conversation, actor)),
+                    _ => None,
+                };
+                let doubt = Doubt { op, key, api: api.clone(), request, opens };
                 self.doubts.lock().unwrap_or_else(PoisonError::into_inner).push(doubt);
                 self.tally.doubts.move_by(1);
                 self.note(&Record::Unknown { op, detail });
@@ -165,17 +171,22 @@ impl Desk {
         Told::Refused(code)
     }
 
-    /// Sends again, under the same keys, what nobody knew the outcome of.
+    /// Sends again, under the same keys, what nobody knew the outcome of. Whoever only now has a
+    /// conversation has gone long ago, and leaves it.
     pub(super) async fn settle_doubts(&self) {
         let doubts = {
             let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *doubts)
         };
-        for Doubt { op, key, api, request } in doubts {
+        for Doubt { op, key, api, request, opens } in doubts {
             let Request { method, path, body } = request;
             match api.change_as(key, method, &path, &body).await {
                 ApiOutcome::Acknowledged(acknowledged) => {
                     self.acknowledged(op, &acknowledged);
+                    if let Some((conversation, actor)) = opens {
+                        let leaves = Command::Abandon { conversation };
+                        self.over_http(&api, conversation.site, actor, leaves).await;
+                    }
                 }
                 ApiOutcome::Refused(refused) => {
                     self.refused(op, refused.code);
