@@ -182,6 +182,9 @@ def overview():
                (f"sum by (instance) (rotary_raft_leader{{{ALL}}})", "{{instance}}"), stack=True),
         series("Requests", "HTTP requests answered, by status.", "reqps",
                (rate("rotary_http_requests_total", "status"), "{{status}}"), stack=True),
+        series("Certificates", "How long they are good yet: those shown to other nodes, and to "
+               "clients.", "s", (f"rotary_certificate_remaining_seconds{{{ALL}}}",
+                                 "{{certificate}} {{instance}}")),
     ]
     about = "Whether the cluster is well, what it does, and where to look next."
     rows = [("Health", health), ("Work", work), ("Nodes", nodes)]

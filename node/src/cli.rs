@@ -143,6 +143,10 @@ enum ClusterCommand {
     /// Makes the directory of one more core node, which `rotary node add` or `replace` then takes
     /// in.
     AddNode(cluster::AddNodeArgs),
+    /// Issues new certificates to nodes, which take them up while they run.
+    RenewNode(cluster::RenewArgs),
+    /// Exchanges the cluster's authority while nodes run, in three steps.
+    RotateAuthority(cluster::RotateArgs),
 }
 
 /// `rotary node`.
@@ -228,6 +232,8 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::AddNode(args)) => {
             return cluster::add_to(&args, Role::Core);
         }
+        Command::Cluster(ClusterCommand::RenewNode(args)) => return cluster::renew(&args),
+        Command::Cluster(ClusterCommand::RotateAuthority(args)) => return cluster::rotate(&args),
         Command::Cluster(ClusterCommand::Status(remote)) => cluster::status(&remote).await,
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
         Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,

@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod gateway_only;
 pub(crate) mod handler;
 mod log_spine;
+mod peer_tls;
 mod public_tls;
 pub(crate) mod reload;
 pub(crate) mod running;
@@ -18,6 +19,7 @@ mod threads;
 
 pub(crate) use doorstep::Address;
 pub(crate) use error::StartError;
+pub(crate) use public_tls::PublicTls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,7 +46,7 @@ use crate::gateway::token::{Tokens, unix_ms};
 use crate::machine::Witness;
 use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
-use crate::server::public_tls::PublicTls;
+use crate::server::peer_tls::{Begun, PeerTls};
 use crate::server::reload::{Origin, Reload};
 use crate::server::threads::SpineThreads;
 use crate::telemetry;
@@ -97,6 +99,8 @@ struct Opened {
     public: SocketAddr,
     /// How clients are spoken to, if not in plain HTTP.
     tls: Option<PublicTls>,
+    /// What other nodes are shown.
+    begun: Begun,
 }
 
 /// Runs a node until it is told to stop.
@@ -113,9 +117,11 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     if config.node.role == Role::Gateway {
         return gateway_only::run(config, options, level, metrics).await;
     }
-    let Opened { ground, public, tls } = open(&config).await?;
+    let Opened { ground, public, tls, begun } = open(&config).await?;
     let peer = ground.transport.local_address().map_err(StartError::Io)?;
-    let reload = Reload { origin: options.origin.clone(), config: config.clone(), level, tls };
+    let peers = PeerTls::new(ground.transport.clone(), &config, begun);
+    let (origin, config_read) = (options.origin.clone(), config.clone());
+    let reload = Reload { origin, config: config_read, level, tls, peers };
     tokio::spawn(reload.keep());
     let running = running::start(&config, ground, metrics).await?;
     tokio::spawn(doctor::watch(config.clone(), running.reaches()));
@@ -130,7 +136,7 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
 async fn open(config: &Config) -> Result<Opened, StartError> {
     let node = NodeId(config.node.id);
     let data = DataDir::open(&config.node.data_dir, &config.cluster.id, config.node.id)?;
-    let certificates = certificates(config)?;
+    let (certificates, begun) = peer_tls::read(config)?;
     let secret = config.auth.token_secret_file.clone();
     let secret = std::fs::read(&secret)
         .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
@@ -176,7 +182,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
         witness: None,
         kept: Some(Kept { _threads: threads, _data: data }),
     };
-    Ok(Opened { ground, public, tls })
+    Ok(Opened { ground, public, tls, begun })
 }
 
 /// Takes the address that clients come to, and how they are spoken to there.
@@ -277,20 +283,6 @@ fn blobs(config: &Config, data: &DataDir, disk: Arc<dyn Disk>) -> Result<Blobs, 
     let path = data.blobs_path();
     let opened = Blobs::open(disk, &path, room, Fatal::exit());
     opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })
-}
-
-fn certificates(config: &Config) -> Result<Certificates, StartError> {
-    let tls = &config.tls;
-    let certificates = Certificates::load(&tls.ca_file, &tls.cert_file, &tls.key_file)?;
-    let (cluster, node) = (certificates.cluster(), certificates.node());
-    if cluster != config.cluster.id || node != NodeId(config.node.id) {
-        return Err(StartError::OtherCertificate {
-            path: tls.cert_file.clone(),
-            found: format!("{node} of cluster {cluster}"),
-            expected: format!("{} of cluster {}", NodeId(config.node.id), config.cluster.id),
-        });
-    }
-    Ok(certificates)
 }
 
 /// Writes which addresses were taken; whole or not at all.

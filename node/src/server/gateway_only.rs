@@ -18,6 +18,7 @@ use crate::nodes;
 use crate::relay::Relay;
 use crate::relay::presence::{Identity, keep_saying, leave};
 use crate::server::doorstep::Doorstep;
+use crate::server::peer_tls::{self, PeerTls};
 use crate::server::reload::Reload;
 use crate::server::{self, LEAVE, ServerOptions, StartError, running};
 use crate::telemetry::LogLevel;
@@ -47,15 +48,17 @@ pub(super) async fn run(
     level: LogLevel,
     metrics: PrometheusHandle,
 ) -> Result<(), StartError> {
-    let certificates = server::certificates(&config)?;
+    let (certificates, begun) = peer_tls::read(&config)?;
     let (listener, tls) = server::listen(&config).await?;
     let public = listener.local_addr().map_err(StartError::Io)?;
     let address = config.listen.peer;
     let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
         .map_err(|source| StartError::Peer { address, source })?;
+    let transport = Arc::new(transport);
     let peer = transport.local_address().map_err(StartError::Io)?;
-    let reload =
-        Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
+    let peers = PeerTls::new(transport.clone(), &config, begun);
+    let (origin, config_read) = (options.origin.clone(), config.clone());
+    let reload = Reload { origin, config: config_read, level, tls: tls.clone(), peers };
     tokio::spawn(reload.keep());
     let tls = tls.map(|tls| tls.config());
     let doorstep = Doorstep::at(listener, tls, config.gateway.connections_per_address_max);
@@ -83,12 +86,12 @@ impl Serving {
     /// Opens the doors, and says to the core nodes that this node is here.
     pub(crate) fn start(
         config: &Config,
-        transport: Transport,
+        transport: Arc<Transport>,
         doorstep: Doorstep,
         identity: Identity,
         metrics: PrometheusHandle,
     ) -> Self {
-        let relay = Relay::start(config, Arc::new(transport), metrics);
+        let relay = Relay::start(config, transport, metrics);
         let here = tokio::spawn(keep_saying(relay.clone(), identity.clone()));
         let (closing, closed) = watch::channel(false);
         tokio::spawn(running::serve(doorstep, relay.router(), closed));

@@ -168,6 +168,9 @@ registry! {
     QUEUE_WAITING: Gauge "rotary_queue_waiting" ["site", "queue"];
     /// Seconds that the longest-waiting conversation has waited.
     QUEUE_OLDEST_WAIT: Gauge "rotary_queue_oldest_wait_seconds" ["site", "queue"];
+    /// Seconds that a certificate is good yet. `certificate` is `node`, shown to other nodes, or
+    /// `clients`, shown to clients where this node speaks TLS with them.
+    CERTIFICATE_REMAINING: Gauge "rotary_certificate_remaining_seconds" ["certificate"];
     /// Agents that declared ready and have a live session.
     AGENTS_READY: Gauge "rotary_agents_ready" ["site"];
 }
