@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod config;
 mod conversation;
+mod debug;
 mod doctor;
 pub(crate) mod exit;
 mod explain;
@@ -98,6 +99,9 @@ enum Command {
     Top(top::TopArgs),
     /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
     Doctor(doctor::DoctorArgs),
+    /// Gathers what somebody needs who looks for a fault.
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
     /// Says what a code means and what to do: of a problem, a log line, an exit.
     Explain {
         /// Which one, e.g. offer-gone or 74; without it, every code is listed.
@@ -264,6 +268,7 @@ async fn execute(command: Command) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
             Ok(())
         }
+        Command::Debug(command) => debug::command(command).await,
         Command::Doctor(args) => return doctor::doctor(&args).await,
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {

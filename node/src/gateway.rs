@@ -16,6 +16,7 @@ mod bots;
 pub(crate) mod closed;
 pub(crate) mod cluster;
 pub(crate) mod conversations;
+pub(crate) mod debug;
 pub(crate) mod doors;
 pub(crate) mod events;
 pub(crate) mod extract;

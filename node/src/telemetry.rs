@@ -1,6 +1,8 @@
 //! What a node says of itself: log lines and measures.
 
 pub(crate) mod names;
+pub(crate) mod process;
+pub(crate) mod recent;
 pub(crate) mod trace;
 
 use std::fs::OpenOptions;
@@ -11,9 +13,12 @@ use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, Telemetry};
 use crate::telemetry::names::Kind;
+use crate::telemetry::recent::Recent;
 
 /// Upper bounds of the buckets of durations, in seconds: from a quick sync to a long failover.
 const SECONDS: [f64; 14] =
@@ -68,13 +73,15 @@ where
     if json {
         let builder = builder.json().flatten_event(true).with_filter_reloading();
         let handle = builder.reload_handle();
-        builder.try_init().map_err(|error| error.to_string())?;
+        let lines = builder.finish().with(Recent);
+        lines.try_init().map_err(|error| error.to_string())?;
         let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
         return Ok(LogLevel(Box::new(set)));
     }
     let builder = builder.with_ansi(false).with_filter_reloading();
     let handle = builder.reload_handle();
-    builder.try_init().map_err(|error| error.to_string())?;
+    let lines = builder.finish().with(Recent);
+    lines.try_init().map_err(|error| error.to_string())?;
     Ok(LogLevel(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))))
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Action<'a> {
     ChangeNodes,
     /// Take everything that a shard is to somewhere else.
     BackUp,
+    /// See what a node tells somebody who looks for a fault.
+    Debug,
     /// Make a tenant.
     CreateTenant,
     /// List tenants or sites; the lists hold what the asker may see.
@@ -58,6 +60,7 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
         Action::SeeCluster => oversees(claims, "see the cluster"),
         Action::ChangeNodes => of_the_cluster(claims, "change its nodes"),
         Action::BackUp => of_the_cluster(claims, "back it up"),
+        Action::Debug => of_the_cluster(claims, "look into a node"),
         Action::CreateTenant => of_the_cluster(claims, "make tenants"),
         Action::ListPlaces => oversees(claims, "list tenants and sites"),
         Action::CreateSite(tenant) => {

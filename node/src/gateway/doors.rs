@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::actor::Registry;
 use crate::admission::{Admission, Asker, Caller, Class, Seats};
 use crate::blobs::Blobs;
+use crate::debug::About;
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
 use crate::gateway::login::Logins;
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) logins: Logins,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) about: About,
 }
 
 /// A handle to [`Inner`].

@@ -20,9 +20,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, attachments, backups, blobs, bots, closed, cluster, conversations, events,
-    health, login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens,
-    users, webhooks,
+    agents, api_keys, attachments, backups, blobs, bots, closed, cluster, conversations, debug,
+    events, health, login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants,
+    tokens, users, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -79,6 +79,7 @@ fn cluster_routes() -> Routes {
             "/shards/{shard}/backup",
             get("back_up", "Everything that a shard is, as a file.", backups::show),
         )
+        .route("/debug", get("debug", "What a node tells who looks for a fault.", debug::show))
         .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
         .route(
             "/nodes/{node}",

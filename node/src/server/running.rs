@@ -18,6 +18,7 @@ use crate::archive::Indexer;
 use crate::balance;
 use crate::blobs::{Blobs, keeper};
 use crate::config::Config;
+use crate::debug::About;
 use crate::effects;
 use crate::feed;
 use crate::founder::Founder;
@@ -111,6 +112,7 @@ pub(crate) async fn start(
         passwords: Passwords::new(),
         logins: Logins::new(),
         metrics,
+        about: About::of(config),
     });
     ground.handler.set_doors(doors.clone());
     keep_up(config, &doors, &log);

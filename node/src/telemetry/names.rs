@@ -11,7 +11,6 @@ pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     /// What tells its series apart.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/metrics.md"))]
     pub(crate) labels: &'static [&'static str],
     /// The parts of a text, each with a space before it.
     pub(crate) meaning: &'static [&'static str],

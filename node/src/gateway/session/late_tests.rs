@@ -33,6 +33,8 @@ use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::admission::{Admission, Bounds};
 use crate::blobs::Blobs;
+use crate::config::Config;
+use crate::debug::About;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -194,6 +196,7 @@ impl House {
             passwords: Passwords::new(),
             logins: Logins::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
+            about: About::of(&Config::default()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
