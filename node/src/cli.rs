@@ -6,6 +6,7 @@
 
 mod agent;
 mod apikey;
+mod audit;
 mod backup;
 mod client;
 mod cluster;
@@ -99,6 +100,8 @@ enum Command {
     Top(top::TopArgs),
     /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
     Doctor(doctor::DoctorArgs),
+    /// Lists who did what to the cluster, and what was refused.
+    Audit(audit::AuditArgs),
     /// Gathers what somebody needs who looks for a fault.
     #[command(subcommand)]
     Debug(debug::DebugCommand),
@@ -268,6 +271,7 @@ async fn execute(command: Command) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
             Ok(())
         }
+        Command::Audit(args) => audit::audit(&args).await,
         Command::Debug(command) => debug::command(command).await,
         Command::Doctor(args) => return doctor::doctor(&args).await,
         Command::Explain { code } => return explain::explain(code.as_deref()),

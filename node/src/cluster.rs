@@ -310,6 +310,7 @@ fn sign(secret: &[u8], by: Option<Credential>, ttl_s: u64) -> String {
         principal: FIRST_PRINCIPAL,
         by,
         exp: unix_s() + ttl_s,
+        address: None,
     })
 }
 

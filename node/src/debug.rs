@@ -1,10 +1,10 @@
 //! What somebody needs who looks for a fault and must not see whose conversations these are.
 //!
 //! A node tells of itself ([`About::report`]), `rotary debug bundle` asks every node and packs what
-//! they tell ([`archive`]). What goes into it is named: keys of the configuration ([`SHOWN`]), fields
-//! of `/v1/cluster` ([`cluster`]), metrics of the registry ([`metrics`]), fields of log lines
-//! ([`crate::telemetry::recent`]), codes and grades of the doctor's findings. What is not named is
-//! left out, so that what is added elsewhere does not come in by itself.
+//! they tell ([`archive`]). What goes into it is named: keys of the configuration ([`SHOWN`]),
+//! fields of `/v1/cluster` ([`cluster`]), metrics of the registry ([`metrics`]), fields of log
+//! lines ([`crate::telemetry::recent`]), codes and grades of the doctor's findings. What is not
+//! named is left out, so that what is added elsewhere does not come in by itself.
 //!
 //! Deliberately absent: addresses and names of machines, paths, texts of errors, and everything
 //! that is about a person: names, logins, messages, credentials.
@@ -37,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Files that are looked at in a data directory.
 const FILES_MAX: usize = 100_000;
 
-/// Keys of the configuration whose values are shown: numbers, switches and choices. Of the others it
-/// is said whether they differ from their defaults.
-const SHOWN: [&str; 33] = [
+/// Keys of the configuration whose values are shown: numbers, switches and choices. Of the others
+/// it is said whether they differ from their defaults.
+const SHOWN: [&str; 34] = [
     "admission.caller_commands_max",
     "admission.shard_commands_max",
     "admission.target_ms",
@@ -71,6 +71,7 @@ const SHOWN: [&str; 33] = [
     "node.role",
     "session.heartbeat_ms",
     "telemetry.log_format",
+    "telemetry.metrics_public",
     "telemetry.trace_one_in",
     "webhooks.allow_private",
 ];
@@ -165,6 +166,16 @@ impl About {
     /// A node with that configuration.
     pub(crate) fn of(config: &Config) -> Self {
         Self { config: config.clone() }
+    }
+
+    /// Bytes that may still be written to the disk of the data directory.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        FileDisk.free_bytes(&self.config.node.data_dir).ok()
+    }
+
+    /// Whether measures are told to clients.
+    pub(crate) fn metrics_are_public(&self) -> bool {
+        self.config.telemetry.metrics_public
     }
 
     /// What the node tells of itself.
@@ -332,7 +343,7 @@ mod tests {
     fn of_the_configuration_only_numbers_and_choices_are_shown() {
         let mut config = Config::default();
         config.cluster.id = "planted".to_owned();
-        config.node.data_dir = "/home/planted".into();
+        config.node.data_dir = "/planted".into();
         config.mail.relay = "planted.example.com:25".to_owned();
         config.telemetry.otlp = "http://planted".to_owned();
         config.telemetry.log_level = "planted=trace".to_owned();
@@ -355,8 +366,9 @@ mod tests {
     fn of_the_cluster_no_text_is_shown_but_ids_and_versions() {
         let answer = json!({
             "node": "nd_1", "build": "0.1.0", "planted": "planted",
-            "nodes": [{"node": "nd_1", "url": "http://planted", "peer": "10.0.0.1:1", "connected": true,
-                "build": "0.1.0", "remains": "planted", "logic": {"oldest": 1, "newest": 2}}],
+            "nodes": [{"node": "nd_1", "url": "http://planted", "peer": "10.0.0.1:1",
+                "connected": true, "build": "0.1.0", "remains": "planted",
+                "logic": {"oldest": 1, "newest": 2}}],
             "gateways": [],
             "shards": [{"shard": "sh_1", "leader": "nd_2", "marks": {"nd_1": 7, "planted": 1},
                 "waiting": "planted does not answer", "voters": ["nd_1", "planted"]}],

@@ -9,6 +9,7 @@
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod attachments;
+pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backups;
 pub(crate) mod blobs;

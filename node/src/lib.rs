@@ -12,8 +12,9 @@
 //! `nodes` tells the directory which nodes there are.
 //! `server` starts and stops a node; `cluster` makes the directories of a new one; `cli` is
 //! the command line, `runbook` what it can explain, `doctor` what it looks for, and `debug` what
-//! it tells somebody who looks for a fault. Beside them, and through the public doors only, `load` and `demo` put a cluster to work and judge
-//! it; `bank` is the day that they replay. `build` says which build this is.
+//! a node tells somebody who looks for a fault. Beside them, and through the public doors only,
+//! `load` and `demo` put a cluster to work and judge it; `bank` is the day that they replay.
+//! `build` says which build this is.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.

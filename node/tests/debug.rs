@@ -63,6 +63,24 @@ async fn plant(nodes: &Nodes) {
     done(&api, Method::POST, &format!("/v1/sites/{site}/conversations"), open).await;
 }
 
+/// Nothing that was planted is there, and no secret or address of the nodes.
+fn nobody_is_in(files: &BTreeMap<String, String>, nodes: &Nodes) {
+    let secret = text(&nodes.dir.path().join("node-2/token.secret"));
+    let key = text(&nodes.dir.path().join("node-2/tls/node.key"));
+    let key = key.lines().nth(1).expect("the key itself");
+    let folder = nodes.dir.path().display().to_string();
+    let port = nodes.gateways[0].authority().rsplit_once(':').expect("a port").1.to_owned();
+    let hidden =
+        [PLANTED, secret.trim(), key, &nodes.token, &folder, "whsec_", "argon2", "127.0.0.1"];
+    for (name, text) in files {
+        let text = text.to_lowercase();
+        for hidden in hidden {
+            assert!(!text.contains(&hidden.to_lowercase()), "{hidden} is in {name}");
+        }
+        assert!(!text.contains(&format!(":{port}\"")), "an address is in {name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_has_what_helps_and_nobody() {
     let mut nodes = Nodes::init_before(2, 1, 2);
@@ -126,20 +144,7 @@ async fn a_bundle_has_what_helps_and_nobody() {
     assert!(files["nd_3/metrics.txt"].contains("rotary_relay_cores"));
     assert_eq!(read("cluster.json")["shards"][0]["shard"], "sh_0");
 
-    let secret = text(&nodes.dir.path().join("node-2/token.secret"));
-    let key = text(&nodes.dir.path().join("node-2/tls/node.key"));
-    let key = key.lines().nth(1).expect("the key itself");
-    let folder = nodes.dir.path().display().to_string();
-    let port = nodes.gateways[0].authority().rsplit_once(':').expect("a port").1.to_owned();
-    let hidden =
-        [PLANTED, secret.trim(), key, &nodes.token, &folder, "whsec_", "argon2", "127.0.0.1"];
-    for (name, text) in &files {
-        let text = text.to_lowercase();
-        for hidden in hidden {
-            assert!(!text.contains(&hidden.to_lowercase()), "{hidden} is in {name}");
-        }
-        assert!(!text.contains(&format!(":{port}\"")), "an address is in {name}");
-    }
+    nobody_is_in(&files, &nodes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use rotary_directory::AuditTarget;
 use rotary_proto::ShardId;
 
 use crate::backup::source::Source;
+use crate::gateway::audit;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids};
@@ -38,5 +40,7 @@ pub(crate) async fn show(
     if !all_shards(&doors).any(|known| known == shard) {
         return Err(Problem::not_found(format!("there is no {shard}")));
     }
-    Source::of(&doors, &doors.cluster, shard).await.map(Backup)
+    let source = Source::of(&doors, &doors.cluster, shard).await?;
+    audit::note(&doors, &claims, ("back_up", AuditTarget::Shard(shard)), "done");
+    Ok(Backup(source))
 }

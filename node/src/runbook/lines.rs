@@ -62,6 +62,14 @@ pub(super) const PAGES: &[Page] = &[
          `public`.",
     ),
     page(
+        "audit-unnoted",
+        "What somebody did to the cluster is not in the record.",
+        "It was done or refused on this node, and the directory, which keeps the record, had no \
+         leader or took it up too slowly. The line has the principal.",
+        "See why the directory does not answer (`rotary cluster status`). The node's log is what \
+         tells of this one.",
+    ),
+    page(
         "members-differ",
         "A node's configuration is not what the cluster was founded with.",
         "cluster.shards was changed on this node. It goes on, because its vote may be needed. But \

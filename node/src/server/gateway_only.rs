@@ -17,6 +17,7 @@ use crate::gateway::token::unix_ms;
 use crate::nodes;
 use crate::relay::Relay;
 use crate::relay::presence::{Identity, keep_saying, leave};
+use crate::server::admin::AdminDoor;
 use crate::server::doorstep::Doorstep;
 use crate::server::peer_tls::{self, PeerTls};
 use crate::server::reload::Reload;
@@ -50,6 +51,8 @@ pub(super) async fn run(
 ) -> Result<(), StartError> {
     let (certificates, begun) = peer_tls::read(&config)?;
     let (listener, tls) = server::listen(&config).await?;
+    let admin = AdminDoor::take(&config).await?;
+    let at = admin.as_ref().map(|door| door.address);
     let public = listener.local_addr().map_err(StartError::Io)?;
     let address = config.listen.peer;
     let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
@@ -65,7 +68,10 @@ pub(super) async fn run(
     let doorstep = doorstep.map_err(StartError::Io)?;
     let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
     let serving = Serving::start(&config, transport, doorstep, identity, metrics);
-    server::tell_ready(&config, &options, public, peer)?;
+    if let Some(admin) = admin {
+        serving.open_admin(admin);
+    }
+    server::tell_ready(&config, &options, (public, peer, at))?;
     let why = server::until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
     serving.stop().await;
@@ -96,6 +102,11 @@ impl Serving {
         let (closing, closed) = watch::channel(false);
         tokio::spawn(running::serve(doorstep, relay.router(), closed));
         Self { relay, identity, here, closing }
+    }
+
+    /// Lets those in who run the node.
+    fn open_admin(&self, door: AdminDoor) {
+        door.open(self.relay.admin_router(), self.closing.subscribe());
     }
 
     /// Sends clients elsewhere, and says good-bye to the core nodes.

@@ -102,6 +102,8 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         "GET /v1/cluster" | "GET /v1/sites" => own_rows(None),
         "DELETE /v1/nodes/{node}" | "POST /v1/nodes/{node}/decommission" => of_nodes(),
         "GET /v1/shards/{shard}/backup" | "GET /v1/debug" => of_nodes(),
+        // Administrators of another tenant read what their own people did.
+        "GET /v1/audit" => Case { other_tenant: Empty, other_site: NOT_ALLOWED, ..of_nodes() },
         "PUT /v1/nodes/{node}/drain" => of_nodes().with(json!({"drains": true})),
         "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),
         "POST /v1/nodes" => of_nodes()

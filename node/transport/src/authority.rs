@@ -2,8 +2,8 @@
 //!
 //! It signs one certificate per node, which names the node twice: as the DNS name that a client
 //! asks for (`node-<id>.<cluster>.rotary`) and as a URI that says who is calling
-//! (`rotary://<cluster>/node/<id>`). Keys are Ed25519. The certificates do not expire unless they are
-//! asked to: what takes a node out of the cluster is its removal from the directory.
+//! (`rotary://<cluster>/node/<id>`). Keys are Ed25519. The certificates do not expire unless they
+//! are asked to: what takes a node out of the cluster is its removal from the directory.
 
 use std::time::Duration;
 

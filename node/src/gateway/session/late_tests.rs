@@ -35,6 +35,7 @@ use crate::admission::{Admission, Bounds};
 use crate::blobs::Blobs;
 use crate::config::Config;
 use crate::debug::About;
+use crate::gateway::audit::Notes;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -195,6 +196,7 @@ impl House {
             tokens,
             passwords: Passwords::new(),
             logins: Logins::new(),
+            notes: Notes::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             about: About::of(&Config::default()),
         });
@@ -299,7 +301,7 @@ fn found(replica: &Replica) {
         DirectoryCommand::CreateSite { tenant: SITE.tenant, name: name(), shard: None },
     ];
     for (at, command) in (1..).zip(commands) {
-        let entry = DirectoryEntry { origin: None, command };
+        let entry = DirectoryEntry { origin: None, asked: None, command };
         replica.directory_mut().apply(at, Stamp(at), entry);
     }
     assert!(replica.directory().shard_of(SITE).is_some());
@@ -315,6 +317,7 @@ fn agent() -> Claims {
         principal: PrincipalId(1),
         by: None,
         exp: unix_s() + 3_600,
+        address: None,
     }
 }
 
