@@ -182,6 +182,20 @@ def overview():
                (f"sum by (instance) (rotary_raft_leader{{{ALL}}})", "{{instance}}"), stack=True),
         series("Requests", "HTTP requests answered, by status.", "reqps",
                (rate("rotary_http_requests_total", "status"), "{{status}}"), stack=True),
+        series("Processor", "Of each node's process, in cores.", "none",
+               (f"sum by (instance) (rate(process_cpu_seconds_total{{{ANY}}}[$__rate_interval]))",
+                "{{instance}}")),
+        series("Memory", "Of each node's process.", "bytes",
+               (f"process_resident_memory_bytes{{{ANY}}}", "{{instance}}")),
+        series("Open files", "Of each node's process, of those that it may have.", "percentunit",
+               (f"process_open_fds{{{ANY}}} / process_max_fds{{{ANY}}}", "{{instance}}")),
+        series("Age", "How long each node's process has run.", "s",
+               (f"time() - process_start_time_seconds{{{ANY}}}", "{{instance}}")),
+        series("Clocks", "How far nodes' clocks are ahead, as others see them.", "s",
+               (f"abs(rotary_clock_ahead_seconds{{{ALL}}})", "{{node}} from {{instance}}")),
+        series("Certificates", "How long they are good yet: those shown to other nodes, and to "
+               "clients.", "s", (f"rotary_certificate_remaining_seconds{{{ALL}}}",
+                                 "{{certificate}} {{instance}}")),
     ]
     about = "Whether the cluster is well, what it does, and where to look next."
     rows = [("Health", health), ("Work", work), ("Nodes", nodes)]
@@ -204,6 +218,10 @@ def shards():
         series("Entries to apply", "How far a replica is behind the longest log.", "none",
                (f"max by (cluster, shard) (rotary_raft_last_index{{{SHARD}}}) - on (cluster, shard)"
                 f" group_right () rotary_raft_applied_index{{{SHARD}}}", "{{shard}} {{instance}}")),
+        series("Frozen sites", "Sites that take no changes after a fault.", "none",
+               (f"max by (shard) (rotary_sites_frozen{{{SHARD}}})", "{{shard}}")),
+        series("Members unsettled", "1 while who keeps a shard is not who is wanted.", "none",
+               (f"max by (shard) (rotary_members_unsettled{{{SHARD}}})", "{{shard}}"), most=1),
         series("Without a vote", "1 while a node's log lacks its tail.", "none",
                (f"rotary_raft_cut{{{SHARD}}}", "{{shard}} {{instance}}"), most=1),
         series("Views", "How often which replicas live has changed, in five minutes.", "none",
@@ -238,6 +256,13 @@ def shards():
     disks = [
         series("No room", "1 while a node refuses new work for want of room.", "none",
                (f"rotary_disk_full{{{ALL}}}", "{{instance}}"), most=1),
+        series("Free", "Bytes that may still be written to each node's disk.", "bytes",
+               (f"rotary_disk_free_bytes{{{ALL}}}", "{{instance}}")),
+        series("Time of a sync of the log", "Half of them take less; every command waits for one "
+               "on a majority.", "s",
+               (f"histogram_quantile(0.5, sum by (instance, le) "
+                f"(rate(rotary_log_sync_seconds_bucket{{{ALL}}}[$__rate_interval])))",
+                "{{instance}}")),
         series("Dropped by retention", "Bytes of journal segments.", "Bps",
                (rate("rotary_journal_dropped_bytes_total", "instance", SHARD), "{{instance}}")),
         series("Retention that failed", "What should be gone by now is kept.", "ops",

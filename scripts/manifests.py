@@ -68,7 +68,11 @@ def check_set(found, config, spec):
             need(mount["name"] in volumes, f"{name}: the volume {mount['name']}")
     [node] = pod["containers"]
     for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
-        need(node[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "public"}, f"{probe} probe")
+        need(node[f"{probe}Probe"]["httpGet"] == {"path": path, "port": "admin"}, f"{probe} probe")
+    ports = {port["name"]: port["containerPort"] for port in node["ports"]}
+    need(config["listen"]["admin"] == f"0.0.0.0:{ports['admin']}", "the address of the probes")
+    scraped = spec["template"]["metadata"]["annotations"]["prometheus.io/port"]
+    need(scraped == str(ports["admin"]), "what Prometheus scrapes")
     stop = " ".join(node["lifecycle"]["preStop"]["exec"]["command"])
     need("node drain" in stop and "timeout 120" in stop, "a pod is drained before it stops")
     need(pod["terminationGracePeriodSeconds"] > 120 + 10, "time to drain and to stop")

@@ -25,7 +25,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config" / "prometheus"
-SELECTOR = re.compile(r"\b(rotary_\w+)(?:\{([^}]*)\})?")
+SELECTOR = re.compile(r"\b((?:rotary|process)_\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 # What Prometheus itself adds to every series, and the bucket of a histogram.
 ADDED = {"cluster", "instance", "job", "le"}
@@ -55,7 +55,7 @@ def documented():
     """The labels of each metric in docs/metrics.md, a histogram's under its three names."""
     found = {}
     for line in (ROOT / "docs" / "metrics.md").read_text().splitlines():
-        if not line.startswith("| `rotary_"):
+        if not line.startswith("| `"):
             continue
         name, kind, _, labels = [cell.strip().replace("`", "") for cell in line.split("|")[1:5]]
         ends = ["_bucket", "_sum", "_count"] if kind == "histogram" else [""]

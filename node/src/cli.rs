@@ -6,11 +6,13 @@
 
 mod agent;
 mod apikey;
+mod audit;
 mod backup;
 mod client;
 mod cluster;
 mod config;
 mod conversation;
+mod debug;
 mod doctor;
 pub(crate) mod exit;
 mod explain;
@@ -98,6 +100,11 @@ enum Command {
     Top(top::TopArgs),
     /// Looks for what is wrong around a node: disk, certificates, addresses, UDP, clocks, versions.
     Doctor(doctor::DoctorArgs),
+    /// Lists who did what to the cluster, and what was refused.
+    Audit(audit::AuditArgs),
+    /// Gathers what somebody needs who looks for a fault.
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
     /// Says what a code means and what to do: of a problem, a log line, an exit.
     Explain {
         /// Which one, e.g. offer-gone or 74; without it, every code is listed.
@@ -149,6 +156,10 @@ enum ClusterCommand {
     /// Makes backups from the folders of nodes that do not run, when a majority is gone for good:
     /// what only that had is given up. Another cluster is then made of them.
     Recover(backup::RecoverArgs),
+    /// Issues new certificates to nodes, which take them up while they run.
+    RenewNode(cluster::RenewArgs),
+    /// Exchanges the cluster's authority while nodes run, in three steps.
+    RotateAuthority(cluster::RotateArgs),
 }
 
 /// `rotary node`.
@@ -240,6 +251,8 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Recover(args)) => backup::recover(args).await,
         Command::Cluster(ClusterCommand::Rebalance(args)) => members::rebalance(args).await,
         Command::Cluster(ClusterCommand::Status(args)) => cluster::status(&args).await,
+        Command::Cluster(ClusterCommand::RenewNode(args)) => return cluster::renew(&args),
+        Command::Cluster(ClusterCommand::RotateAuthority(args)) => return cluster::rotate(&args),
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
         Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,
         Command::Node(NodeCommand::Add(args)) => members::add(args, None).await,
@@ -269,6 +282,8 @@ async fn execute(command: Command) -> u8 {
             clap_complete::generate(shell, &mut Cli::command(), "rotary", &mut std::io::stdout());
             Ok(())
         }
+        Command::Audit(args) => audit::audit(&args).await,
+        Command::Debug(command) => debug::command(command).await,
         Command::Doctor(args) => return doctor::doctor(&args).await,
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {

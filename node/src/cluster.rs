@@ -6,6 +6,7 @@
 //! DIR/node-N/       rotary.toml, tls/, token.secret, first-user.json, data/
 //! ```
 
+pub(crate) mod authority;
 mod template;
 
 use std::fs::OpenOptions;
@@ -19,6 +20,7 @@ use rotary_storage::{DataDir, DataDirError};
 use rotary_transport::{CertificateError, ClusterAuthority};
 
 use crate::cli::exit;
+use crate::cluster::authority::Folder;
 use crate::config::{Config, ConfigError, PeerNode, Role};
 use crate::founder::Founder;
 use crate::gateway::password::Password;
@@ -137,17 +139,24 @@ pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     write(&of_authority.join("ca.pem"), authority.certificate_pem(), false)?;
     write(&of_authority.join("ca.key"), authority.key_pem(), true)?;
     let secret = random_hex::<32>()?;
+    let signs = Signs { believed: authority.certificate_pem().to_owned(), authority };
     for node in &nodes {
-        make_node(plan, &id, node, &nodes, &authority, &secret)?;
+        make_node(plan, &id, node, &nodes, &signs, &secret)?;
         write(&dir_of(&plan.dir, node).join("first-user.json"), &founder.text(), true)?;
     }
     let core = template::Core { id: &id, peers: &peers_of(&nodes) };
     for gateway in &gateways {
-        make_gateway(&plan.dir, &core, gateway, &authority)?;
+        make_gateway(&plan.dir, &core, gateway, &signs)?;
     }
     let token = first_token(secret.as_bytes(), TOKEN_TTL_S);
     write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
     Ok(Made { cluster: id, token, login: LOGIN, password, nodes, gateways })
+}
+
+/// Who signs for nodes, and whom these are to believe.
+struct Signs {
+    authority: ClusterAuthority,
+    believed: String,
 }
 
 /// The first administrator, and their password if it is made up here.
@@ -220,12 +229,11 @@ pub(crate) fn add_node(
 ) -> Result<MadeNode, InitError> {
     let wrong = |error: ConfigError| InitError::Numbers(error.to_string());
     let first = Config::load(&dir.join("node-1/rotary.toml"), &[]).map_err(wrong)?;
-    let key = dir.join("authority/ca.key");
     let read = |path: PathBuf| {
         std::fs::read_to_string(&path).map_err(|source| InitError::Io { path, source })
     };
-    let certificate = read(dir.join("authority/ca.pem"))?;
-    let authority = ClusterAuthority::from_pem(&first.cluster.id, &certificate, &read(key)?)?;
+    let folder = Folder::open(dir)?;
+    let signs = Signs { authority: folder.authority()?, believed: folder.believed()? };
     let taken = |number: &u64| dir.join(format!("node-{number}")).exists();
     let next = || (1..).find(|number| !taken(number)).expect("there are more numbers than nodes");
     let number = number.unwrap_or_else(next);
@@ -237,7 +245,7 @@ pub(crate) fn add_node(
     match role {
         Role::Gateway => {
             let core = template::Core { id, peers: &first.cluster.peers };
-            make_gateway(dir, &core, &node, &authority)?;
+            make_gateway(dir, &core, &node, &signs)?;
         }
         Role::Core => {
             let secret = read(first.auth.token_secret_file.clone())?;
@@ -245,7 +253,7 @@ pub(crate) fn add_node(
             peers.extend(peers_of(std::slice::from_ref(&node)));
             let core = template::Core { id, peers: &peers };
             let folder = dir_of(dir, &node);
-            make_certificate(&folder, &node, &authority)?;
+            make_certificate(&folder, &node, &signs)?;
             write(&folder.join("token.secret"), &secret, true)?;
             DataDir::initialise_joining(&folder.join("data"), id, node.node.0)?;
             write(&node.config, &template::config(first.cluster.shards, &node, &core), false)?;
@@ -258,21 +266,17 @@ fn make_gateway(
     dir: &Path,
     core: &template::Core<'_>,
     gateway: &MadeNode,
-    authority: &ClusterAuthority,
+    signs: &Signs,
 ) -> Result<(), InitError> {
     let dir = dir_of(dir, gateway);
-    make_certificate(&dir, gateway, authority)?;
+    make_certificate(&dir, gateway, signs)?;
     write(&gateway.config, &template::gateway(core, gateway), false)
 }
 
 /// What a node says who it is with.
-fn make_certificate(
-    dir: &Path,
-    node: &MadeNode,
-    authority: &ClusterAuthority,
-) -> Result<(), InitError> {
-    let pem = authority.issue(node.node)?;
-    write(&dir.join("tls/ca.pem"), authority.certificate_pem(), false)?;
+fn make_certificate(dir: &Path, node: &MadeNode, signs: &Signs) -> Result<(), InitError> {
+    let pem = signs.authority.issue(node.node)?;
+    write(&dir.join("tls/ca.pem"), &signs.believed, false)?;
     write(&dir.join("tls/node.pem"), &pem.certificate, false)?;
     write(&dir.join("tls/node.key"), &pem.key, true)
 }
@@ -282,11 +286,11 @@ fn make_node(
     id: &str,
     node: &MadeNode,
     nodes: &[MadeNode],
-    authority: &ClusterAuthority,
+    signs: &Signs,
     secret: &str,
 ) -> Result<(), InitError> {
     let dir = dir_of(&plan.dir, node);
-    make_certificate(&dir, node, authority)?;
+    make_certificate(&dir, node, signs)?;
     write(&dir.join("token.secret"), &format!("{secret}\n"), true)?;
     DataDir::initialise(&dir.join("data"), id, node.node.0)?;
     let core = template::Core { id, peers: &peers_of(nodes) };
@@ -315,6 +319,7 @@ fn sign(secret: &[u8], by: Option<Credential>, ttl_s: u64) -> String {
         principal: FIRST_PRINCIPAL,
         by,
         exp: unix_s() + ttl_s,
+        address: None,
     })
 }
 

@@ -9,12 +9,14 @@ mod blobs;
 mod keep;
 mod keys;
 mod mail;
+mod place;
 mod sources;
 
 pub(crate) use admission::Admission;
 pub(crate) use blobs::Blobs;
 pub(crate) use keep::Keep;
 pub(crate) use mail::{Mail, MailTls};
+pub(crate) use place::Place;
 pub(crate) use sources::Sources;
 
 use std::net::SocketAddr;
@@ -92,6 +94,8 @@ pub(crate) struct Listen {
     pub(crate) public: SocketAddr,
     /// Other nodes, UDP.
     pub(crate) peer: SocketAddr,
+    /// HTTP for those who run the node, TCP.
+    pub(crate) admin: Place,
 }
 
 /// The cluster it belongs to.
@@ -222,6 +226,8 @@ pub(crate) struct Telemetry {
     /// Where traces are told; nowhere, if empty.
     pub(crate) otlp: String,
     pub(crate) trace_one_in: u32,
+    /// Whether measures are told at listen.public.
+    pub(crate) metrics_public: bool,
 }
 
 /// The form of log lines.
@@ -244,7 +250,8 @@ impl Default for Node {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { public: ([127, 0, 0, 1], 7080).into(), peer: ([127, 0, 0, 1], 7082).into() }
+        let at = |port| ([127, 0, 0, 1], port).into();
+        Self { public: at(7080), peer: at(7082), admin: Place::default() }
     }
 }
 
@@ -312,7 +319,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         let log_format = LogFormat::Auto;
         let (log_level, log_file, otlp) = ("info".to_owned(), PathBuf::new(), String::new());
-        Self { log_level, log_format, log_file, otlp, trace_one_in: 1 }
+        Self { log_level, log_format, log_file, otlp, trace_one_in: 1, metrics_public: true }
     }
 }
 

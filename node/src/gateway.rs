@@ -9,6 +9,7 @@
 pub(crate) mod agents;
 pub(crate) mod api_keys;
 pub(crate) mod attachments;
+pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod backups;
 pub(crate) mod blobs;
@@ -16,6 +17,7 @@ mod bots;
 pub(crate) mod closed;
 pub(crate) mod cluster;
 pub(crate) mod conversations;
+pub(crate) mod debug;
 pub(crate) mod doors;
 pub(crate) mod events;
 pub(crate) mod extract;

@@ -11,9 +11,10 @@
 //! how far it is on this disk.
 //! `nodes` tells the directory which nodes there are.
 //! `server` starts and stops a node; `cluster` makes the directories of a new one; `cli` is
-//! the command line, `runbook` what it can explain, and `doctor` what it looks for. Beside
-//! them, and through the public doors only, `load` and `demo` put a cluster to work and judge
-//! it; `bank` is the day that they replay. `build` says which build this is.
+//! the command line, `runbook` what it can explain, `doctor` what it looks for, and `debug` what
+//! a node tells somebody who looks for a fault. Beside them, and through the public doors only,
+//! `load` and `demo` put a cluster to work and judge it; `bank` is the day that they replay.
+//! `build` says which build this is.
 //!
 //! What is deliberately absent: nothing here decides about a conversation, and nothing calls
 //! upstream. A new intention enters as a command.
@@ -31,6 +32,7 @@ mod build;
 mod cli;
 mod cluster;
 mod config;
+mod debug;
 mod demo;
 mod doctor;
 mod effects;

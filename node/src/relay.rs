@@ -27,12 +27,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_proto::limits::SESSIONS_PER_GATEWAY_MAX;
 use rotary_proto::{NodeId, Stamp};
@@ -40,14 +40,17 @@ use rotary_transport::{Transport, Tunnel};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::gateway::health::{METRICS_MEDIA, liveness};
+use crate::debug::{About, Report};
+use crate::gateway::health::{METRICS_MEDIA, liveness, not_measured_here};
 use crate::gateway::problem::Problem;
+use crate::gateway::runbook;
 use crate::gateway::session::End;
 use crate::gateway::session::leaving::Leaving;
 use crate::gateway::session::serving::Written;
 use crate::nodes::roster::Roster;
 use crate::relay::cores::Cores;
 use crate::relay::turnstile::Turnstile;
+use crate::telemetry::measure_process;
 
 /// How long a core node may take to open a tunnel.
 const TUNNEL_PATIENCE: Duration = Duration::from_millis(500);
@@ -69,6 +72,7 @@ pub(crate) struct Inner {
     /// Up to when those knew who said whether sessions are to leave.
     told: Mutex<Stamp>,
     metrics: PrometheusHandle,
+    about: About,
 }
 
 /// A handle to [`Inner`].
@@ -113,6 +117,7 @@ impl Relay {
             leaving: Leaving::default(),
             told: Mutex::new(Stamp::ZERO),
             metrics,
+            about: About::of(config),
         }))
     }
 
@@ -125,6 +130,17 @@ impl Relay {
             .route("/v1/session", get(session::upgrade))
             .route("/v1/session/stream", post(session::stream))
             .fallback(forward::forward)
+            .with_state(self.clone())
+    }
+
+    /// The door of those who run the node.
+    pub(crate) fn admin_router(&self) -> Router {
+        Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(measured))
+            .route("/debug", get(report))
+            .route("/runbook/{code}", get(runbook::show))
             .with_state(self.clone())
     }
 
@@ -191,6 +207,18 @@ async fn readyz(State(relay): State<Relay>) -> (StatusCode, String) {
     }
 }
 
-async fn show_metrics(State(relay): State<Relay>) -> impl IntoResponse {
+async fn show_metrics(state: State<Relay>) -> Result<impl IntoResponse, Problem> {
+    if !state.0.about.metrics_are_public() {
+        return Err(not_measured_here());
+    }
+    Ok(measured(state).await)
+}
+
+async fn report(State(relay): State<Relay>) -> Json<Report> {
+    Json(relay.about.report().await)
+}
+
+async fn measured(State(relay): State<Relay>) -> impl IntoResponse {
+    measure_process();
     ([(CONTENT_TYPE, METRICS_MEDIA)], relay.metrics.render())
 }

@@ -6,11 +6,13 @@
 //! shown to a client. The stop goes the other way: sessions are asked to leave, leadership is
 //! handed on, and what is written is flushed.
 
+mod admin;
 pub(crate) mod doorstep;
 mod error;
 pub(crate) mod gateway_only;
 pub(crate) mod handler;
 mod log_spine;
+pub(crate) mod peer_tls;
 mod public_tls;
 pub(crate) mod reload;
 pub(crate) mod running;
@@ -18,6 +20,7 @@ mod threads;
 
 pub(crate) use doorstep::Address;
 pub(crate) use error::StartError;
+pub(crate) use public_tls::PublicTls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,12 +45,14 @@ use crate::effects::{self, Endpoint, Tools};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::machine::Witness;
+use crate::server::admin::AdminDoor;
 use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
-use crate::server::public_tls::PublicTls;
+use crate::server::peer_tls::{Begun, PeerTls};
 use crate::server::reload::{Origin, Reload};
 use crate::server::threads::SpineThreads;
 use crate::telemetry;
+use crate::telemetry::timed_disk::Timed;
 
 /// What `rotary server` is told beside its configuration.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +74,8 @@ pub(crate) struct Ground {
     /// Which run of this node.
     pub(crate) run: u64,
     pub(crate) doorstep: Doorstep,
+    /// For those who run the node, if there is one.
+    pub(crate) admin: Option<AdminDoor>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) handler: Arc<NodeHandler>,
     pub(crate) stores: LogStores,
@@ -97,6 +104,8 @@ struct Opened {
     public: SocketAddr,
     /// How clients are spoken to, if not in plain HTTP.
     tls: Option<PublicTls>,
+    /// What other nodes are shown.
+    begun: Begun,
 }
 
 /// Runs a node until it is told to stop.
@@ -108,18 +117,21 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     build::begin()?;
     let node = NodeId(config.node.id);
     telemetry::trace::start(&config.telemetry, node).map_err(StartError::Telemetry)?;
-    let metrics =
-        telemetry::start_metrics().map_err(|error| StartError::Telemetry(error.to_string()))?;
+    let metrics = telemetry::start_metrics(node, config.node.role)
+        .map_err(|error| StartError::Telemetry(error.to_string()))?;
     if config.node.role == Role::Gateway {
         return gateway_only::run(config, options, level, metrics).await;
     }
-    let Opened { ground, public, tls } = open(&config).await?;
+    let Opened { ground, public, tls, begun } = open(&config).await?;
     let peer = ground.transport.local_address().map_err(StartError::Io)?;
-    let reload = Reload { origin: options.origin.clone(), config: config.clone(), level, tls };
+    let admin = ground.admin.as_ref().map(|door| door.address);
+    let peers = PeerTls::new(ground.transport.clone(), &config, begun);
+    let (origin, config_read) = (options.origin.clone(), config.clone());
+    let reload = Reload { origin, config: config_read, level, tls, peers };
     tokio::spawn(reload.keep());
     let running = running::start(&config, ground, metrics).await?;
     tokio::spawn(doctor::watch(config.clone(), running.reaches()));
-    tell_ready(&config, &options, public, peer)?;
+    tell_ready(&config, &options, (public, peer, admin))?;
     let why = until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
     running.stop(LEAVE).await;
@@ -130,12 +142,13 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
 async fn open(config: &Config) -> Result<Opened, StartError> {
     let node = NodeId(config.node.id);
     let data = DataDir::open(&config.node.data_dir, &config.cluster.id, config.node.id)?;
-    let certificates = certificates(config)?;
+    let (certificates, begun) = peer_tls::read(config)?;
     let secret = config.auth.token_secret_file.clone();
     let secret = std::fs::read(&secret)
         .map_err(|source| StartError::Secret { path: secret.clone(), source })?;
     let founder = Founder::load(&config.auth.first_user_file).map_err(StartError::Founder)?;
     let (listener, tls) = listen(config).await?;
+    let admin = AdminDoor::take(config).await?;
     let handler = Arc::new(NodeHandler::default());
     let transport = transport(config, certificates);
     let threads =
@@ -163,6 +176,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
         node,
         run: unix_ms(),
         doorstep,
+        admin,
         transport: Arc::new(transport),
         handler,
         stores,
@@ -176,7 +190,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
         witness: None,
         kept: Some(Kept { _threads: threads, _data: data }),
     };
-    Ok(Opened { ground, public, tls })
+    Ok(Opened { ground, public, tls, begun })
 }
 
 /// Takes the address that clients come to, and how they are spoken to there.
@@ -204,14 +218,15 @@ fn transport(config: &Config, certificates: Certificates) -> TransportConfig {
 fn tell_ready(
     config: &Config,
     options: &ServerOptions,
-    public: SocketAddr,
-    peer: SocketAddr,
+    (public, peer, admin): (SocketAddr, SocketAddr, Option<SocketAddr>),
 ) -> Result<(), StartError> {
     let node = NodeId(config.node.id);
-    tracing::info!(%node, %public, %peer, cluster = config.cluster.id, "listening");
+    let cluster = &config.cluster.id;
+    let at = admin.map(|admin| admin.to_string());
+    tracing::info!(%node, %public, %peer, admin = at, cluster, "listening");
     let Some(path) = &options.ready_file else { return Ok(()) };
     let scheme = if config.gateway.is_tls() { "https" } else { "http" };
-    write_ready(path, node, &format!("{scheme}://{public}"), peer)
+    write_ready(path, node, &format!("{scheme}://{public}"), (peer, admin))
 }
 
 /// What a node keeps on disk, but for what is made from it.
@@ -251,7 +266,7 @@ fn stores(
                 fatal: fatal.clone(),
                 ..SegmentLogOptions::default()
             };
-            Arc::new(SegmentLog::open(disk.clone(), path, options)?)
+            Arc::new(SegmentLog::open(Timed::of(disk.clone()), path, options)?)
         }
         LogEngine::Fjall => {
             let options = FjallLogOptions { fatal: fatal.clone(), ..FjallLogOptions::default() };
@@ -279,36 +294,19 @@ fn blobs(config: &Config, data: &DataDir, disk: Arc<dyn Disk>) -> Result<Blobs, 
     opened.map_err(|error| StartError::Store { path, source: std::io::Error::other(error) })
 }
 
-/// Who this node is to the others.
-///
-/// # Errors
-/// [`StartError`], also where they are another node's.
-pub(crate) fn certificates(config: &Config) -> Result<Certificates, StartError> {
-    let tls = &config.tls;
-    let certificates = Certificates::load(&tls.ca_file, &tls.cert_file, &tls.key_file)?;
-    let (cluster, node) = (certificates.cluster(), certificates.node());
-    if cluster != config.cluster.id || node != NodeId(config.node.id) {
-        return Err(StartError::OtherCertificate {
-            path: tls.cert_file.clone(),
-            found: format!("{node} of cluster {cluster}"),
-            expected: format!("{} of cluster {}", NodeId(config.node.id), config.cluster.id),
-        });
-    }
-    Ok(certificates)
-}
-
 /// Writes which addresses were taken; whole or not at all.
 fn write_ready(
     path: &PathBuf,
     node: NodeId,
     public: &str,
-    peer: SocketAddr,
+    (peer, admin): (SocketAddr, Option<SocketAddr>),
 ) -> Result<(), StartError> {
     let ready = serde_json::json!({
         "node": node,
         "pid": std::process::id(),
         "public": public,
         "peer": peer.to_string(),
+        "admin": admin.map(|admin| format!("http://{admin}")),
     });
     let draft = path.with_extension("new");
     let written = std::fs::write(&draft, format!("{ready}\n"));

@@ -136,6 +136,7 @@ impl Node {
             node: parts.log.node,
             run: parts.run,
             doorstep: Doorstep::behind(config.listen.public),
+            admin: None,
             transport,
             handler,
             stores: parts.stores,
@@ -168,7 +169,7 @@ impl Node {
     /// nothing, without a word.
     pub async fn set_draining(&self, node: NodeId, drains: bool) {
         let command = DirectoryCommand::SetDraining { node, drains };
-        let entry = DirectoryEntry { origin: None, command };
+        let entry = DirectoryEntry { origin: None, asked: None, command };
         let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
         if let Err(error) = asked.await {
             tracing::debug!(%error, "nobody takes the change");

@@ -15,7 +15,7 @@ use serde_json::json;
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let text = nodes::text(&path);
-    let rows = text.lines().filter(|line| line.starts_with("| `rotary_"));
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
     let bare = |text: &str| text.trim().trim_matches('`').to_owned();
     let row = |line: &str| {
         let cells: Vec<&str> = line.split('|').collect();

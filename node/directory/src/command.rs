@@ -7,6 +7,7 @@ use rotary_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Asked, AuditTarget};
 use crate::credentials::Grant;
 use crate::nodes::Announced;
 
@@ -15,6 +16,8 @@ use crate::nodes::Announced;
 pub struct DirectoryEntry {
     /// Whose request it is and under which key; absent for the cluster itself.
     pub origin: Option<(PrincipalId, RequestId)>,
+    /// Who asks, for the record; absent for what nodes say themselves.
+    pub asked: Option<Asked>,
     /// What is asked.
     pub command: DirectoryCommand,
 }
@@ -141,6 +144,15 @@ pub enum DirectoryCommand {
         user: UserId,
         /// Whether they may not.
         disabled: bool,
+    },
+    /// Records what somebody did elsewhere, or was refused before it came here.
+    Note {
+        /// What, as a word.
+        action: String,
+        /// To what.
+        target: AuditTarget,
+        /// `done`, or the word of the refusal.
+        outcome: String,
     },
 }
 

@@ -18,6 +18,8 @@
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
 //! * A revoked API key stays so; one that is forgotten to make room counts as revoked.
+//! * What people ask is recorded with what it came to, and from where they asked; the newest
+//!   records are kept.
 //! * A retried request (same principal, same key) gets its first answer for ten minutes of shard
 //!   time; a key too old to know is refused, never executed again.
 //!
@@ -27,6 +29,7 @@
 //! What is deliberately absent: secrets and passwords, movement of sites, whether a node lives, who
 //! votes (each shard's own log says so, and follows what is wanted here), any clock.
 
+mod audit;
 mod command;
 mod credentials;
 mod drain;
@@ -37,6 +40,7 @@ mod spread;
 mod state;
 mod window;
 
+pub use audit::{AUDIT_DONE_MAX, AUDIT_REFUSED_MAX, Asked, AuditRecord, AuditTarget};
 pub use command::{
     DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
     DirectoryOutcome, DirectoryRefusal,

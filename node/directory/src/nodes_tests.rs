@@ -73,7 +73,7 @@ fn members_that_no_shard_can_have_are_refused() {
 #[test]
 fn an_announcement_is_kept_and_an_unchanged_one_changes_nothing() {
     let mut directory = founded();
-    let entry = |command| crate::DirectoryEntry { origin: None, command };
+    let entry = |command| crate::DirectoryEntry { origin: None, asked: None, command };
     let stamp = directory.last_stamp();
     let first = directory.apply(5, stamp, entry(gateway(4, "1")));
     let event = DirectoryEvent::NodeAnnounced {

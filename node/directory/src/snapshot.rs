@@ -1,7 +1,7 @@
 //! Snapshots of the directory: a view, its chunks, and the way back.
 //!
 //! ```text
-//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Floor*, Outcome*, End
+//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Floor*, Outcome*, Audit*, End
 //! ```
 //!
 //! Outcomes come oldest first, everything else in the order of its ids.
@@ -23,6 +23,7 @@ use rotary_proto::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Audit, AuditRecord};
 use crate::command::DirectoryOutcome;
 use crate::credentials::{ApiKey, Credentials, User};
 use crate::nodes::{Announced, NodeKind, Replicas, check_members};
@@ -44,6 +45,7 @@ pub struct Frozen {
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     credentials: Arc<Credentials>,
     window: Arc<Window>,
+    audit: Arc<Audit>,
 }
 
 /// One record. Variants are append-only from the first tagged release on.
@@ -57,6 +59,7 @@ enum Record<'a> {
         last_stamp: Stamp,
         floor_unix_ms: u64,
         last_core: u64,
+        last_audit: u64,
         voteless: Cow<'a, BTreeSet<NodeId>>,
         draining: Cow<'a, BTreeSet<NodeId>>,
     },
@@ -82,8 +85,10 @@ enum Record<'a> {
         outcome: Cow<'a, DirectoryOutcome>,
         index: u64,
     },
+    /// What somebody did, under its number.
+    Audit(u64, Cow<'a, AuditRecord>),
     /// The last: how many there are of each kind between, and the digest of the state.
-    End { counts: [u64; 8], digest: u128 },
+    End { counts: [u64; 9], digest: u128 },
 }
 
 impl Record<'_> {
@@ -98,12 +103,13 @@ impl Record<'_> {
             Self::User(..) => 6,
             Self::Floor(..) => 7,
             Self::Outcome { .. } => 8,
+            Self::Audit(..) => 9,
             Self::End { .. } => END,
         }
     }
 }
 
-const END: u8 = 9;
+const END: u8 = 10;
 
 impl Directory {
     /// A view of the directory as it is, for a snapshot.
@@ -121,6 +127,7 @@ impl Directory {
             sites: self.sites.clone(),
             credentials: self.credentials.clone(),
             window: self.window.clone(),
+            audit: self.audit.clone(),
         }
     }
 
@@ -150,7 +157,8 @@ impl Frozen {
         let places = [self.replicas.len(), self.nodes.len(), self.tenants.len(), self.sites.len()];
         let [replicas, nodes, tenants, sites] = places;
         let floors = self.window.floors().len();
-        let lengths = [replicas, nodes, tenants, sites, keys, users, floors, outcomes];
+        let audit = self.audit.len();
+        let lengths = [replicas, nodes, tenants, sites, keys, users, floors, outcomes, audit];
         let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
         snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
     }
@@ -164,6 +172,7 @@ impl Frozen {
             last_stamp: self.last_stamp,
             floor_unix_ms: self.window.shared_floor_unix_ms(),
             last_core: self.last_core,
+            last_audit: self.audit.last,
             voteless: Cow::Borrowed(&self.voteless),
             draining: Cow::Borrowed(&self.draining),
         };
@@ -171,6 +180,7 @@ impl Frozen {
         let tenants = self.tenants.iter();
         let sites = self.sites.iter();
         let (keys, users) = (self.credentials.keys.iter(), self.credentials.users.iter());
+        let audit = self.audit.records_from(0);
         let floors = self.window.floors();
         let outcomes =
             self.window.outcomes().map(|(at, (principal, request), kept)| Record::Outcome {
@@ -189,6 +199,7 @@ impl Frozen {
             .chain(users.map(|(id, user)| Record::User(*id, Cow::Borrowed(user))))
             .chain(floors.map(|(principal, floor)| Record::Floor(principal, floor)))
             .chain(outcomes)
+            .chain(audit.map(|(number, record)| Record::Audit(number, Cow::Borrowed(record))))
     }
 }
 
@@ -231,7 +242,7 @@ struct Building {
     directory: Directory,
     window: Window,
     last: Option<u8>,
-    counts: [u64; 8],
+    counts: [u64; 9],
 }
 
 impl Default for Restore {
@@ -267,8 +278,8 @@ impl Restore {
 }
 
 impl Building {
-    fn take(&mut self, record: Record) -> Result<(), RestoreError> {
-        let kind = record.kind();
+    /// Counts a record that comes in its turn.
+    fn expect(&mut self, kind: u8) -> Result<(), RestoreError> {
         let in_order = match self.last {
             None => kind == 0,
             Some(last) => kind > 0 && kind >= last && last != END,
@@ -280,6 +291,11 @@ impl Building {
         if let Some(count) = self.counts.get_mut(usize::from(kind.wrapping_sub(1))) {
             *count += 1;
         }
+        Ok(())
+    }
+
+    fn take(&mut self, record: Record) -> Result<(), RestoreError> {
+        self.expect(record.kind())?;
         let directory = &mut self.directory;
         match record {
             Record::Head {
@@ -289,6 +305,7 @@ impl Building {
                 last_stamp,
                 floor_unix_ms,
                 last_core,
+                last_audit,
                 voteless,
                 draining,
             } => {
@@ -299,6 +316,7 @@ impl Building {
                 Arc::make_mut(&mut directory.credentials).last_key = last_key;
                 directory.last_stamp = last_stamp;
                 directory.last_core = last_core;
+                Arc::make_mut(&mut directory.audit).last = last_audit;
                 directory.voteless = Arc::new(voteless.into_owned());
                 directory.draining = Arc::new(draining.into_owned());
                 self.window = Window::forgotten_up_to(floor_unix_ms);
@@ -324,6 +342,10 @@ impl Building {
                 let kept = Kept { outcome: outcome.into_owned(), index };
                 let new = self.window.restore(at, (principal, request), kept);
                 is(new, "an outcome comes twice, or is one too many")
+            }
+            Record::Audit(number, record) => {
+                let fine = Arc::make_mut(&mut directory.audit).restore(number, record.into_owned());
+                is(fine, "records of what people did are out of order, or too many")
             }
             Record::End { counts, digest } => {
                 directory.window = Arc::new(std::mem::take(&mut self.window));

@@ -10,7 +10,7 @@ use rotary_proto::snapshot::{HEADER_BYTES, mend};
 use super::*;
 use crate::nodes::tests::announced;
 use crate::state::tests::{any_entry, members};
-use crate::{DirectoryCommand, DirectoryEntry, Grant};
+use crate::{Credential, DirectoryCommand, DirectoryEntry, Grant};
 
 fn restore(chunks: &[Vec<u8>]) -> Result<Directory, RestoreError> {
     chunks.iter().try_fold(Restore::new(), |restore, chunk| restore.chunk(chunk))?.finish()
@@ -109,7 +109,15 @@ fn eventful() -> Directory {
     for (index, command) in (1u64..).zip(commands) {
         let key = (PrincipalId(1), RequestId(u128::from(index) << 80));
         let stamp = Stamp::from_ms(index * 120_000);
-        directory.apply(index, stamp, DirectoryEntry { origin: Some(key), command });
+        let asked = Some(crate::Asked {
+            principal: PrincipalId(1),
+            credential: Some(Credential::FirstUser),
+            tenant: None,
+            address: Some([192, 0, 2, 1].into()),
+            node: NodeId(1),
+            wall: Wall(1_700_000_000_000 + index),
+        });
+        directory.apply(index, stamp, DirectoryEntry { origin: Some(key), asked, command });
     }
     directory
 }
@@ -142,6 +150,7 @@ fn records_that_contradict_each_other_are_refused() {
         last_stamp: Stamp(7),
         floor_unix_ms: 0,
         last_core: 1,
+        last_audit: 2,
         voteless: Cow::Owned(BTreeSet::new()),
         draining: Cow::Owned(BTreeSet::new()),
     };
@@ -153,8 +162,8 @@ fn records_that_contradict_each_other_are_refused() {
     assert_eq!(refused(vec![head(1)]), RestoreError::Count);
     assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 3 });
     assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
-    assert_eq!(refused(vec![head(0), end([0; 8])]), RestoreError::Digest);
-    assert_eq!(refused(vec![head(0), tenant(1), end([0; 8])]), RestoreError::Count);
+    assert_eq!(refused(vec![head(0), end([0; 9])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(0), tenant(1), end([0; 9])]), RestoreError::Count);
     let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
     assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(2)])));
@@ -183,6 +192,14 @@ fn records_that_contradict_each_other_are_refused() {
     assert!(inconsistent(refused(vec![head(1), tenant(1), user(1), user(2)])));
     let floor = |principal| Record::Floor(PrincipalId(principal), 5);
     assert!(inconsistent(refused(vec![head(1), floor(2), floor(2)])));
+    let record = |number, action: &str| {
+        let (asked, target) = (crate::audit::tests::asked(1), crate::AuditTarget::Cluster);
+        let (action, outcome) = (action.to_owned(), "done".to_owned());
+        Record::Audit(number, Cow::Owned(AuditRecord { asked, action, target, outcome }))
+    };
+    assert!(inconsistent(refused(vec![head(1), record(3, "drain_node")])));
+    assert!(inconsistent(refused(vec![head(1), record(2, "drain_node"), record(1, "drain_node")])));
+    assert!(inconsistent(refused(vec![head(1), record(1, "Lin Meier")])));
     let late = vec![head(1), tenant(1), site(1), tenant(2)];
     assert_eq!(refused(late), RestoreError::OutOfOrder { kind: 3 });
 }
@@ -197,6 +214,7 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
         last_stamp: Stamp(7),
         floor_unix_ms: 0,
         last_core,
+        last_audit: 0,
         voteless: nodes(voteless),
         draining: nodes(draining),
     };
@@ -204,7 +222,7 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
     let head = |shards| of(shards, 1, &[]);
     let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
     let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
-    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
+    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
     let inconsistent = |records| {
         let error = refused(records);
         assert!(matches!(error, RestoreError::Inconsistent { .. }), "{error}");

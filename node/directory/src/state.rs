@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rotary_proto::{Name, NodeId, PrincipalId, ShardId, SiteId, Stamp, TenantId, limits};
 
 use crate::FIRST_PRINCIPAL;
+use crate::audit::{self, Asked, Audit};
 use crate::command::{
     DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryEvent,
     DirectoryOutcome, DirectoryRefusal,
@@ -71,6 +72,7 @@ pub struct Directory {
     pub(crate) principals: u32,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) window: Arc<Window>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) last_stamp: Stamp,
 }
 
@@ -93,12 +95,16 @@ impl Directory {
                 Known::New => {}
             }
         }
-        let (outcome, events) = match self.execute(entry.command) {
+        let told = entry.asked.zip(audit::told(&entry.command));
+        let (outcome, events) = match self.execute(entry.command, entry.asked) {
             Ok((done, events)) => (DirectoryOutcome::Done(done), events),
             Err(refusal) => (DirectoryOutcome::Refused(refusal), Vec::new()),
         };
         // A refusal that asks to come again is no answer to who comes again.
         let settled = outcome != DirectoryOutcome::Refused(DirectoryRefusal::NotFounded);
+        if let Some((asked, told)) = told.filter(|_| settled) {
+            self.record(asked, told, &outcome);
+        }
         if let Some(key) = entry.origin.filter(|_| settled) {
             let kept = Kept { outcome: outcome.clone(), index };
             Arc::make_mut(&mut self.window).keep(self.last_stamp, key, kept);
@@ -156,6 +162,7 @@ impl Directory {
     fn execute(
         &mut self,
         command: DirectoryCommand,
+        asked: Option<Asked>,
     ) -> Result<(DirectoryDone, Vec<DirectoryEvent>), DirectoryRefusal> {
         match command {
             DirectoryCommand::Found { shards, members } => self.found(shards, members),
@@ -185,6 +192,9 @@ impl Directory {
             DirectoryCommand::FoundUser { login, hash } => self.found_user(login, hash),
             DirectoryCommand::SetPassword { user, hash } => self.set_password(user, hash),
             DirectoryCommand::SetDisabled { user, disabled } => self.set_disabled(user, disabled),
+            DirectoryCommand::Note { action, target, outcome } => {
+                self.take_note(asked, action, target, outcome)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rotary_proto::{ApiKeyId, RequestId, UserId, Wall};
 
 use super::*;
+use crate::audit::tests::asked;
 use crate::nodes::tests::announced;
 use crate::{Grant, NodeKind};
 
@@ -21,7 +22,7 @@ fn found(shards: u32) -> DirectoryCommand {
 }
 
 fn internal(command: DirectoryCommand) -> DirectoryEntry {
-    DirectoryEntry { origin: None, command }
+    DirectoryEntry { origin: None, asked: None, command }
 }
 
 fn site(tenant: u32, shard: Option<u32>) -> DirectoryCommand {
@@ -64,7 +65,7 @@ fn who_is_told_to_come_again_may_come_with_the_same_key() {
     let mut directory = Directory::new();
     let origin = Some((PrincipalId(1), RequestId(7 << 80)));
     let make = |index, directory: &mut Directory| {
-        let entry = DirectoryEntry { origin, command: site(1, None) };
+        let entry = DirectoryEntry { origin, asked: None, command: site(1, None) };
         directory.apply(index, Stamp::from_ms(index), entry).answer
     };
     let early = make(1, &mut directory);
@@ -103,8 +104,11 @@ fn a_cluster_is_founded_once() {
 fn a_retry_gets_the_first_answer_and_changes_nothing() {
     let mut directory = founded(1);
     let key = Some((PrincipalId(4), RequestId(9 << 80)));
-    let entry =
-        DirectoryEntry { origin: key, command: DirectoryCommand::CreatePrincipal { tenant: None } };
+    let entry = DirectoryEntry {
+        origin: key,
+        asked: None,
+        command: DirectoryCommand::CreatePrincipal { tenant: None },
+    };
     let first = directory.apply(10, Stamp(100), entry.clone());
     assert_eq!(first.events.len(), 1);
     let again = directory.apply(11, Stamp(101), entry);
@@ -192,7 +196,10 @@ pub(crate) fn any_entry() -> impl Strategy<Value = (u64, DirectoryEntry)> {
         let key = |(principal, ms): (u32, u64)| {
             (PrincipalId(principal), RequestId(u128::from(ms * 1_000) << 80))
         };
-        (stamp, DirectoryEntry { origin: origin.map(key), command })
+        (
+            stamp,
+            DirectoryEntry { origin: origin.map(key), asked: origin.map(|_| asked(1)), command },
+        )
     })
 }
 

@@ -32,7 +32,7 @@ use crate::machine::directory::DirectoryMachine;
 use crate::machine::site::SiteMachine;
 use crate::replica::{DIRECTORY, Replica};
 use crate::server::running::log_config;
-use crate::server::{self, Disks};
+use crate::server::{self, Disks, peer_tls};
 
 /// How long a shard may take to apply what its log has.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -243,7 +243,7 @@ fn machine(replica: &Arc<Replica>, shard: ShardId) -> Box<dyn Machine> {
 /// A transport that knows no other node.
 fn nobody(config: &Config) -> Result<Arc<Transport>, RecoverError> {
     let wrong = |what: String| RecoverError::Wrong(what);
-    let certificates = server::certificates(config).map_err(|error| wrong(error.to_string()))?;
+    let certificates = peer_tls::read(config).map_err(|error| wrong(error.to_string()))?.0;
     let (node, listen) = (NodeId(config.node.id), SocketAddr::from(([127, 0, 0, 1], 0)));
     let config = TransportConfig { node, listen, peers: BTreeMap::new(), certificates };
     let started = Transport::start(config, Arc::new(Door::new()));

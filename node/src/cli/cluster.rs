@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use rotary_proto::Name;
+use rotary_proto::{Name, NodeId};
 use serde_json::Value;
 
 use crate::cli::client::{CliError, read_value};
+use crate::cli::node::read_id;
 use crate::cli::output::{Format, Table, cell, moment, rows};
 use crate::cli::user::read_password;
 use crate::cli::{Remote, exit, fail};
+use crate::cluster::authority::{self, Step};
 use crate::cluster::{Made, MadeNode, Plan, add_node, break_glass_token, init as make};
 use crate::config::{Config, Role};
 
@@ -156,6 +158,79 @@ pub(crate) fn add_to(args: &AddNodeArgs, role: Role) -> u8 {
         }
         Err(error) => fail(error.exit_code(), &error),
     }
+}
+
+/// `rotary cluster renew-node`.
+#[derive(Debug, Args)]
+pub(crate) struct RenewArgs {
+    /// Where `cluster init` made the cluster: its authority/ signs, and node-N/tls/ is written.
+    #[arg(long, visible_alias = "folder")]
+    dir: PathBuf,
+    /// Which nodes, core or gateway-only, e.g. nd_4 or 4; all whose folders are there, if none.
+    #[arg(value_parser = read_id)]
+    nodes: Vec<NodeId>,
+    /// How many days the certificates are good for; without it they do not end.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    days: Option<u64>,
+}
+
+/// `rotary cluster renew-node`: new certificates and keys from the same authority.
+pub(crate) fn renew(args: &RenewArgs) -> u8 {
+    match authority::renew(&args.dir, &args.nodes, args.days) {
+        Ok(written) => {
+            print!("{}", to_be_taken(&written));
+            exit::OK
+        }
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+/// `rotary cluster rotate-authority`.
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// The step to take.
+    step: Step,
+    /// Where `cluster init` made the cluster.
+    #[arg(long, visible_alias = "folder")]
+    dir: PathBuf,
+    /// With switch: how many days the nodes' certificates are good for; without it they do not end.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    days: Option<u64>,
+}
+
+/// `rotary cluster rotate-authority`: another authority in place of the one that signs.
+pub(crate) fn rotate(args: &RotateArgs) -> u8 {
+    match authority::rotate(&args.dir, args.step, args.days) {
+        Ok(written) => {
+            let (done, next) = match args.step {
+                Step::Begin => ("There is a new authority beside the old one.", Some("switch")),
+                Step::Switch => {
+                    ("The new authority signs; the old one is believed yet.", Some("finish"))
+                }
+                Step::Finish => ("The old authority is dropped.", None),
+            };
+            print!("{done}\n{}", to_be_taken(&written));
+            if let Some(next) = next {
+                let dir = args.dir.display();
+                println!(
+                    "\nOnce every node has them, and says so in its log or `rotary doctor`:\n"
+                );
+                println!("  rotary cluster rotate-authority {next} --dir {dir}");
+            }
+            exit::OK
+        }
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+/// What is to be done with files that were written for nodes.
+fn to_be_taken(written: &[PathBuf]) -> String {
+    let folders = written.iter().map(|folder| format!("  {}\n", folder.display()));
+    format!(
+        "Take each of these to its node, in place of the one there; a running node takes it up \
+         within seconds, or at SIGHUP:\n\n{}",
+        folders.collect::<String>()
+    )
 }
 
 /// `rotary cluster break-glass`.

@@ -11,7 +11,7 @@ use rotary_transport::Certificates;
 use crate::config::Config;
 use crate::doctor::Finding;
 use crate::gateway::token::unix_s;
-use crate::server::StartError;
+use crate::server::{PublicTls, StartError};
 
 /// Durable writes whose median is judged.
 const SYNCS: usize = 15;
@@ -21,19 +21,24 @@ const WRITE_BYTES: usize = 4_096;
 const SYNC_SLOW: Duration = Duration::from_millis(20);
 /// A certificate that ends sooner should be replaced.
 const EXPIRES_SOON_S: u64 = 30 * 24 * 3_600;
+/// One that ends in more than a century is one without an end.
+const NEVER_S: u64 = 100 * 365 * 24 * 3_600;
 
 /// Looks at all of it. Blocks: it writes and syncs a small file.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let mut found = data_dir(config);
     found.push(certificates(config, unix_s()));
+    found.extend(clients_certificate(config, unix_s()));
     found.push(secret(&config.auth.token_secret_file));
     found
 }
 
-/// Looks at what changes while a node runs: the disk and the certificate.
+/// Looks at what changes while a node runs: the disk and the certificates.
 pub(super) fn look_again(config: &Config) -> Vec<Finding> {
     let data = &config.node.data_dir;
-    vec![space(config), sync(data), certificates(config, unix_s())]
+    let mut found = vec![space(config), sync(data), certificates(config, unix_s())];
+    found.extend(clients_certificate(config, unix_s()));
+    found
 }
 
 fn data_dir(config: &Config) -> Vec<Finding> {
@@ -138,12 +143,41 @@ fn certificates(config: &Config, at_s: u64) -> Finding {
     if let Err(error) = ours.check_at(at_s) {
         return Finding::failure("certificate-expires", of, format!("it is not good: {error}"));
     }
-    match ours.check_at(at_s + EXPIRES_SOON_S) {
-        Ok(()) => Finding::good(of, said),
+    if let Err(error) = ours.check_at(at_s + EXPIRES_SOON_S) {
+        let detail =
+            format!("it will not be good in 30 days: {error}{}", left(ours.ends_s(), at_s));
+        return Finding::warning("certificate-expires", of, detail);
+    }
+    Finding::good(of, format!("{said}{}", left(ours.ends_s(), at_s)))
+}
+
+/// What clients are shown, where this node speaks TLS with them.
+fn clients_certificate(config: &Config, at_s: u64) -> Option<Finding> {
+    let of = config.gateway.certificate_file.display();
+    let ends_s = match PublicTls::load(&config.gateway) {
+        Ok(None) => return None,
+        Ok(Some(shown)) => shown.ends_s(),
         Err(error) => {
-            let detail = format!("it will not be good in 30 days: {error}");
+            return Some(Finding::failure("certificate-unusable", of, error.to_string()));
+        }
+    };
+    let detail = format!("for clients{}", left(ends_s, at_s));
+    Some(match ends_s {
+        Some(ends_s) if ends_s < at_s => Finding::failure("certificate-expires", of, detail),
+        Some(ends_s) if ends_s < at_s + EXPIRES_SOON_S => {
             Finding::warning("certificate-expires", of, detail)
         }
+        _ => Finding::good(of, detail),
+    })
+}
+
+/// How long it is good yet, where that can be read.
+fn left(ends_s: Option<u64>, at_s: u64) -> String {
+    match ends_s.map(|ends_s| ends_s.checked_sub(at_s)) {
+        None => String::new(),
+        Some(None) => ", it has ended".to_owned(),
+        Some(Some(left_s)) if left_s > NEVER_S => ", which does not end".to_owned(),
+        Some(Some(left_s)) => format!(", good for {} days", left_s / (24 * 3_600)),
     }
 }
 

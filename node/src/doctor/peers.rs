@@ -30,6 +30,13 @@ pub(super) struct Told {
     unsure_ms: u64,
 }
 
+impl Told {
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub(super) fn ahead_ms(&self) -> i64 {
+        self.ahead_ms
+    }
+}
+
 /// Looks at every node, this one included, at once.
 pub(super) async fn look(config: &Config, trust: &Trust, patience: Duration) -> Vec<Finding> {
     let tls = &config.tls;

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use metrics::gauge;
 use rotary_client::Trust;
 use rotary_proto::NodeId;
 
 use crate::cli::trust;
 use crate::config::Config;
 use crate::doctor::{Finding, local, peers};
+use crate::telemetry::names;
 
 /// The others may be starting too.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
@@ -31,6 +33,8 @@ pub(crate) async fn watch(config: Config, reaches: impl Fn(NodeId) -> bool) {
         for peer in &config.cluster.peers {
             // A node that nobody answers for may be stopped on purpose: the cluster view says so.
             let Ok(answer) = peers::ask(peer, &trusted, PATIENCE).await else { continue };
+            let ahead_s = answer.ahead_ms() as f64 / 1e3;
+            gauge!(names::CLOCK_AHEAD, "node" => NodeId(peer.id).to_string()).set(ahead_s);
             found.extend(peers::differing(peer, &answer));
             let node = NodeId(peer.id);
             if !reaches(node) {

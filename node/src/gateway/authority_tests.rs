@@ -16,6 +16,7 @@ fn claims(role: Role, tenant: Option<u32>, site: Option<SiteId>) -> Claims {
         principal: PrincipalId(9),
         by: None,
         exp: 0,
+        address: None,
     }
 }
 

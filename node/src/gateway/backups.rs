@@ -4,9 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use rotary_directory::AuditTarget;
 use rotary_proto::ShardId;
 
 use crate::backup::source::{Origin, Source};
+use crate::gateway::audit;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids};
@@ -46,5 +48,7 @@ pub(crate) async fn show(
         blobs: doors.blobs.store().clone(),
     };
     let source = Source::of(origin, shard, doors.spine.snapshot(shard)).await;
-    source.map(Backup).map_err(Problem::unavailable)
+    let source = source.map_err(Problem::unavailable)?;
+    audit::note(&doors, &claims, ("back_up", AuditTarget::Shard(shard)), "done");
+    Ok(Backup(source))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{
-    DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryOutcome,
+    Asked, DirectoryAnswer, DirectoryCommand, DirectoryDone, DirectoryEntry, DirectoryOutcome,
 };
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::{Answer, Position};
@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use crate::actor::Registry;
 use crate::admission::{Admission, Asker, Caller, Class, Seats};
 use crate::blobs::Blobs;
+use crate::debug::About;
+use crate::gateway::audit::{self, Notes};
 use crate::gateway::authority::{self, Action};
 use crate::gateway::list::Consistency;
 use crate::gateway::login::Logins;
@@ -79,7 +81,9 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Logins,
+    pub(crate) notes: Notes,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) about: About,
 }
 
 /// A handle to [`Inner`].
@@ -277,8 +281,20 @@ impl Doors {
         key: RequestId,
         command: DirectoryCommand,
     ) -> Result<Decided<DirectoryDone>, Problem> {
+        let asked = audit::asked(self, claims);
+        self.ask_directory_as(claims, Some(asked), key, command).await
+    }
+
+    /// The same, with or without a record of who asked.
+    pub(crate) async fn ask_directory_as(
+        &self,
+        claims: &Claims,
+        asked: Option<Asked>,
+        key: RequestId,
+        command: DirectoryCommand,
+    ) -> Result<Decided<DirectoryDone>, Problem> {
         let origin = Some((claims.principal, key));
-        let entry = DirectoryEntry { origin, command };
+        let entry = DirectoryEntry { origin, asked, command };
         let asker = Some(asker_of(claims));
         let answer: Result<DirectoryAnswer, _> =
             self.propose_as(Class::New, asker, DIRECTORY, &entry, PATIENCE).await;

@@ -9,9 +9,11 @@ use rotary_proto::RequestId;
 use rotary_proto::limits::HTTP_BODY_BYTES_MAX;
 use serde::de::DeserializeOwned;
 
+use crate::gateway::audit;
 use crate::gateway::doors::Doors;
 use crate::gateway::identity::identify;
 use crate::gateway::key;
+use crate::gateway::login;
 use crate::gateway::min_index;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::{Claims, TokenError, unix_ms};
@@ -23,7 +25,9 @@ impl FromRequestParts<Doors> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Problem> {
-        let claims = identify(doors, bearer(&parts.headers)?).await?;
+        let mut claims = identify(doors, bearer(&parts.headers)?).await?;
+        claims.address = login::address_of(parts);
+        audit::note_broken_glass(doors, &claims);
         min_index::reach(doors, &parts.headers).await?;
         Ok(Self(claims))
     }

@@ -8,9 +8,11 @@ use metrics::{counter, gauge};
 use rotary_proto::{NodeId, ShardId};
 
 use crate::gateway::doors::Doors;
+use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
 use crate::replica::{DIRECTORY, ShardReplica};
-use crate::telemetry::names;
+use crate::spine::ShardMembers;
+use crate::telemetry::{measure_process, names};
 
 /// The form of `/metrics`.
 pub(crate) const METRICS_MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -81,16 +83,35 @@ pub(crate) fn all_shards(doors: &Doors) -> impl Iterator<Item = ShardId> {
     std::iter::once(DIRECTORY).chain(doors.replica.shards().map(|shard| shard.id))
 }
 
+/// The answer where measures are not told to clients.
+pub(crate) fn not_measured_here() -> Problem {
+    Problem::not_found("measures are told at listen.admin: telemetry.metrics_public is false")
+}
+
+/// `GET /metrics`, for clients, if they are to see it.
+pub(crate) async fn metrics(state: State<Doors>) -> Result<impl IntoResponse, Problem> {
+    if !state.0.about.metrics_are_public() {
+        return Err(not_measured_here());
+    }
+    Ok(measured(state).await)
+}
+
 /// `GET /metrics`
-pub(crate) async fn metrics(State(doors): State<Doors>) -> impl IntoResponse {
+pub(crate) async fn measured(State(doors): State<Doors>) -> impl IntoResponse {
     for shard in all_shards(&doors) {
         measure_log(&doors, shard);
     }
     for shard in doors.replica.shards() {
         measure_sites(shard);
+        measure_members(&doors, shard.id);
         measure_marks(shard);
         measure_effects(shard);
     }
+    measure_members(&doors, DIRECTORY);
+    if let Some(free) = doors.about.free_bytes() {
+        gauge!(names::DISK_FREE).set(free as f64);
+    }
+    measure_process();
     doors.admission.measure();
     doors.blobs.measure();
     gauge!(names::DISK_FULL).set(f64::from(u8::from(doors.spine.short_of_space().is_some())));
@@ -122,6 +143,16 @@ fn measure_log(doors: &Doors, shard: ShardId) {
     set(names::JOURNAL_DURABLE_INDEX, journal.durable_index(shard.0));
 }
 
+/// Whether the members of a shard are those that are wanted.
+fn measure_members(doors: &Doors, shard: ShardId) {
+    let ShardMembers { voters, learners, .. } = doors.spine.members(shard);
+    let wanted = doors.replica.directory().seats(shard);
+    let unsettled =
+        wanted.is_some_and(|wanted| wanted.voters != voters || wanted.learners != learners);
+    let unsettled = f64::from(u8::from(unsettled));
+    gauge!(names::MEMBERS_UNSETTLED, "shard" => shard.to_string()).set(unsettled);
+}
+
 fn measure_marks(shard: &ShardReplica) {
     for (node, index) in shard.read().journal_marks() {
         let labels = [("shard", shard.id.to_string()), ("node", node.to_string())];
@@ -136,11 +167,13 @@ fn measure_effects(shard: &ShardReplica) {
 }
 
 fn measure_sites(shard: &ShardReplica) {
-    let shard = shard.read();
+    let (id, shard) = (shard.id, shard.read());
     let sites: Vec<_> = shard.sites().collect();
+    let mut frozen = 0;
     for site in sites {
         let name = site.to_string();
         if let Some(view) = shard.site_view(site) {
+            frozen += u32::from(view.frozen);
             gauge!(names::AGENTS_READY, "site" => name.clone()).set(view.ready as f64);
         }
         for queue in shard.queue_views(site).unwrap_or_default() {
@@ -150,4 +183,5 @@ fn measure_sites(shard: &ShardReplica) {
             gauge!(names::QUEUE_OLDEST_WAIT, &labels).set(oldest_s);
         }
     }
+    gauge!(names::SITES_FROZEN, "shard" => id.to_string()).set(f64::from(frozen));
 }

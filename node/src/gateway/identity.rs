@@ -68,7 +68,7 @@ fn claims_of_key(id: ApiKeyId) -> impl Fn(&ApiKey) -> Claims {
 pub(crate) fn claims_of(grant: &Grant, principal: PrincipalId, by: Credential, exp: u64) -> Claims {
     let (role, agent) = role_of(grant);
     let (tenant, site, customer, by) = (grant.tenant(), grant.site(), None, Some(by));
-    Claims { role, tenant, site, agent, customer, principal, by, exp }
+    Claims { role, tenant, site, agent, customer, principal, by, exp, address: None }
 }
 
 /// What a request for a credential asks for.

@@ -12,11 +12,12 @@ use axum::Json as AxumJson;
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use rotary_directory::Credential;
+use rotary_directory::{AuditTarget, Credential};
 use rotary_proto::{Name, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::audit;
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::Json;
 use crate::gateway::identity::claims_of;
@@ -24,7 +25,7 @@ use crate::gateway::openapi::Draft;
 use crate::gateway::password::Password;
 use crate::gateway::problem::Problem;
 use crate::gateway::throttle::Throttle;
-use crate::gateway::token::unix_s;
+use crate::gateway::token::{Claims, Role, unix_s};
 use crate::replica::DIRECTORY;
 use crate::server::Address;
 
@@ -117,6 +118,12 @@ pub(crate) fn folded(login: &Name) -> Result<Name, Problem> {
         .map_err(|error| Problem::bad_value(format!("login: {error}")))
 }
 
+/// The address that a request comes from, where that is known.
+pub(crate) fn address_of(parts: &Parts) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<Address>>();
+    peer.map(|ConnectInfo(Address(peer))| peer.ip().to_canonical())
+}
+
 /// The address that a request comes from.
 pub(crate) struct CameFrom(pub(crate) IpAddr);
 
@@ -124,9 +131,7 @@ impl<S: Sync> FromRequestParts<S> for CameFrom {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let peer = parts.extensions.get::<ConnectInfo<Address>>();
-        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Ok(Self(peer.map_or(unknown, |ConnectInfo(Address(peer))| peer.ip().to_canonical())))
+        Ok(Self(address_of(parts).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))))
     }
 }
 
@@ -170,11 +175,26 @@ pub(crate) async fn login(
     };
     let hash = user.as_ref().map(|(_, user)| user.hash.clone());
     let right = doors.passwords.judge(password, hash).await?;
-    let (id, user) = user.filter(|(_, user)| right && !user.disabled).ok_or_else(wrong_password)?;
+    let (id, user, good) = match user {
+        Some((id, user)) => {
+            let good = right && !user.disabled;
+            (id, user, good)
+        }
+        None => return Err(wrong_password()),
+    };
+    let (expires_at, by) = (unix_s() + ttl_s, Credential::User { user: id, epoch: user.epoch });
+    let claims = claims_of(&user.grant, user.principal, by, expires_at);
+    if claims.role == Role::Administrator {
+        let claims = Claims { address: Some(address), ..claims.clone() };
+        let outcome = if good { "done" } else { "login-failed" };
+        audit::note(&doors, &claims, ("sign_in", AuditTarget::User(id)), outcome);
+    }
+    if !good {
+        return Err(wrong_password());
+    }
     doors.logins.by_address.give_back(&address);
     doors.logins.forgive(&whose);
-    let (expires_at, by) = (unix_s() + ttl_s, Credential::User { user: id, epoch: user.epoch });
-    let token = doors.tokens.sign(&claims_of(&user.grant, user.principal, by, expires_at));
+    let token = doors.tokens.sign(&claims);
     Ok(AxumJson(SignedIn { token, expires_at, user: id }))
 }
 

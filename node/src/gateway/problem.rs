@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admission::{Budget, Spent};
+use crate::gateway::audit::RefusedWith;
 use crate::gateway::token::TokenError;
 use crate::runbook;
 use crate::spine::SpineError;
@@ -266,6 +267,7 @@ impl IntoResponse for Problem {
         if let Some(told) = self.told {
             told_headers(&mut response, *told);
         }
+        response.extensions_mut().insert(RefusedWith(self.code));
         response
     }
 }

@@ -12,6 +12,7 @@ use metrics::counter;
 use rotary_proto::limits::HTTP_HEADER_BYTES_MAX;
 use rotary_proto::{DispositionId, ReasonId, SkillId};
 
+use crate::gateway::audit::{Attempt, RefusedWith};
 use crate::gateway::conversations::{Abandon, Close, Hold, Retrieve, perform};
 use crate::gateway::doors::Doors;
 use crate::gateway::login::CameFrom;
@@ -20,9 +21,9 @@ use crate::gateway::problem::Problem;
 use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
-    agents, api_keys, attachments, backups, blobs, bots, closed, cluster, conversations, events,
-    health, login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens,
-    users, votes, webhooks,
+    agents, api_keys, attachments, audit, backups, blobs, bots, closed, cluster, conversations,
+    debug, events, health, login, nodes, offers, openapi, pages, queues, runbook, session, sites,
+    tenants, tokens, users, votes, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -49,6 +50,19 @@ pub(crate) fn routes() -> Routes {
     Routes::new().merge(pages::routes()).merge(health_routes()).nest("/v1", v1)
 }
 
+/// The door of those who run a node: nothing of the API of clients.
+pub(crate) fn admin(doors: Doors) -> Router {
+    use axum::routing;
+    Router::new()
+        .route("/livez", routing::get(health::livez))
+        .route("/readyz", routing::get(health::readyz))
+        .route("/metrics", routing::get(health::measured))
+        .route("/debug", routing::get(debug::report))
+        .route("/runbook/{code}", routing::get(runbook::show))
+        .fallback(nothing_here)
+        .with_state(doors)
+}
+
 fn health_routes() -> Routes {
     let not_ready = |draft: &mut Draft<'_>| draft.text(503, PLAIN, "Not ready, and why.");
     Routes::new()
@@ -57,7 +71,11 @@ fn health_routes() -> Routes {
             "/readyz",
             text("ready", "This node serves.", 200, PLAIN, health::readyz).or(not_ready),
         )
-        .route("/metrics", text("metrics", "Measurements.", 200, PLAIN, health::metrics))
+        .route(
+            "/metrics",
+            text("metrics", "Measurements.", 200, PLAIN, health::metrics)
+                .or(|draft| draft.refused(404, ["not-found"])),
+        )
         .route(
             "/runbook/{code}",
             text("explain", "What a code means.", 200, "text/markdown", runbook::show)
@@ -85,6 +103,8 @@ fn cluster_routes() -> Routes {
             "/shards/{shard}/backup",
             get("back_up", "Everything that a shard is, as a file.", backups::show),
         )
+        .route("/audit", get("list_audit", "Who did what to the cluster.", audit::list))
+        .route("/debug", get("debug", "What a node tells who looks for a fault.", debug::show))
         .route(
             "/tenants",
             get("list_tenants", "Tenants.", tenants::list).and(post(
@@ -314,6 +334,7 @@ async fn observe(
     next: Next,
 ) -> Response {
     let method = method_word(request.method());
+    let attempt = Attempt::of(&request, address);
     let response = match admit(&doors, address, &request) {
         Ok(()) => {
             let caller = request.headers().get("traceparent").cloned();
@@ -323,6 +344,9 @@ async fn observe(
         Err(problem) => problem.into_response(),
     };
     let status = response.status();
+    if let (Some(attempt), Some(RefusedWith(code))) = (attempt, response.extensions().get()) {
+        attempt.note_refused(&doors, status, code).await;
+    }
     if status == StatusCode::UNAUTHORIZED {
         doors.logins.note_stranger(address);
     }

@@ -4,6 +4,7 @@
 //! passes for the other. Any node of the cluster can read them. One that was signed for an API key
 //! or a user says so, and is good for as long as that is ([`crate::gateway::identity`]).
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
@@ -71,6 +72,9 @@ pub(crate) struct Claims {
     pub(crate) by: Option<Credential>,
     /// Seconds since 1970 at which it expires.
     pub(crate) exp: u64,
+    /// Where they speak from, as far as is known; no token says so.
+    #[serde(skip)]
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Claims {
@@ -281,6 +285,7 @@ mod tests {
             principal: PrincipalId(4),
             by: Some(Credential::User { user: UserId(3), epoch: 2 }),
             exp: unix_s() + 60,
+            address: None,
         }
     }
 

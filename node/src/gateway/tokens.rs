@@ -6,6 +6,7 @@ use rotary_proto::{AgentId, CustomerId, PrincipalId, SiteId, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gateway::audit;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Json, Key};
@@ -53,7 +54,7 @@ impl NewToken {
         let exp = exp.min(asker.exp);
         let NewToken { role, site, agent, customer, .. } = *self;
         let (principal, by) = (PrincipalId(0), asker.by);
-        Ok(Claims { role, tenant, site, agent, customer, principal, by, exp })
+        Ok(Claims { role, tenant, site, agent, customer, principal, by, exp, address: None })
     }
 }
 
@@ -75,7 +76,10 @@ pub(crate) async fn create(
     let wanted = body.claims(&asker)?;
     permit(&asker, Action::Sign(&wanted))?;
     let command = DirectoryCommand::CreatePrincipal { tenant: wanted.tenant };
-    let decided = doors.ask_directory(&asker, key, command).await?;
+    // Those of agents, customers and boards are made all day, and administer nothing.
+    let for_the_record = matches!(wanted.role, Role::Administrator | Role::Supervisor);
+    let asked = for_the_record.then(|| audit::asked(&doors, &asker));
+    let decided = doors.ask_directory_as(&asker, asked, key, command).await?;
     let DirectoryDone::Principal(principal) = decided.done else {
         return Err(Problem::other_request());
     };

@@ -236,7 +236,7 @@ impl Load {
         let most = self.conduct.pace.real(3_600.0) + DRAIN;
         let all = async { while self.customers.join_next().await.is_some() {} };
         if tokio::time::timeout(most, all).await.is_err() {
-            tracing::error!("customers are still there after {} s", most.as_secs());
+            tracing::error!(after_s = most.as_secs(), "customers are still there");
         }
         let deadline = Instant::now() + DRAIN;
         for site in self.sites() {

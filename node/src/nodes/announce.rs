@@ -76,7 +76,7 @@ async fn announce(
         return Err(later(&"it was announced a moment ago"));
     }
     let command = DirectoryCommand::Announce { node, announced: announced.clone() };
-    let entry = DirectoryEntry { origin: None, command };
+    let entry = DirectoryEntry { origin: None, asked: None, command };
     let told: Result<DirectoryAnswer, _> = doors.propose(DIRECTORY, &entry, PATIENCE).await;
     let DirectoryAnswer { outcome, index, .. } = told.map_err(|error| later(&error))?;
     match outcome {

@@ -32,7 +32,7 @@ mod tests {
         assert_eq!(disagreement(5, &directory), None, "nothing is known yet");
         let members = BTreeSet::from([1, 2, 3].map(NodeId));
         let command = DirectoryCommand::Found { shards: 2, members };
-        directory.apply(1, Stamp(1), DirectoryEntry { origin: None, command });
+        directory.apply(1, Stamp(1), DirectoryEntry { origin: None, asked: None, command });
         assert_eq!(disagreement(2, &directory), None);
         let told = disagreement(8, &directory).expect("it differs");
         assert!(told.contains("cluster.shards is 8") && told.contains("with 2: set it"), "{told}");

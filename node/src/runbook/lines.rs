@@ -62,6 +62,14 @@ pub(super) const PAGES: &[Page] = &[
          `public`.",
     ),
     page(
+        "audit-unnoted",
+        "What somebody did to the cluster is not in the record.",
+        "It was done or refused on this node, and the directory, which keeps the record, had no \
+         leader or took it up too slowly. The line has the principal.",
+        "See why the directory does not answer (`rotary cluster status`). The node's log is what \
+         tells of this one.",
+    ),
+    page(
         "members-differ",
         "A node's configuration is not what the cluster was founded with.",
         "cluster.shards was changed on this node. It goes on, because its vote may be needed. But \
@@ -297,10 +305,23 @@ pub(super) const PAGES: &[Page] = &[
     ),
     page(
         "certificate-expires",
-        "The node's certificate is not good, or will not be for another month.",
+        "A certificate of the node is not good, or will not be for another month.",
         "It expires, is not valid yet by this machine's clock, or is not from the authority in \
-         tls.ca_file. Nodes then refuse each other.",
-        "Have the cluster's authority issue another one and put it where tls.cert_file says; set \
-         the clock right if that is what is wrong.",
+         tls.ca_file. Nodes then refuse each other; where it is the one for clients, they refuse \
+         the node.",
+        "`rotary cluster renew-node` issues another one for nodes: put its files where [tls] says. \
+         The one for clients is at gateway.certificate_file. Running nodes take both up. Set the \
+         clock right if that is what is wrong.",
+    ),
+    page(
+        "certificate-refused",
+        "Certificates that were changed are not taken up; those before are shown on.",
+        "`why` or `error` says it: a file is cut short, key and certificate do not belong \
+         together, they are another node's, the authorities in tls.ca_file do not vouch for them, \
+         or a peer that is connected does not shake hands with them. That peer does not yet \
+         believe the new authority, or still shows a certificate of one that is dropped here.",
+        "Correct the files that `why` names. Where it is a peer's turn, give that peer its files, \
+         and this node takes up its own within seconds. A node that starts does not ask its \
+         peers: restart it if one of them can never agree.",
     ),
 ];

@@ -41,8 +41,9 @@ pub(super) const PAGES: &[Page] = &[
         "certificate-unusable",
         "The node's certificates cannot be used.",
         "A file is missing, cut short, expired, or key and certificate do not fit together.",
-        "Check tls.ca_file, tls.cert_file and tls.key_file; `rotary cluster init` wrote them \
-         into the node's folder.",
+        "Check tls.ca_file, tls.cert_file and tls.key_file, or gateway.certificate_file and \
+         gateway.key_file; `rotary cluster init` wrote the former into the node's folder, and \
+         `rotary cluster renew-node` writes them anew.",
     ),
     page(
         "certificate-foreign",

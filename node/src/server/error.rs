@@ -56,6 +56,14 @@ pub(crate) enum StartError {
     /// Clients' address cannot be taken.
     #[error("TCP {address} cannot be listened on: {source}; correct listen.public")]
     Public { address: SocketAddr, source: io::Error },
+    /// The address of those who run the node is taken.
+    #[error(
+        "TCP {address} is in use by another process: stop that one, or choose another listen.admin"
+    )]
+    AdminInUse { address: SocketAddr },
+    /// The address of those who run the node cannot be taken.
+    #[error("TCP {address} cannot be listened on: {source}; correct listen.admin")]
+    Admin { address: SocketAddr, source: io::Error },
     /// Nodes' address cannot be taken.
     #[error("{source}; the address is listen.peer")]
     Peer { address: SocketAddr, source: BindError },
@@ -103,6 +111,14 @@ impl StartError {
         }
     }
 
+    /// What a failed bind of the address of those who run the node means.
+    pub(crate) fn admin(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AdminInUse { address },
+            _ => Self::Admin { address, source },
+        }
+    }
+
     /// The code that `rotary explain` knows.
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -116,10 +132,10 @@ impl StartError {
             Self::Certificates(_) | Self::PublicCertificate { .. } => "certificate-unusable",
             Self::OtherCertificate { .. } => "certificate-foreign",
             Self::Secret { .. } => "secret-unreadable",
-            Self::PublicInUse { .. } | Self::Peer { source: BindError::InUse { .. }, .. } => {
-                "address-in-use"
-            }
-            Self::Public { .. } | Self::Peer { .. } => "address-unusable",
+            Self::PublicInUse { .. }
+            | Self::AdminInUse { .. }
+            | Self::Peer { source: BindError::InUse { .. }, .. } => "address-in-use",
+            Self::Public { .. } | Self::Admin { .. } | Self::Peer { .. } => "address-unusable",
             Self::Store { .. }
             | Self::Segments(_)
             | Self::Snapshots(_)
@@ -140,6 +156,7 @@ impl StartError {
         match self {
             Self::Config(_) => exit::USAGE,
             Self::PublicInUse { .. }
+            | Self::AdminInUse { .. }
             | Self::Peer { source: BindError::InUse { .. }, .. }
             | Self::DataDir(
                 DataDirError::Locked { .. }

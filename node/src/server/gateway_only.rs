@@ -17,7 +17,9 @@ use crate::gateway::token::unix_ms;
 use crate::nodes;
 use crate::relay::Relay;
 use crate::relay::presence::{Identity, keep_saying, leave};
+use crate::server::admin::AdminDoor;
 use crate::server::doorstep::Doorstep;
+use crate::server::peer_tls::{self, PeerTls};
 use crate::server::reload::Reload;
 use crate::server::{self, LEAVE, ServerOptions, StartError, running};
 use crate::telemetry::LogLevel;
@@ -47,22 +49,29 @@ pub(super) async fn run(
     level: LogLevel,
     metrics: PrometheusHandle,
 ) -> Result<(), StartError> {
-    let certificates = server::certificates(&config)?;
+    let (certificates, begun) = peer_tls::read(&config)?;
     let (listener, tls) = server::listen(&config).await?;
+    let admin = AdminDoor::take(&config).await?;
+    let at = admin.as_ref().map(|door| door.address);
     let public = listener.local_addr().map_err(StartError::Io)?;
     let address = config.listen.peer;
     let transport = Transport::start(server::transport(&config, certificates), Arc::new(Deaf))
         .map_err(|source| StartError::Peer { address, source })?;
+    let transport = Arc::new(transport);
     let peer = transport.local_address().map_err(StartError::Io)?;
-    let reload =
-        Reload { origin: options.origin.clone(), config: config.clone(), level, tls: tls.clone() };
+    let peers = PeerTls::new(transport.clone(), &config, begun);
+    let (origin, config_read) = (options.origin.clone(), config.clone());
+    let reload = Reload { origin, config: config_read, level, tls: tls.clone(), peers };
     tokio::spawn(reload.keep());
     let tls = tls.map(|tls| tls.config());
     let doorstep = Doorstep::at(listener, tls, config.gateway.connections_per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
     let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
     let serving = Serving::start(&config, transport, doorstep, identity, metrics);
-    server::tell_ready(&config, &options, public, peer)?;
+    if let Some(admin) = admin {
+        serving.open_admin(admin);
+    }
+    server::tell_ready(&config, &options, (public, peer, at))?;
     let why = server::until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
     serving.stop().await;
@@ -83,16 +92,21 @@ impl Serving {
     /// Opens the doors, and says to the core nodes that this node is here.
     pub(crate) fn start(
         config: &Config,
-        transport: Transport,
+        transport: Arc<Transport>,
         doorstep: Doorstep,
         identity: Identity,
         metrics: PrometheusHandle,
     ) -> Self {
-        let relay = Relay::start(config, Arc::new(transport), metrics);
+        let relay = Relay::start(config, transport, metrics);
         let here = tokio::spawn(keep_saying(relay.clone(), identity.clone()));
         let (closing, closed) = watch::channel(false);
         tokio::spawn(running::serve(doorstep, relay.router(), closed));
         Self { relay, identity, here, closing }
+    }
+
+    /// Lets those in who run the node.
+    fn open_admin(&self, door: AdminDoor) {
+        door.open(self.relay.admin_router(), self.closing.subscribe());
     }
 
     /// Sends clients elsewhere, and says good-bye to the core nodes.

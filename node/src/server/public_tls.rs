@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use rotary_transport::chain_ends_s;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -45,7 +46,7 @@ impl PublicTls {
     ///
     /// # Errors
     /// [`StartError::PublicCertificate`] naming the file.
-    pub(super) fn load(doors: &GatewayDoors) -> Result<Option<Self>, StartError> {
+    pub(crate) fn load(doors: &GatewayDoors) -> Result<Option<Self>, StartError> {
         if !doors.is_tls() {
             return Ok(None);
         }
@@ -64,6 +65,12 @@ impl PublicTls {
     /// What handshakes are made with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
+    }
+
+    /// The last second, counted from 1970, at which what is shown is good.
+    pub(crate) fn ends_s(&self) -> Option<u64> {
+        let certified = self.shown.certified.read().unwrap_or_else(PoisonError::into_inner);
+        chain_ends_s(&certified.0.cert)
     }
 
     /// Shows what the files have by now, if they were written since; whether they were.

@@ -1,5 +1,5 @@
-//! What a running node takes up without a restart: the log level, on SIGHUP, and the certificate of
-//! its public port, whenever that is written.
+//! What a running node takes up without a restart: the log level, on SIGHUP, and its certificates,
+//! for clients and for other nodes, whenever they are written.
 //!
 //! On SIGHUP the configuration is read again from where it was read at the start. Keys that changed
 //! and cannot be taken up are named, each with what it needs. A configuration that a node would not
@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, flat};
+use crate::server::peer_tls::{self, PeerTls};
 use crate::server::public_tls::PublicTls;
 use crate::telemetry::LogLevel;
 
-/// How often the certificate's files are looked at.
+/// How often the certificates' files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// The key that is taken up from a configuration that is read again.
 const TAKEN_UP: &str = "telemetry.log_level";
@@ -34,32 +36,38 @@ pub(super) struct Reload {
     pub(super) config: Config,
     pub(super) level: LogLevel,
     pub(super) tls: Option<PublicTls>,
+    pub(super) peers: PeerTls,
 }
 
 impl Reload {
     /// Takes up what changes, until the runtime ends.
     pub(super) async fn keep(mut self) {
         let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hangup = Hangup::listen();
         loop {
             tokio::select! {
                 () = hangup.next() => {
                     self.read_again();
-                    self.look_at_certificate();
+                    self.look_at_certificates(true).await;
                 }
-                _ = look.tick() => self.look_at_certificate(),
+                _ = look.tick() => self.look_at_certificates(false).await,
             }
         }
     }
 
-    fn look_at_certificate(&self) {
+    async fn look_at_certificates(&mut self, asked: bool) {
         match self.tls.as_ref().map(PublicTls::look_again) {
             Some(Ok(true)) => tracing::info!("clients are shown the new certificate"),
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the new certificate is not used; the one before is shown");
-            }
+            Some(Err(error)) => tracing::warn!(
+                code = "certificate-refused",
+                %error,
+                "the new certificate is not used; the one before is shown"
+            ),
             Some(Ok(false)) | None => {}
         }
+        peer_tls::measure("clients", self.tls.as_ref().and_then(PublicTls::ends_s));
+        self.peers.look(asked).await;
     }
 
     fn read_again(&mut self) {

@@ -18,13 +18,15 @@ use crate::archive::Indexer;
 use crate::balance;
 use crate::blobs::{Blobs, keeper};
 use crate::config::Config;
+use crate::debug::About;
 use crate::effects;
 use crate::feed;
 use crate::founder::Founder;
+use crate::gateway::audit::Notes;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
-use crate::gateway::router::router;
+use crate::gateway::router::{self, router};
 use crate::gateway::session::behind::{self, Behind};
 use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, keep_beating};
@@ -37,6 +39,7 @@ use crate::nodes::roster::Roster;
 use crate::nodes::{self, Gateways, drain, roster, seats};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
+use crate::server::admin::AdminDoor;
 #[cfg(feature = "simulated")]
 use crate::server::doorstep::BackDoor;
 use crate::server::doorstep::{Address, Doorstep};
@@ -110,18 +113,18 @@ pub(crate) async fn start(
         tokens: ground.tokens,
         passwords: Passwords::new(),
         logins: Logins::new(),
+        notes: Notes::new(),
         metrics,
+        about: About::of(config),
     });
     ground.handler.set_doors(doors.clone());
-    keep_up(config, &doors, &log);
-    keep_young(config, &doors, &log, wall);
+    keep_up(config, &doors, &log, wall);
     tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
     tokio::spawn(history.keep_whole());
     effects::start(&doors, ground.tools);
-    let (closing, closed) = watch::channel(false);
     let back_door = ground.doorstep.back_door();
     ground.handler.set_back_door(back_door.clone());
-    tokio::spawn(serve(ground.doorstep, router(doors.clone()), closed));
+    let closing = open(ground.admin, ground.doorstep, &doors);
     Ok(Running {
         doors,
         log,
@@ -133,6 +136,16 @@ pub(crate) async fn start(
         back_door,
         _kept: ground.kept,
     })
+}
+
+/// Opens the doors, for those who run the node and for clients, and gives what closes them.
+fn open(admin: Option<AdminDoor>, doorstep: Doorstep, doors: &Doors) -> watch::Sender<bool> {
+    let (closing, closed) = watch::channel(false);
+    if let Some(admin) = admin {
+        admin.open(router::admin(doors.clone()), closed.clone());
+    }
+    tokio::spawn(serve(doorstep, router(doors.clone()), closed));
+    closing
 }
 
 /// Hears the other nodes, learns which they are, and brings the members of shards that this node
@@ -160,7 +173,7 @@ async fn initialise(log: &Log) -> Result<(), StartError> {
 }
 
 /// Starts what a node does for its shards beside what it is asked.
-fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>) {
+fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, wall: WallClock) {
     start_leases(doors.clone());
     keeper::start(doors);
     tokio::spawn(strays::watch(doors.clone()));
@@ -174,6 +187,7 @@ fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>) {
         tokio::spawn(balance::keep(log, doors.node, roster, drain::avoided(&doors.replica)));
     }
     tokio::spawn(watch_space(log.clone()));
+    keep_young(config, doors, log, wall);
 }
 
 /// Drops what is old of the journal, where it does not keep everything.
@@ -241,7 +255,7 @@ async fn watch_space(log: Arc<Log>) {
 /// Says how many data shards there are and who keeps them, and who the first administrator is,
 /// until the directory knows; then who this node is.
 async fn found(doors: Doors, config: Config, founder: Option<Founder>) {
-    let of = |command| DirectoryEntry { origin: None, command };
+    let of = |command| DirectoryEntry { origin: None, asked: None, command };
     let (shards, members) = (config.cluster.shards, config.cluster.peers.iter());
     let members = members.map(|peer| NodeId(peer.id)).collect();
     let entry = of(DirectoryCommand::Found { shards, members });

@@ -43,7 +43,7 @@ impl Gateway {
         let config = config(&parts);
         let peer = parts.transport.listen;
         let transport = Transport::start_over(parts.network, parts.transport, Arc::new(Deaf));
-        let transport = transport.map_err(|error| error.to_string())?;
+        let transport = Arc::new(transport.map_err(|error| error.to_string())?);
         let doorstep = Doorstep::behind(config.listen.public);
         let back_door = doorstep.back_door();
         let identity = Identity { run: parts.run, announced: nodes::announced(&config, peer) };

@@ -11,7 +11,6 @@ pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     /// What tells its series apart.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/metrics.md"))]
     pub(crate) labels: &'static [&'static str],
     /// The parts of a text, each with a space before it.
     pub(crate) meaning: &'static [&'static str],
@@ -44,8 +43,8 @@ macro_rules! registry {
 }
 
 registry! {
-    /// Always 1.
-    BUILD_INFO: Gauge "rotary_build_info" ["version"];
+    /// Always 1. `node` is the node's number.
+    BUILD_INFO: Gauge "rotary_build_info" ["node", "version"];
     /// Commands proposed by this node's doors. `result` is `done`, `refused`, `repeated`,
     /// `not_applied` or `unknown`.
     COMMANDS: Counter "rotary_commands_total" ["op", "result"];
@@ -168,6 +167,31 @@ registry! {
     QUEUE_WAITING: Gauge "rotary_queue_waiting" ["site", "queue"];
     /// Seconds that the longest-waiting conversation has waited.
     QUEUE_OLDEST_WAIT: Gauge "rotary_queue_oldest_wait_seconds" ["site", "queue"];
+    /// Bytes that may still be written to the disk of the data directory.
+    DISK_FREE: Gauge "rotary_disk_free_bytes" [];
+    /// Seconds that a sync of the log took. Every command waits for one on a majority of nodes.
+    LOG_SYNC: Histogram "rotary_log_sync_seconds" [];
+    /// Sites that take no changes after a fault (`site-frozen`).
+    SITES_FROZEN: Gauge "rotary_sites_frozen" ["shard"];
+    /// 1 while the members of the shard are not those that are wanted, as this node sees it, else
+    /// 0.
+    MEMBERS_UNSETTLED: Gauge "rotary_members_unsettled" ["shard"];
+    /// Seconds that another node's clock is ahead of this one's, as far as its answers tell; looked
+    /// at every five minutes.
+    CLOCK_AHEAD: Gauge "rotary_clock_ahead_seconds" ["node"];
+    /// Processor's time of this process, in whole seconds.
+    PROCESS_CPU: Counter "process_cpu_seconds_total" [];
+    /// Memory of this process that is in use and not swapped out.
+    PROCESS_RESIDENT: Gauge "process_resident_memory_bytes" [];
+    /// Open files and sockets of this process.
+    PROCESS_OPEN: Gauge "process_open_fds" [];
+    /// How many it may have.
+    PROCESS_OPEN_MAX: Gauge "process_max_fds" [];
+    /// When this process began, in seconds since 1970.
+    PROCESS_STARTED: Gauge "process_start_time_seconds" [];
+    /// Seconds that a certificate is good yet. `certificate` is `node`, shown to other nodes, or
+    /// `clients`, shown to clients where this node speaks TLS with them.
+    CERTIFICATE_REMAINING: Gauge "rotary_certificate_remaining_seconds" ["certificate"];
     /// Agents that declared ready and have a live session.
     AGENTS_READY: Gauge "rotary_agents_ready" ["site"];
 }

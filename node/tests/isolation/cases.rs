@@ -101,7 +101,9 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         // It shows nodes and shards, and of sites how many there are in each.
         "GET /v1/cluster" | "GET /v1/cluster/votes" | "GET /v1/sites" => own_rows(None),
         "DELETE /v1/nodes/{node}" | "POST /v1/nodes/{node}/decommission" => of_nodes(),
-        "GET /v1/shards/{shard}/backup" => of_nodes(),
+        "GET /v1/shards/{shard}/backup" | "GET /v1/debug" => of_nodes(),
+        // Administrators of another tenant read what their own people did.
+        "GET /v1/audit" => Case { other_tenant: Empty, other_site: NOT_ALLOWED, ..of_nodes() },
         "PUT /v1/cluster/votes" => of_nodes().with(json!({"count": 1})),
         "PUT /v1/nodes/{node}/drain" => of_nodes().with(json!({"drains": true})),
         "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),

@@ -2,8 +2,10 @@
 //!
 //! It signs one certificate per node, which names the node twice: as the DNS name that a client
 //! asks for (`node-<id>.<cluster>.rotary`) and as a URI that says who is calling
-//! (`rotary://<cluster>/node/<id>`). Keys are Ed25519. The certificates do not expire: what takes a
-//! node out of the cluster is its removal from the directory.
+//! (`rotary://<cluster>/node/<id>`). Keys are Ed25519. The certificates do not expire unless they
+//! are asked to: what takes a node out of the cluster is its removal from the directory.
+
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -12,6 +14,9 @@ use rcgen::{
 use rotary_proto::NodeId;
 
 use crate::certificates::CertificateError;
+
+/// When certificates end that do not expire, in seconds since 1970: with the year 4095.
+const END_MAX_S: u64 = 67_090_118_400;
 
 /// The key and certificate that sign the certificates of nodes.
 #[derive(Clone)]
@@ -98,11 +103,23 @@ impl ClusterAuthority {
         Ok(Self { cluster: cluster.to_owned(), certificate_pem, key_pem })
     }
 
-    /// Issues a certificate, with a new key, to a node of the cluster.
+    /// Issues a certificate, with a new key, to a node of the cluster. It does not expire.
     ///
     /// # Errors
     /// `Generate`, for a key that cannot sign.
     pub fn issue(&self, node: NodeId) -> Result<NodePem, CertificateError> {
+        self.issue_until(node, None)
+    }
+
+    /// The same, good until that second since 1970 if there is one.
+    ///
+    /// # Errors
+    /// `Generate`, for a key that cannot sign.
+    pub fn issue_until(
+        &self,
+        node: NodeId,
+        end_s: Option<u64>,
+    ) -> Result<NodePem, CertificateError> {
         let issuer = Issuer::new(ca_params(&self.cluster), KeyPair::from_pem(&self.key_pem)?);
         let key = new_key()?;
         let mut params = CertificateParams::new([server_name(&self.cluster, node)])?;
@@ -113,6 +130,10 @@ impl ClusterAuthority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if let Some(end_s) = end_s {
+            let end = Duration::from_secs(end_s.min(END_MAX_S));
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+        }
         let certificate = params.signed_by(&key, &issuer)?;
         Ok(NodePem { certificate: certificate.pem(), key: key.serialize_pem() })
     }

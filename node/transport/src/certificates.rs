@@ -15,6 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::authority::parse_node_uri;
+use crate::validity::chain_ends_s;
 
 /// Why certificates cannot be made or used, and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +55,8 @@ pub enum CertificateError {
     Generate(#[from] rcgen::Error),
 }
 
-/// One node's certificate and key, and the authority of its cluster.
+/// One node's certificate and key, and whom it believes: its cluster's authority, or two while that
+/// is exchanged.
 #[derive(Debug)]
 pub struct Certificates {
     cluster: String,
@@ -65,7 +67,8 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Reads them from PEM texts: the authority's certificate, the node's certificate, its key.
+    /// Reads them from PEM texts: the certificates of one or more authorities, the node's
+    /// certificate, its key.
     ///
     /// # Errors
     /// `Pem`, `NoNode`, `Authority`; whether key and certificate fit is found out when they are
@@ -82,14 +85,22 @@ impl Certificates {
                 reason: error.to_string(),
             }
         };
-        let authority = CertificateDer::from_pem_slice(authority.as_bytes())
+        let authorities: Vec<_> = CertificateDer::pem_slice_iter(authority.as_bytes())
+            .collect::<Result<_, _>>()
             .map_err(pem("the cluster's authority"))?;
+        if authorities.is_empty() {
+            let none = rustls::pki_types::pem::Error::NoItemsFound;
+            return Err(pem("the cluster's authority")(none));
+        }
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(pem("the node's certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(pem("the node's key"))?;
         let mut roots = RootCertStore::empty();
-        roots.add(authority).map_err(|error| CertificateError::Authority(error.to_string()))?;
+        for authority in authorities {
+            let added = roots.add(authority);
+            added.map_err(|error| CertificateError::Authority(error.to_string()))?;
+        }
         let (cluster, node) = chain.first().and_then(node_of).ok_or(CertificateError::NoNode)?;
         Ok(Self { cluster, node, roots: Arc::new(roots), chain, key })
     }
@@ -123,6 +134,21 @@ impl Certificates {
     /// The node named in its certificate.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The last second, counted from 1970, at which the node's certificate is good; nothing if that
+    /// cannot be read from it. Authorities are believed for as long as they are named.
+    pub fn ends_s(&self) -> Option<u64> {
+        chain_ends_s(&self.chain)
+    }
+
+    /// Whether key and certificate belong together.
+    ///
+    /// # Errors
+    /// `Mismatch`, or `Authority` for one that can verify nobody.
+    pub fn check_key(&self) -> Result<(), CertificateError> {
+        self.server_config()?;
+        self.client_config().map(drop)
     }
 
     /// Whether the cluster's authority vouches for the node's certificate at that time, in seconds

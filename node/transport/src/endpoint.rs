@@ -57,7 +57,7 @@ pub(crate) fn bind(
     let wrapped = TokioRuntime.wrap_udp_socket(socket);
     let socket = wrapped.map_err(|source| BindError::Other { address, source })?;
     let config = endpoint_config(certificates.stable_secret());
-    open(address, socket, config, client(certificates, true)?, certificates)
+    open(address, socket, config, certificates)
 }
 
 /// An endpoint on a network that is not the operating system's, with every random number that
@@ -69,12 +69,38 @@ pub(crate) fn over(
     let (address, seed) = (network.local_address(), network.seed());
     let mut config = endpoint_config(certificates.stable_secret());
     config.rng_seed(Some(seed)).cid_generator(move || Box::new(SeededIds::new(seed)));
-    let dialling = seeded(client(certificates, true)?, seed);
-    open(address, Arc::new(Socket(network)), config, dialling, certificates)
+    open(address, Arc::new(Socket(network)), config, certificates)
+}
+
+/// How connections are made, each kind in its way, with one certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialling {
+    pub(crate) fast: ClientConfig,
+    pub(crate) bulk: ClientConfig,
+    pub(crate) tunnels: ClientConfig,
+}
+
+impl Dialling {
+    /// With those certificates. Where there is a seed, the ids by which connections are begun
+    /// depend on that alone.
+    pub(crate) fn new(
+        certificates: &Certificates,
+        seed: Option<[u8; 32]>,
+    ) -> Result<Self, CertificateError> {
+        let (fast, bulk) = (client(certificates, true)?, client(certificates, false)?);
+        let dialling = Self { fast, bulk, tunnels: tunnels(certificates)? };
+        let Some(seed) = seed else { return Ok(dialling) };
+        let Self { fast, bulk, tunnels } = dialling;
+        Ok(Self {
+            fast: seeded(fast, seed),
+            bulk: seeded(bulk, seed.map(|byte| !byte)),
+            tunnels: seeded(tunnels, seed.map(|byte| byte ^ 0x55)),
+        })
+    }
 }
 
 /// Makes the ids by which a connection is begun depend on the seed alone.
-pub(crate) fn seeded(mut client: ClientConfig, seed: [u8; 32]) -> ClientConfig {
+fn seeded(mut client: ClientConfig, seed: [u8; 32]) -> ClientConfig {
     let ids = Mutex::new(SeededIds::new(seed));
     let next = move || ids.lock().expect("no code panics while it holds this lock").generate_cid();
     client.initial_dst_cid_provider(Arc::new(next));
@@ -85,17 +111,19 @@ fn open(
     address: SocketAddr,
     socket: Arc<dyn AsyncUdpSocket>,
     config: EndpointConfig,
-    dialling: ClientConfig,
     certificates: &Certificates,
 ) -> Result<Endpoint, BindError> {
+    let (server, runtime) = (server(certificates)?, Arc::new(TokioRuntime));
+    let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime);
+    endpoint.map_err(|source| BindError::Other { address, source })
+}
+
+/// How those who dial are answered.
+pub(crate) fn server(certificates: &Certificates) -> Result<ServerConfig, CertificateError> {
     let mut server = ServerConfig::with_crypto(Arc::new(certificates.server_config()?));
     server.transport_config(Arc::new(transport(true)));
     server.migration(false);
-    let runtime = Arc::new(TokioRuntime);
-    let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime);
-    let mut endpoint = endpoint.map_err(|source| BindError::Other { address, source })?;
-    endpoint.set_default_client_config(dialling);
-    Ok(endpoint)
+    Ok(server)
 }
 
 /// How to dial. Without `keep_alive` the connection ends by itself when it is not used.
@@ -109,7 +137,7 @@ pub(crate) fn client(
 }
 
 /// How to dial a connection for tunnels.
-pub(crate) fn tunnels(certificates: &Certificates) -> Result<ClientConfig, CertificateError> {
+fn tunnels(certificates: &Certificates) -> Result<ClientConfig, CertificateError> {
     let mut client = ClientConfig::new(Arc::new(certificates.client_config()?));
     let mut config = transport(true);
     config.stream_receive_window(VarInt::from_u32(TUNNEL_WINDOW_BYTES));

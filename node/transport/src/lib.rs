@@ -33,6 +33,7 @@ mod serve;
 mod stats;
 mod transport;
 mod tunnel;
+mod validity;
 
 pub use authority::{ClusterAuthority, NodePem};
 pub use certificates::{CertificateError, Certificates};
@@ -46,3 +47,4 @@ pub use seeded_secrets::seed_secrets;
 pub use stats::TransportStats;
 pub use transport::{Handler, PAYLOAD_BYTES_MAX, Transport, TransportConfig};
 pub use tunnel::Tunnel;
+pub use validity::chain_ends_s;

@@ -1,7 +1,7 @@
 //! Keeps the connections to one peer alive, and hands out its lanes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use quinn::{ClientConfig, Connection, Endpoint, VarInt};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::authority::server_name;
 use crate::certificates::peer_of;
+use crate::endpoint::Dialling;
 use crate::lane::{CallError, Wire};
 use crate::stats::{Counters, count};
 use crate::tunnel::Tunnel;
@@ -61,9 +62,15 @@ pub(crate) struct Peer {
 pub(crate) struct Dialler {
     pub(crate) endpoint: Endpoint,
     pub(crate) cluster: String,
-    pub(crate) bulk: ClientConfig,
-    pub(crate) tunnels: ClientConfig,
+    /// What it is done with at present: certificates may be replaced.
+    pub(crate) dialling: Arc<RwLock<Dialling>>,
     pub(crate) counters: Arc<Counters>,
+}
+
+impl Dialler {
+    fn with(&self, kind: impl Fn(&Dialling) -> &ClientConfig) -> ClientConfig {
+        kind(&self.dialling.read().unwrap_or_else(PoisonError::into_inner)).clone()
+    }
 }
 
 /// Connections differ by what they carry: heartbeats, raft and live together, bulk alone.
@@ -98,6 +105,10 @@ impl Peer {
 
     pub(crate) fn move_to(&self, address: SocketAddr) {
         self.address.send_replace(address);
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.address.borrow()
     }
 
     fn slot(&self, lane: Lane) -> &Slot {
@@ -167,7 +178,8 @@ impl Peer {
             match &*open {
                 Some(connection) if connection.close_reason().is_none() => connection.clone(),
                 _ => {
-                    let made = self.dial(Some(dialler.tunnels.clone()), node, dialler).await?;
+                    let with = dialler.with(|dialling| &dialling.tunnels);
+                    let made = self.dial(with, node, dialler).await?;
                     open.insert(made).clone()
                 }
             }
@@ -190,21 +202,21 @@ impl Peer {
         node: NodeId,
         dialler: &Dialler,
     ) -> Result<Connection, String> {
-        let with = (class == Class::Bulk).then(|| dialler.bulk.clone());
+        let with = dialler.with(|dialling| match class {
+            Class::Fast => &dialling.fast,
+            Class::Bulk => &dialling.bulk,
+        });
         self.dial(with, node, dialler).await
     }
 
     async fn dial(
         &self,
-        with: Option<ClientConfig>,
+        with: ClientConfig,
         node: NodeId,
         dialler: &Dialler,
     ) -> Result<Connection, String> {
         let (address, name) = (*self.address.borrow(), server_name(&dialler.cluster, node));
-        let connecting = match with {
-            None => dialler.endpoint.connect(address, &name),
-            Some(config) => dialler.endpoint.connect_with(config, address, &name),
-        };
+        let connecting = dialler.endpoint.connect_with(with, address, &name);
         let connection = connecting.map_err(|error| error.to_string())?;
         let connection = connection.await.map_err(|error| error.to_string())?;
         match peer_of(&connection) {

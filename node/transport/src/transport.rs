@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use quinn::{ClientConfig, Endpoint, VarInt};
+use quinn::{Endpoint, VarInt};
 use rotary_proto::NodeId;
 use rotary_proto::limits::WIRE_FRAME_BYTES_MAX;
 use rotary_proto::wire::{HEADER_BYTES, Lane};
 use tokio::task::JoinHandle;
 
-use crate::certificates::Certificates;
+use crate::certificates::{CertificateError, Certificates};
 use crate::datagrams::Datagrams;
-use crate::endpoint::{self, BindError};
+use crate::endpoint::{self, BindError, Dialling};
 use crate::lane::CallError;
 use crate::peer::{Class, Dialler, Peer};
+use crate::probe::{ProbeError, probe};
 use crate::serve::Server;
 use crate::stats::{Counters, TransportStats};
 use crate::tunnel::Tunnel;
@@ -64,6 +65,8 @@ pub struct TransportConfig {
 pub struct Transport {
     node: NodeId,
     endpoint: Endpoint,
+    /// Where a simulated network has one.
+    seed: Option<[u8; 32]>,
     dialler: Dialler,
     server: Server,
     state: Mutex<State>,
@@ -105,9 +108,7 @@ impl Transport {
     /// If the certificate is not issued to `config.node`.
     pub fn start(config: TransportConfig, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
         let endpoint = endpoint::bind(config.listen, &config.certificates)?;
-        let bulk = endpoint::client(&config.certificates, false)?;
-        let tunnels = endpoint::tunnels(&config.certificates)?;
-        Ok(Self::start_at(endpoint, (bulk, tunnels), config, handler))
+        Ok(Self::start_at(endpoint, None, config, handler)?)
     }
 
     /// The same on another network than the operating system's, whose address stands for
@@ -123,20 +124,17 @@ impl Transport {
         config: TransportConfig,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, BindError> {
-        let bulk = endpoint::client(&config.certificates, false)?;
-        let bulk = endpoint::seeded(bulk, network.seed().map(|byte| !byte));
-        let tunnels = endpoint::tunnels(&config.certificates)?;
-        let tunnels = endpoint::seeded(tunnels, network.seed().map(|byte| byte ^ 0x55));
+        let seed = Some(network.seed());
         let endpoint = endpoint::over(network, &config.certificates)?;
-        Ok(Self::start_at(endpoint, (bulk, tunnels), config, handler))
+        Ok(Self::start_at(endpoint, seed, config, handler)?)
     }
 
     fn start_at(
         endpoint: Endpoint,
-        (bulk, tunnels): (ClientConfig, ClientConfig),
+        seed: Option<[u8; 32]>,
         config: TransportConfig,
         handler: Arc<dyn Handler>,
-    ) -> Self {
+    ) -> Result<Self, CertificateError> {
         let certificates = config.certificates;
         assert_eq!(certificates.node(), config.node, "the certificate is another node's");
         let counters = Arc::new(Counters::default());
@@ -144,19 +142,61 @@ impl Transport {
         let dialler = Dialler {
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
-            bulk,
-            tunnels,
+            dialling: Arc::new(RwLock::new(Dialling::new(&certificates, seed)?)),
             counters: counters.clone(),
         };
         let server = Server { cluster, handler, counters };
         let accepting = tokio::spawn(server.clone().run(endpoint.clone()));
         let state = State { tasks: vec![accepting], ..State::default() };
-        let transport =
-            Self { node: config.node, endpoint, dialler, server, state: Mutex::new(state) };
+        let (node, state) = (config.node, Mutex::new(state));
+        let transport = Self { node, endpoint, seed, dialler, server, state };
         for (node, address) in config.peers {
             transport.set_peer(node, address);
         }
-        transport
+        Ok(transport)
+    }
+
+    /// Shows other certificates from here on, and believes whom they believe. Connections that
+    /// stand go on with what they were made with.
+    ///
+    /// # Errors
+    /// For certificates that cannot be used; those before stay.
+    ///
+    /// # Panics
+    /// If they are another node's or another cluster's.
+    pub fn replace_certificates(
+        &self,
+        certificates: &Certificates,
+    ) -> Result<(), CertificateError> {
+        let (cluster, node) = (certificates.cluster(), certificates.node());
+        assert_eq!((cluster, node), (self.dialler.cluster.as_str(), self.node), "another's");
+        let (server, dialling) =
+            (endpoint::server(certificates)?, Dialling::new(certificates, self.seed)?);
+        self.endpoint.set_server_config(Some(server));
+        *self.dialler.dialling.write().unwrap_or_else(PoisonError::into_inner) = dialling;
+        Ok(())
+    }
+
+    /// Shakes hands with every peer that is connected, with other certificates than those in use
+    /// and beside the connections that stand, waiting up to `limit` for each. Names those that
+    /// would not be believed, or do not believe. Who does not answer is not named.
+    pub async fn try_certificates(
+        &self,
+        certificates: &Certificates,
+        limit: Duration,
+    ) -> Vec<(NodeId, String)> {
+        let connected: Vec<(NodeId, SocketAddr)> = {
+            let state = self.lock();
+            let peers = state.peers.iter().filter(|(_, known)| known.peer.is_connected());
+            peers.map(|(node, known)| (*node, known.peer.address())).collect()
+        };
+        let tries = connected.into_iter().map(async |(node, address)| {
+            match probe(certificates, node, address, limit).await {
+                Ok(_) | Err(ProbeError::Silent { .. }) => None,
+                Err(error) => Some((node, error.to_string())),
+            }
+        });
+        futures::future::join_all(tries).await.into_iter().flatten().collect()
     }
 
     /// Adds a peer, or notes that it listens elsewhere.

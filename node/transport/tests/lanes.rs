@@ -305,3 +305,67 @@ async fn tunnels_to_a_node_that_is_taken_for_lost_break_at_once() {
     let nobody = one.tunnel(NodeId(3), LIMIT).await;
     assert!(matches!(nobody, Err(CallError::NotSent(_))), "{nobody:?}");
 }
+
+/// The certificate of a node, and whom it believes.
+fn shown(by: &ClusterAuthority, node: u64, believed: &[&ClusterAuthority]) -> Certificates {
+    let pem = by.issue(NodeId(node)).expect("signs");
+    let believed: String = believed.iter().map(|authority| authority.certificate_pem()).collect();
+    Certificates::from_pem(&believed, &pem.certificate, &pem.key).expect("fits")
+}
+
+/// Asks until there is an answer: a call waits for a connection only so long.
+async fn answered(from: &Transport, to: u64, lane: Lane) {
+    let began = Instant::now();
+    while let Err(error) = echo(from, to, lane, "still there?").await {
+        assert!(began.elapsed() < LIMIT, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_is_exchanged_while_nodes_speak() {
+    let (old, new) = (authority(), authority());
+    let (one, two) = (start(&old, 1), start(&old, 2));
+    introduce(&[&one, &two]);
+    answered(&one, 2, Lane::Raft).await;
+    answered(&two, 1, Lane::Raft).await;
+    let connects = || (one.stats().connects, two.stats().connects);
+    let before = connects();
+
+    let refused = one.try_certificates(&shown(&new, 1, &[&new]), LIMIT).await;
+    assert!(matches!(&refused[..], [(NodeId(2), _)]), "it would not believe: {refused:?}");
+    let refused = one.try_certificates(&shown(&new, 1, &[&old, &new]), LIMIT).await;
+    assert!(matches!(&refused[..], [(NodeId(2), _)]), "it is not believed: {refused:?}");
+    for (node, transport) in [(1, &one), (2, &two)] {
+        let both = shown(&old, node, &[&old, &new]);
+        assert_eq!(transport.try_certificates(&both, LIMIT).await, []);
+        transport.replace_certificates(&both).expect("usable");
+    }
+    for (node, transport) in [(1, &one), (2, &two)] {
+        let renewed = shown(&new, node, &[&old, &new]);
+        assert_eq!(transport.try_certificates(&renewed, LIMIT).await, []);
+        transport.replace_certificates(&renewed).expect("usable");
+    }
+    for (node, transport) in [(1, &one), (2, &two)] {
+        let last = shown(&new, node, &[&new]);
+        assert_eq!(transport.try_certificates(&last, LIMIT).await, []);
+        transport.replace_certificates(&last).expect("usable");
+    }
+    answered(&one, 2, Lane::Raft).await;
+    assert_eq!(connects(), before, "no connection was lost over it");
+    // The bulk lane's connection was not made yet.
+    answered(&one, 2, Lane::Bulk).await;
+
+    let (refused, began) = (two.stats().refused, Instant::now());
+    let certificates = shown(&old, 3, &[&old, &new]);
+    let peers = [(NodeId(2), two.local_address().expect("bound"))].into();
+    let config = TransportConfig { node: NodeId(3), listen: loopback(), peers, certificates };
+    let late = Transport::start(config, Arc::new(Echo)).expect("starts");
+    echo(&late, 2, Lane::Raft, "late").await.expect_err("nobody believes its authority");
+    while two.stats().refused == refused {
+        assert!(began.elapsed() < LIMIT, "it is not refused");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for transport in [one, two, late] {
+        transport.close().await;
+    }
+}

@@ -69,6 +69,13 @@ fn a_certificate_says_until_when_it_is_good() {
     let blue = ClusterAuthority::create("blue").expect("a good id");
     let ours = certificates(&blue, 1);
     ours.check_at(1_800_000_000).expect("good in this century");
+    assert_eq!(ours.ends_s(), Some(67_090_118_400), "it does not expire");
+    let short = blue.issue_until(NodeId(1), Some(1_800_000_000)).expect("signs");
+    let short = Certificates::from_pem(blue.certificate_pem(), &short.certificate, &short.key);
+    let short = short.expect("fits");
+    assert_eq!(short.ends_s(), Some(1_800_000_000));
+    short.check_at(1_800_000_000).expect("the last second");
+    short.check_at(1_800_000_001).expect_err("it has ended");
     let red = ClusterAuthority::create("red").expect("a good id");
     let pem = red.issue(NodeId(1)).expect("signs");
     let mixed = Certificates::from_pem(blue.certificate_pem(), &pem.certificate, &pem.key);

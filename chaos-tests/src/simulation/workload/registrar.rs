@@ -89,7 +89,8 @@ impl Registrar {
     fn ask(&mut self, now_ms: Ms) {
         let time = u128::from(DAWN_MS + now_ms) << 80;
         let key = RequestId(time | 7 << 76 | self.random.wide() & ((1 << 76) - 1));
-        let entry = DirectoryEntry { origin: Some((REGISTRAR, key)), command: self.command() };
+        let entry =
+            DirectoryEntry { origin: Some((REGISTRAR, key)), asked: None, command: self.command() };
         let payload = codec::encode(&entry, Limit::Entry).expect("a request fits an entry");
         let request = self.next;
         self.next += 1;

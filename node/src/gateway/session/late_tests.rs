@@ -33,6 +33,9 @@ use super::{Sessions, strays};
 use crate::actor::Registry;
 use crate::admission::{Admission, Bounds};
 use crate::blobs::Blobs;
+use crate::config::Config;
+use crate::debug::About;
+use crate::gateway::audit::Notes;
 use crate::gateway::doors::{Doors, Inner};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
@@ -193,7 +196,9 @@ impl House {
             tokens,
             passwords: Passwords::new(),
             logins: Logins::new(),
+            notes: Notes::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
+            about: About::of(&Config::default()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -296,7 +301,7 @@ fn found(replica: &Replica) {
         DirectoryCommand::CreateSite { tenant: SITE.tenant, name: name(), shard: None },
     ];
     for (at, command) in (1..).zip(commands) {
-        let entry = DirectoryEntry { origin: None, command };
+        let entry = DirectoryEntry { origin: None, asked: None, command };
         replica.directory_mut().apply(at, Stamp(at), entry);
     }
     assert!(replica.directory().shard_of(SITE).is_some());
@@ -312,6 +317,7 @@ fn agent() -> Claims {
         principal: PrincipalId(1),
         by: None,
         exp: unix_s() + 3_600,
+        address: None,
     }
 }
 
