@@ -42,5 +42,6 @@ pub(crate) mod tenants;
 pub(crate) mod throttle;
 pub(crate) mod token;
 pub(crate) mod tokens;
+pub(crate) mod upgrade;
 pub(crate) mod users;
 pub(crate) mod webhooks;

@@ -42,6 +42,7 @@ use crate::effects::{self, Endpoint, Tools};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::machine::Witness;
+use crate::nodes::Runs;
 use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
 use crate::server::public_tls::PublicTls;
@@ -68,6 +69,8 @@ pub(crate) struct Ground {
     pub(crate) node: NodeId,
     /// Which run of this node.
     pub(crate) run: u64,
+    /// What it runs.
+    pub(crate) runs: Runs,
     pub(crate) doorstep: Doorstep,
     pub(crate) transport: Arc<Transport>,
     pub(crate) handler: Arc<NodeHandler>,
@@ -162,6 +165,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let ground = Ground {
         node,
         run: unix_ms(),
+        runs: Runs::this_build(),
         doorstep,
         transport: Arc::new(transport),
         handler,

@@ -93,6 +93,6 @@ pub(crate) fn start_metrics() -> Result<PrometheusHandle, BuildError> {
             Kind::Histogram => describe_histogram!(metric.name, metric.help()),
         }
     }
-    gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!(names::BUILD_INFO, "version" => crate::build::name()).set(1.0);
     Ok(handle)
 }

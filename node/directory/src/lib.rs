@@ -14,6 +14,8 @@
 //! * A node is known from its announcement on; one that keeps no replica can be forgotten.
 //! * A core node is *admitted*, perhaps instead of another, and *released*; its number is never
 //!   used again. Somebody always has a vote.
+//! * An *upgrade* is finalised when every node known can apply the next version of the logic; the
+//!   directory then raises its own, and from there on nothing is taken back.
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
@@ -34,6 +36,7 @@ mod members;
 mod nodes;
 mod snapshot;
 mod state;
+mod upgrade;
 mod window;
 
 pub use command::{
@@ -42,9 +45,11 @@ pub use command::{
 };
 pub use credentials::{ApiKey, Credential, Grant, User};
 pub use members::Seats;
-pub use nodes::{Announced, LogicVersions, NodeKind};
+pub use nodes::{Announced, NodeKind};
+pub use rotary_proto::LogicVersions;
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
+pub use upgrade::Upgrade;
 
 /// The principal of the first administrator, whose token is made with the cluster.
 pub const FIRST_PRINCIPAL: rotary_proto::PrincipalId = rotary_proto::PrincipalId(1);

@@ -17,6 +17,8 @@ use crate::cli::client::{CliError, change, read_value, said};
 use crate::cli::node::read_id;
 use crate::cli::output::{cell, rows};
 
+/// Where the state of the cluster is.
+const CLUSTER: &str = "/v1/cluster";
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -25,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Waiting {
     /// Wait until it is so everywhere, and say meanwhile where it is not.
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// How long, in seconds. What was asked for goes on afterwards.
     #[arg(long, default_value_t = 3_600, requires = "wait")]
     timeout_s: u64,
@@ -142,7 +144,7 @@ pub(crate) async fn drain(args: ChangeArgs, drains: bool) -> Result<(), CliError
         return Ok(());
     }
     let emptied = |cluster: &Value| Some(format!("{node}: {}", remains(cluster, node)?));
-    waiting.until_none(&remote, emptied).await?;
+    waiting.until_none(&remote, CLUSTER, emptied).await?;
     let cluster = read_value(&remote, "/v1/cluster").await?;
     match without(&cluster, node) {
         Ok((told, false)) => eprint!("{node} is empty. Do not stop it yet:\n{told}"),
@@ -229,19 +231,20 @@ impl Waiting {
             let line = shards.map(why).collect::<Vec<_>>().join("; ");
             (!line.is_empty()).then_some(line)
         };
-        self.until_none(remote, not_yet).await
+        self.until_none(remote, CLUSTER, not_yet).await
     }
 
-    /// Until nothing is waited for any more in the cluster.
-    async fn until_none(
+    /// Until nothing is waited for any more in what a path of the API answers.
+    pub(super) async fn until_none(
         &self,
         remote: &Remote,
+        path: &str,
         waited_for: impl Fn(&Value) -> Option<String>,
     ) -> Result<(), CliError> {
         let (begun, mut told) = (Instant::now(), String::new());
         loop {
-            let cluster = read_value(remote, "/v1/cluster").await?;
-            let Some(line) = waited_for(&cluster) else { return Ok(()) };
+            let found = read_value(remote, path).await?;
+            let Some(line) = waited_for(&found) else { return Ok(()) };
             if begun.elapsed() >= Duration::from_secs(self.timeout_s) {
                 return Err(CliError::Unhealthy(format!(
                     "not so after {} s, and it goes on: {line}",

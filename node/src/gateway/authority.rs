@@ -20,6 +20,8 @@ pub(crate) enum Action<'a> {
     SeeCluster,
     /// Say which nodes there are, who keeps the shards and who votes.
     ChangeNodes,
+    /// Say which version of the logic the cluster is to act by.
+    Upgrade,
     /// Take everything that a shard is to somewhere else.
     BackUp,
     /// Make a tenant.
@@ -57,6 +59,7 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
     match action {
         Action::SeeCluster => oversees(claims, "see the cluster"),
         Action::ChangeNodes => of_the_cluster(claims, "change its nodes"),
+        Action::Upgrade => of_the_cluster(claims, "upgrade it"),
         Action::BackUp => of_the_cluster(claims, "back it up"),
         Action::CreateTenant => of_the_cluster(claims, "make tenants"),
         Action::ListPlaces => oversees(claims, "list tenants and sites"),

@@ -22,7 +22,7 @@ use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
     agents, api_keys, attachments, backups, blobs, bots, closed, cluster, conversations, events,
     health, login, nodes, offers, openapi, pages, queues, runbook, session, sites, tenants, tokens,
-    users, webhooks,
+    upgrade, users, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -42,6 +42,7 @@ pub(crate) fn router(doors: Doors) -> Router {
 /// not do there (`node/tests/isolation.rs`).
 pub(crate) fn routes() -> Routes {
     let v1 = cluster_routes()
+        .merge(node_routes())
         .merge(people_routes())
         .merge(Routes::new().nest("/sites/{site}", plan_routes().merge(site_routes())))
         .merge(conversation_routes());
@@ -79,23 +80,6 @@ fn cluster_routes() -> Routes {
             "/shards/{shard}/backup",
             get("back_up", "Everything that a shard is, as a file.", backups::show),
         )
-        .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
-        .route(
-            "/nodes/{node}",
-            delete("forget_node", "Forgets a node that is gone.", nodes::forget),
-        )
-        .route(
-            "/nodes/{node}/decommission",
-            post("decommission_node", "Lets a core node go.", nodes::decommission),
-        )
-        .route(
-            "/nodes/{node}/drain",
-            put("set_draining", "Has a node emptied, or lets it serve again.", nodes::drain),
-        )
-        .route(
-            "/nodes/{node}/vote",
-            put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
-        )
         .route(
             "/tenants",
             get("list_tenants", "Tenants.", tenants::list).and(post(
@@ -128,6 +112,38 @@ fn cluster_routes() -> Routes {
         .route(
             "/session/frames",
             post("post_frames", "What a session's client says, on any node.", session::post),
+        )
+}
+
+/// Which nodes there are, and what they run.
+fn node_routes() -> Routes {
+    Routes::new()
+        .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
+        .route(
+            "/nodes/{node}",
+            delete("forget_node", "Forgets a node that is gone.", nodes::forget),
+        )
+        .route(
+            "/nodes/{node}/decommission",
+            post("decommission_node", "Lets a core node go.", nodes::decommission),
+        )
+        .route(
+            "/nodes/{node}/drain",
+            put("set_draining", "Has a node emptied, or lets it serve again.", nodes::drain),
+        )
+        .route(
+            "/nodes/{node}/vote",
+            put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
+        )
+        .route(
+            "/upgrade",
+            get("show_upgrade", "Where an upgrade stands.", upgrade::show)
+                .and(put(
+                    "finalize_upgrade",
+                    "Has the cluster act by another version of the logic.",
+                    upgrade::finalize,
+                ))
+                .and(delete("abort_upgrade", "Takes that back.", upgrade::abort)),
         )
 }
 

@@ -101,6 +101,9 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         // It shows nodes and shards, and of sites how many there are in each.
         "GET /v1/cluster" | "GET /v1/sites" => own_rows(None),
         "DELETE /v1/nodes/{node}" | "POST /v1/nodes/{node}/decommission" => of_nodes(),
+        "GET /v1/upgrade" => own_rows(None),
+        "PUT /v1/upgrade" => of_nodes().with(json!({"version": 2})),
+        "DELETE /v1/upgrade" => of_nodes(),
         "GET /v1/shards/{shard}/backup" => of_nodes(),
         "PUT /v1/nodes/{node}/drain" => of_nodes().with(json!({"drains": true})),
         "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),
