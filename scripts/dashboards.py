@@ -232,6 +232,10 @@ def shards():
                (rate("rotary_raft_read_rounds_total", "", SHARD), "rounds")),
         series("Doubtful index", "An index at which replicas differ and no majority agrees.",
                "none", (f"rotary_raft_doubtful_index{{{SHARD}}}", "{{shard}} {{instance}}")),
+        series("Logic", "The version of the routing logic that each shard acts by, and the newest "
+               "that every node's build can apply.", "none",
+               (f"min by (shard) (rotary_shard_logic_version{{{SHARD}}})", "{{shard}}"),
+               (f"min(rotary_build_logic_version{{{ALL}}})", "builds")),
     ]
     logs = [
         series("Log kept", "Entries between what the log has forgotten and its end.", "none",

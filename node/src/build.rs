@@ -1,14 +1,18 @@
 //! Which build this is, and what builds for harnesses do on purpose.
 //!
 //! A build with the feature `chaos` plants a bug that `ROTARY_PLANTED` names
-//! ([`rotary_proto::planted`]), and lets the disk fail where `ROTARY_FAILPOINTS` says
-//! (`rotary_storage::Failpoints`). One with the feature `simulated` can be a node in a simulated
-//! world. No build that serves has either; one that does says so in its version and in its log. A
-//! build of the whole workspace has both, since the harness asks for them.
+//! ([`rotary_proto::planted`]), lets the disk fail where `ROTARY_FAILPOINTS` says
+//! (`rotary_storage::Failpoints`), and can apply the versions of the logic that `ROTARY_LOGIC`
+//! says, as `OLDEST-NEWEST`: so one binary is two builds, between which upgrades are rehearsed. One
+//! with the feature `simulated` can be a node in a simulated world. No build that serves has
+//! either; one that does says so in its version and in its log. A build of the whole workspace has
+//! both, since the harness asks for them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rotary_distributor::LOGIC_VERSIONS;
+use rotary_proto::LogicVersions;
 use rotary_storage::{Disk, FileDisk};
 
 use crate::config::ConfigError;
@@ -28,6 +32,25 @@ pub(crate) const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (simulated build: its clocks and secrets can be set, never serve with it)"
 );
+
+/// What nodes and clients know this build by.
+pub(crate) fn name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| match logic() {
+        LOGIC_VERSIONS => env!("CARGO_PKG_VERSION").to_owned(),
+        LogicVersions { oldest, newest } => {
+            format!("{}-logic.{oldest}.{newest}", env!("CARGO_PKG_VERSION"))
+        }
+    })
+}
+
+/// The versions of the logic that it can apply.
+pub(crate) fn logic() -> LogicVersions {
+    #[cfg(feature = "chaos")]
+    return chaos::logic().unwrap_or(LOGIC_VERSIONS);
+    #[cfg(not(feature = "chaos"))]
+    LOGIC_VERSIONS
+}
 
 /// Says in the log which build this is, if it is none that serves, and begins to do what it is for.
 ///
@@ -62,6 +85,8 @@ mod chaos {
     use std::path::Path;
     use std::sync::Arc;
 
+    use rotary_distributor::{LOGIC_VERSIONS, REHEARSED_LOGIC};
+    use rotary_proto::LogicVersions;
     use rotary_proto::planted::{self, Planted};
     use rotary_storage::{Disk, FailingDisk, Failpoints};
 
@@ -71,9 +96,40 @@ mod chaos {
     const PLANTED: &str = "ROTARY_PLANTED";
     /// Says where the disk fails.
     const FAILPOINTS: &str = "ROTARY_FAILPOINTS";
+    /// Says which versions of the logic can be applied.
+    const LOGIC: &str = "ROTARY_LOGIC";
+
+    /// The oldest and the newest version, as the environment has them.
+    struct Logic(LogicVersions);
+
+    impl std::str::FromStr for Logic {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            let read = |text: &str| text.parse::<u32>().ok();
+            let range = text.split_once('-').and_then(|(oldest, newest)| {
+                Some(LogicVersions { oldest: read(oldest)?, newest: read(newest)? })
+            });
+            let known = |range: &LogicVersions| range.newest <= REHEARSED_LOGIC;
+            let range = range.filter(|range| range.is_valid()).filter(known);
+            range.map(Self).ok_or_else(|| {
+                let text: String = text.chars().take(64).collect();
+                format!("{text:?} are no versions; from 1-1 to {REHEARSED_LOGIC}-{REHEARSED_LOGIC}")
+            })
+        }
+    }
+
+    /// The versions of the logic that the environment names.
+    pub(super) fn logic() -> Result<LogicVersions, ConfigError> {
+        Ok(read::<Logic>(LOGIC)?.map_or(LOGIC_VERSIONS, |Logic(range)| range))
+    }
 
     /// Plants what the environment names.
     pub(super) fn plant() -> Result<(), ConfigError> {
+        let can = logic()?;
+        if can != LOGIC_VERSIONS {
+            tracing::warn!(%can, "versions of the logic are rehearsed");
+        }
         if let Some(bug) = read::<Planted>(PLANTED)? {
             tracing::warn!(bug = bug.name(), "a bug is planted");
             planted::plant(bug);

@@ -23,6 +23,7 @@ mod queue;
 mod site;
 mod token;
 mod top;
+mod upgrade;
 mod user;
 
 use std::path::PathBuf;
@@ -58,6 +59,9 @@ enum Command {
     /// Lists nodes, forgets one that is gone, or mends a stopped one.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Upgrades the nodes of a cluster, one after the other, and then the cluster.
+    #[command(subcommand)]
+    Upgrade(upgrade::UpgradeCommand),
     /// Makes backups of a cluster, checks them, and makes a new cluster from them.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -263,6 +267,7 @@ async fn execute(command: Command) -> u8 {
         Command::Node(NodeCommand::Promote(args)) => members::vote(args, true).await,
         Command::Node(NodeCommand::Demote(args)) => members::vote(args, false).await,
         Command::Node(NodeCommand::Rebuild(args)) => return node::rebuild(&args),
+        Command::Upgrade(command) => upgrade::command(command).await,
         Command::Backup(command) => backup::command(command).await,
         Command::Config(command) => return config::command(&command),
         Command::Site(command) => site::command(command).await,
@@ -288,6 +293,7 @@ async fn execute(command: Command) -> u8 {
         Command::Explain { code } => return explain::explain(code.as_deref()),
         Command::Version => {
             println!("rotary {}", build::VERSION);
+            println!("applies versions {} of the logic", build::logic());
             Ok(())
         }
     };

@@ -44,6 +44,7 @@ pub(crate) mod tenants;
 pub(crate) mod throttle;
 pub(crate) mod token;
 pub(crate) mod tokens;
+pub(crate) mod upgrade;
 pub(crate) mod users;
 pub(crate) mod votes;
 pub(crate) mod webhooks;

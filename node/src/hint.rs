@@ -19,7 +19,7 @@ use rotary_proto::codec::{self, Limit};
 use rotary_proto::frame::Signal;
 use rotary_proto::limits::{FEED_HEARTBEAT_MS, FEED_SILENCE_MS};
 use rotary_proto::wire::Lane;
-use rotary_proto::{AgentId, ConversationId, NodeId, SessionId, ShardId, Stamp};
+use rotary_proto::{AgentId, ConversationId, LogicVersions, NodeId, SessionId, ShardId, Stamp};
 use rotary_storage::Journal;
 use rotary_transport::Transport;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,14 @@ struct Beat {
     sessions: u32,
     /// Whether it wants them to be elsewhere.
     leaves: bool,
+    /// Which versions of the logic its build can apply.
+    can: LogicVersions,
+    /// Shards in which it has no vote, since its log lost its tail.
+    cut: BTreeSet<ShardId>,
+    /// Shards whose replicas differ as far as it knows, and no majority agrees.
+    doubtful: BTreeSet<ShardId>,
+    /// What keeps shards that it leads from acting by the version of the logic that is wanted.
+    raising: BTreeMap<ShardId, String>,
 }
 
 /// A signal on its way to where the other parties are.
@@ -86,6 +94,8 @@ pub(crate) struct Freshness {
     roster: Arc<Roster>,
     journal: Arc<Journal>,
     sessions: Arc<Sessions>,
+    /// Which versions of the logic this build can apply.
+    can: LogicVersions,
     known: Mutex<Known>,
 }
 
@@ -96,6 +106,8 @@ struct Known {
     said: BTreeMap<NodeId, Said>,
     /// What keeps shards that this node leads from having the members that are wanted.
     waiting: BTreeMap<ShardId, String>,
+    /// The same of the version of the logic that is wanted.
+    raising: BTreeMap<ShardId, String>,
 }
 
 /// What a node answered.
@@ -103,9 +115,23 @@ struct Said {
     at: Instant,
     /// When it had last heard the leaders that it had heard.
     fresh: BTreeMap<ShardId, Instant>,
-    lacking: BTreeSet<ShardId>,
     waiting: BTreeMap<ShardId, String>,
+    raising: BTreeMap<ShardId, String>,
     sessions: u32,
+    health: Health,
+}
+
+/// What a node says of its build and its replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// Which versions of the logic its build can apply.
+    pub(crate) can: LogicVersions,
+    /// Shards whose journal it has not fetched all of yet.
+    pub(crate) lacking: BTreeSet<ShardId>,
+    /// Shards in which it has no vote, since its log lost its tail.
+    pub(crate) cut: BTreeSet<ShardId>,
+    /// Shards whose replicas differ as far as it knows, and no majority agrees.
+    pub(crate) doubtful: BTreeSet<ShardId>,
 }
 
 impl Known {
@@ -122,10 +148,10 @@ impl Freshness {
     /// Of those core nodes, with nothing heard so far.
     pub(crate) fn new(
         roster: Arc<Roster>,
-        journal: Arc<Journal>,
-        sessions: Arc<Sessions>,
+        (journal, sessions): (Arc<Journal>, Arc<Sessions>),
+        can: LogicVersions,
     ) -> Arc<Self> {
-        Arc::new(Self { roster, journal, sessions, known: Mutex::default() })
+        Arc::new(Self { roster, journal, sessions, can, known: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -137,9 +163,10 @@ impl Freshness {
         beat.led.into_iter().for_each(|led| self.note(led, at));
         let heard = |age_ms: u64| at.checked_sub(Duration::from_millis(age_ms)).unwrap_or(at);
         let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms))).collect();
-        let Beat { lacking, waiting, sessions, .. } = beat;
+        let Beat { lacking, waiting, sessions, can, cut, doubtful, raising, .. } = beat;
+        let health = Health { can, lacking, cut, doubtful };
         let mut known = self.lock();
-        known.said.insert(node, Said { at, fresh, lacking, waiting, sessions });
+        known.said.insert(node, Said { at, fresh, waiting, raising, sessions, health });
         known.said.retain(|node, _| self.roster.has(*node));
     }
 
@@ -147,7 +174,34 @@ impl Freshness {
     pub(crate) fn is_whole(&self, node: NodeId, shard: ShardId, now: Instant) -> bool {
         let known = self.lock();
         let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
-        said.is_some_and(|said| !said.lacking.contains(&shard))
+        said.is_some_and(|said| !said.health.lacking.contains(&shard))
+    }
+
+    /// What a node said of its build and its replicas, if it did lately.
+    pub(crate) fn health(&self, node: NodeId, now: Instant) -> Option<Health> {
+        let known = self.lock();
+        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
+        said.map(|said| said.health.clone())
+    }
+
+    /// Shards of which any node said lately that their replicas differ and no majority agrees.
+    pub(crate) fn doubtful(&self, now: Instant) -> BTreeSet<ShardId> {
+        let known = self.lock();
+        let recent = known.said.values().filter(|said| is_recent(said.at, now));
+        recent.flat_map(|said| said.health.doubtful.iter().copied()).collect()
+    }
+
+    /// Notes what keeps shards that this node leads from the version of the logic that is wanted.
+    pub(crate) fn raise(&self, raising: BTreeMap<ShardId, String>) {
+        self.lock().raising = raising;
+    }
+
+    /// What keeps a shard from the version of the logic that is wanted, as its leader said lately.
+    pub(crate) fn raising(&self, shard: ShardId, now: Instant) -> Option<String> {
+        let known = self.lock();
+        let mut others = known.said.values().filter(|said| is_recent(said.at, now));
+        let said = others.find_map(|said| said.raising.get(&shard));
+        known.raising.get(&shard).or(said).cloned()
     }
 
     /// How many sessions a node has, if it said so lately.
@@ -237,11 +291,22 @@ pub(crate) fn answer_beat(log: &Log, freshness: &Freshness) -> Result<Vec<u8>, S
 
 fn beat(log: &Log, freshness: &Freshness) -> Beat {
     let lacks = |shard: &ShardId| freshness.journal.missing(shard.0).is_some();
+    let is_cut = |shard: &ShardId| log.status(*shard).is_some_and(|status| status.cut);
+    let is_doubtful =
+        |shard: &ShardId| log.counters(*shard).is_some_and(|counters| counters.doubtful_index > 0);
+    let (waiting, raising) = {
+        let known = freshness.lock();
+        (known.waiting.clone(), known.raising.clone())
+    };
     Beat {
         led: led(log),
         fresh: freshness.fresh(Instant::now()),
         lacking: log.shards().filter(lacks).collect(),
-        waiting: freshness.lock().waiting.clone(),
+        waiting,
+        raising,
+        can: freshness.can,
+        cut: log.shards().filter(is_cut).collect(),
+        doubtful: log.shards().filter(is_doubtful).collect(),
         sessions: u32::try_from(freshness.sessions.count()).unwrap_or(u32::MAX),
         leaves: freshness.sessions.leaving.reason().is_some(),
     }
@@ -318,6 +383,26 @@ impl Hints {
         self.freshness.sessions(node, Instant::now())
     }
 
+    /// What a node said of its build and its replicas, if it did lately.
+    pub(crate) fn health(&self, node: NodeId) -> Option<Health> {
+        self.freshness.health(node, Instant::now())
+    }
+
+    /// Shards of which any node said lately that their replicas differ and no majority agrees.
+    pub(crate) fn doubtful(&self) -> BTreeSet<ShardId> {
+        self.freshness.doubtful(Instant::now())
+    }
+
+    /// Notes what keeps shards that this node leads from the version of the logic that is wanted.
+    pub(crate) fn raise(&self, raising: BTreeMap<ShardId, String>) {
+        self.freshness.raise(raising);
+    }
+
+    /// What keeps a shard from the version of the logic that is wanted, as its leader said lately.
+    pub(crate) fn raising(&self, shard: ShardId) -> Option<String> {
+        self.freshness.raising(shard, Instant::now())
+    }
+
     /// Whether that node can be reached at this moment.
     pub(crate) fn reaches(&self, node: NodeId) -> bool {
         self.transport.peer_connected(node)
@@ -388,6 +473,8 @@ impl Hints {
 mod tests {
     use super::*;
 
+    const CAN: LogicVersions = LogicVersions { oldest: 1, newest: 2 };
+
     /// Of three nodes.
     fn freshness() -> Arc<Freshness> {
         let mut config = crate::config::Config::default();
@@ -398,7 +485,8 @@ mod tests {
         let disk = rotary_storage::SimulatedDisk::new(1).process();
         let options = rotary_storage::JournalOptions::default();
         let journal = Journal::open(disk, "/journal".as_ref(), options).expect("opens");
-        Freshness::new(Roster::of(&config), Arc::new(journal), Arc::new(Sessions::new()))
+        let parts = (Arc::new(journal), Arc::new(Sessions::new()));
+        Freshness::new(Roster::of(&config), parts, CAN)
     }
 
     #[test]
@@ -410,16 +498,25 @@ mod tests {
         let (led, fresh) = (Vec::new(), BTreeMap::new());
         let lacking = BTreeSet::from([other]);
         let (sessions, leaves) = (7, false);
-        let beat = Beat { led, fresh, lacking, waiting, sessions, leaves };
+        let raising = BTreeMap::from([(shard, "nd_3 can apply 1".to_owned())]);
+        let (can, cut, doubtful) = (CAN, BTreeSet::new(), BTreeSet::from([other]));
+        let beat =
+            Beat { led, fresh, lacking, waiting, sessions, leaves, can, cut, doubtful, raising };
         freshness.answered(node, beat, begin);
         assert_eq!(freshness.sessions(node, begin), Some(7));
         assert!(freshness.is_whole(node, shard, begin));
         assert!(!freshness.is_whole(node, other, begin));
         assert_eq!(freshness.waiting(shard, begin), None);
         assert_eq!(freshness.waiting(other, begin).as_deref(), Some("nd_3 is silent"));
+        assert_eq!(freshness.raising(other, begin), None);
+        assert_eq!(freshness.raising(shard, begin).as_deref(), Some("nd_3 can apply 1"));
+        assert_eq!(freshness.doubtful(begin), BTreeSet::from([other]));
+        assert_eq!(freshness.health(node, begin).map(|health| health.can), Some(CAN));
         let later = begin + Duration::from_millis(FEED_SILENCE_MS + 1);
         assert!(!freshness.is_whole(node, shard, later), "that was long ago");
         assert_eq!(freshness.waiting(other, later), None);
+        assert_eq!((freshness.raising(shard, later), freshness.health(node, later)), (None, None));
+        assert!(freshness.doubtful(later).is_empty(), "who is silent raises no alarm");
         freshness.wait(BTreeMap::from([(other, "nobody leads it".to_owned())]));
         assert_eq!(freshness.waiting(other, later).as_deref(), Some("nobody leads it"));
     }
@@ -452,6 +549,10 @@ mod tests {
             waiting: BTreeMap::new(),
             sessions: 0,
             leaves: false,
+            can: CAN,
+            cut: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            raising: BTreeMap::new(),
         };
         assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
         freshness.answered(NodeId(1), beat(&[], &[]), begin);

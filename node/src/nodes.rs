@@ -11,6 +11,7 @@
 //!
 //! Who votes in a shard is in that shard's own log. What the directory wants there is brought about
 //! by whoever leads the shard ([`seats`]); whom this node speaks to follows from both ([`roster`]).
+//! So is the version of the logic that a shard acts by ([`upgrade`]).
 
 pub(crate) mod announce;
 mod disagreement;
@@ -18,15 +19,16 @@ pub(crate) mod drain;
 mod gateways;
 pub(crate) mod roster;
 pub(crate) mod seats;
+pub(crate) mod upgrade;
 
 use std::time::{Duration, Instant};
 
 use rotary_directory::{Announced, LogicVersions, NodeKind};
-use rotary_distributor::LOGIC_VERSIONS;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{Name, NodeId, Stamp};
 use serde::{Deserialize, Serialize};
 
+use crate::build;
 use crate::config::{Config, Role};
 use crate::gateway::doors::Doors;
 
@@ -81,8 +83,28 @@ pub(crate) enum Heard {
     Refused(String),
 }
 
+/// What a node runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Runs {
+    /// What others know the build by.
+    pub(crate) build: Name,
+    /// Which versions of the logic it can apply.
+    pub(crate) logic: LogicVersions,
+}
+
+impl Runs {
+    /// This build.
+    pub(crate) fn this_build() -> Self {
+        Self {
+            build: Name::new(build::name()).expect("a version is a name"),
+            logic: build::logic(),
+        }
+    }
+}
+
 /// What this node says of itself.
-pub(crate) fn announced(config: &Config, peer: std::net::SocketAddr) -> Announced {
+pub(crate) fn announced(config: &Config, peer: std::net::SocketAddr, runs: Runs) -> Announced {
+    let Runs { build, logic } = runs;
     let own = config.cluster.peers.iter().find(|peer| peer.id == config.node.id);
     let (kind, peer, public) = match (config.node.role, own) {
         (Role::Core, Some(own)) => (NodeKind::Core, own.peer, own.public.clone()),
@@ -90,17 +112,7 @@ pub(crate) fn announced(config: &Config, peer: std::net::SocketAddr) -> Announce
         (Role::Gateway, _) => (NodeKind::Gateway, peer, config.public_url()),
     };
     let zone = config.node.zone();
-    Announced { kind, peer, public, build: build(), logic: logic(), zone }
-}
-
-/// What this node runs.
-pub(crate) fn build() -> Name {
-    Name::new(env!("CARGO_PKG_VERSION")).expect("a version is a name")
-}
-
-/// Which versions of the distributor's logic it can apply.
-pub(crate) fn logic() -> LogicVersions {
-    LogicVersions { oldest: *LOGIC_VERSIONS.start(), newest: *LOGIC_VERSIONS.end() }
+    Announced { kind, peer, public, build, logic, zone }
 }
 
 /// What every core node that answers has heard of gateway-only nodes, this one first.

@@ -45,6 +45,7 @@ use crate::effects::{self, Endpoint, Tools};
 use crate::founder::Founder;
 use crate::gateway::token::{Tokens, unix_ms};
 use crate::machine::Witness;
+use crate::nodes::Runs;
 use crate::server::admin::AdminDoor;
 use crate::server::doorstep::Doorstep;
 use crate::server::handler::NodeHandler;
@@ -73,6 +74,8 @@ pub(crate) struct Ground {
     pub(crate) node: NodeId,
     /// Which run of this node.
     pub(crate) run: u64,
+    /// What it runs.
+    pub(crate) runs: Runs,
     pub(crate) doorstep: Doorstep,
     /// For those who run the node, if there is one.
     pub(crate) admin: Option<AdminDoor>,
@@ -175,6 +178,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let ground = Ground {
         node,
         run: unix_ms(),
+        runs: Runs::this_build(),
         doorstep,
         admin,
         transport: Arc::new(transport),

@@ -25,10 +25,10 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rotary_client::Network;
 use rotary_client::network::Dial;
-use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
+use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry, Upgrade};
 use rotary_log::{Blocking, Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{EventRecord, NodeId, ShardId};
+use rotary_proto::{EventRecord, LogicVersions, NodeId, ShardId};
 use rotary_storage::{BlobRoom, Blobs, Disk, Fatal, Journal, Lookup};
 use rotary_transport::{Datagrams, Handler, Transport, TransportConfig};
 
@@ -38,6 +38,7 @@ use crate::effects::{Endpoint, Tools};
 use crate::founder::Founder;
 use crate::gateway::token::Tokens;
 pub use crate::machine::{Application, Witness};
+use crate::nodes::Runs;
 use crate::server::Ground;
 pub use crate::server::doorstep::AnyStream;
 use crate::server::doorstep::Doorstep;
@@ -87,6 +88,8 @@ pub struct Parts {
     pub run: u64,
     /// How long its journal keeps records; none for ever.
     pub retention: Option<Duration>,
+    /// Which versions of the logic its build can apply.
+    pub logic: LogicVersions,
     /// Sees what its machines do.
     pub witness: Arc<dyn Witness>,
 }
@@ -135,6 +138,7 @@ impl Node {
         let ground = Ground {
             node: parts.log.node,
             run: parts.run,
+            runs: Runs { logic: parts.logic, ..Runs::this_build() },
             doorstep: Doorstep::behind(config.listen.public),
             admin: None,
             transport,
@@ -169,6 +173,32 @@ impl Node {
     /// nothing, without a word.
     pub async fn set_draining(&self, node: NodeId, drains: bool) {
         let command = DirectoryCommand::SetDraining { node, drains };
+        let entry = DirectoryEntry { origin: None, asked: None, command };
+        let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
+        if let Err(error) = asked.await {
+            tracing::debug!(%error, "nobody takes the change");
+        }
+    }
+
+    /// Which version of the logic its directory acts by, and wants.
+    pub fn upgrade(&self) -> Upgrade {
+        self.0.doors().replica.directory().upgrade()
+    }
+
+    /// The versions that its replicas act by, the directory's first.
+    pub fn logic_versions(&self) -> Vec<u32> {
+        let replica = &self.0.doors().replica;
+        let data = replica.shards().map(|shard| shard.read().logic_version());
+        std::iter::once(self.upgrade().acts_by).chain(data).collect()
+    }
+
+    /// Has the cluster act by a version of the logic, as an operator's command does; or takes that
+    /// back. It may come to nothing, without a word.
+    pub async fn want_logic(&self, version: Option<u32>) {
+        let command = match version {
+            Some(version) => DirectoryCommand::Finalize { version },
+            None => DirectoryCommand::AbortUpgrade,
+        };
         let entry = DirectoryEntry { origin: None, asked: None, command };
         let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
         if let Err(error) = asked.await {

@@ -103,7 +103,7 @@ pub(crate) fn start_metrics(node: NodeId, role: Role) -> Result<PrometheusHandle
             Kind::Histogram => describe_histogram!(metric.name, metric.help()),
         }
     }
-    let labels = [("node", node.to_string()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
+    let labels = [("node", node.to_string()), ("version", crate::build::name().to_owned())];
     gauge!(names::BUILD_INFO, &labels).set(1.0);
     begin_at_zero(role);
     Ok(handle)

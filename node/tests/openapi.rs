@@ -174,6 +174,9 @@ async fn nodes_known(caller: &mut Caller) {
         cluster.body.contains("\"seen_by\":[\"nd_1\"]").then_some(())
     })
     .await;
+    caller.done("GET /v1/upgrade", json!({})).await;
+    caller.done("PUT /v1/upgrade", json!({"version": 1})).await;
+    caller.done("DELETE /v1/upgrade", json!({})).await;
     caller.done("DELETE /v1/nodes/{node}", json!({})).await;
     let new = json!({"node": "nd_9", "peer": "127.0.0.1:9", "url": "http://127.0.0.1:9"});
     caller.done("POST /v1/nodes", new).await;

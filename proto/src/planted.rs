@@ -99,6 +99,10 @@ impl FromStr for Planted {
     }
 }
 
+/// Whether this build has the version of the logic that upgrades are rehearsed with, beside those
+/// that it serves with.
+pub const REHEARSES: bool = cfg!(feature = "planted");
+
 #[cfg(feature = "planted")]
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 #[cfg(feature = "planted")]

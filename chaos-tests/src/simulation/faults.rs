@@ -9,6 +9,7 @@ mod kind;
 mod links;
 mod members;
 mod operator;
+mod upgrade;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use drain::Drains;
 use links::Edits;
 use members::Seats;
 use operator::others_are_whole;
+use upgrade::Builds;
 use whole::Swing;
 
 pub(crate) use kind::Kind;
@@ -102,6 +104,8 @@ pub(crate) struct Faults {
     seats: Seats,
     /// Who is to be empty.
     drains: Drains,
+    /// Which builds there are, and what is wanted of them.
+    builds: Builds,
 }
 
 impl Faults {
@@ -133,6 +137,7 @@ impl Faults {
             favoured,
             seats: Seats::default(),
             drains: Drains::default(),
+            builds: Builds::new(seed),
         }
     }
 
@@ -154,6 +159,7 @@ impl Faults {
     ) {
         self.end_due(now_ms, cluster, nodes, found);
         self.swing(now_ms, cluster, nodes);
+        self.finalize(now_ms, cluster, nodes);
         if now_ms < self.next_ms {
             return;
         }
@@ -222,6 +228,10 @@ impl Faults {
                 self.struck(kind);
                 false
             }
+            Kind::Upgrade => {
+                self.reinstall(now_ms, *node, cluster, nodes);
+                false
+            }
             Kind::PowerCut => {
                 self.doom(victim);
                 *until_ms = now_ms + DOOM_MS;
@@ -269,10 +279,7 @@ impl Faults {
                 self.jump(victim);
                 true
             }
-            kind if kind.is_at_the_door() => {
-                let node = *node;
-                self.at_the_door(kind, node, cluster, nodes)
-            }
+            kind if kind.is_at_the_door() => self.at_the_door(kind, *node, cluster, nodes),
             _ => true,
         }
     }
@@ -307,6 +314,7 @@ impl Faults {
                 return false;
             }
             Kind::Crash
+            | Kind::Upgrade
             | Kind::PowerCut
             | Kind::Pause
             | Kind::FailedSync
@@ -467,6 +475,10 @@ impl Faults {
         let node = victim.index;
         let troubled = self.troubled.contains(&node);
         self.say(now_ms, format!("n{} ended: {reason}", node + 1));
+        if self.is_outdated(reason, victim) {
+            self.install_newer(now_ms, victim, cluster);
+            return;
+        }
         NodeEnd { node, reason: reason.to_owned(), troubled }.check(found);
         let mine = |active: &mut Active| active.is_of_disk(node);
         let over: Vec<Active> = self.active.extract_if(.., mine).collect();
@@ -551,6 +563,7 @@ impl Faults {
         for node in &self.damaged {
             self.operator_ms[*node] = Some(now_ms);
         }
+        self.finish_upgrade(now_ms, cluster, nodes);
         self.say(now_ms, "everything is healed".to_owned());
     }
 }

@@ -14,7 +14,7 @@ use rotary_transport::TransportConfig;
 use crate::simulation::faults::Count;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::Findings;
-use crate::simulation::node::{Cluster, DAWN_MS, id_of};
+use crate::simulation::node::{Cluster, DAWN_MS, NEW_BUILD, id_of};
 use crate::simulation::process::Process;
 use crate::simulation::random::Random;
 use crate::simulation::wires::{Guest, Listening};
@@ -277,7 +277,7 @@ impl Gate {
         process.runtime.spawn(async move {
             let started = certificates.and_then(|certificates| {
                 let transport = TransportConfig { node, listen, peers, certificates };
-                Gateway::start(GatewayParts { network, transport, others, run })
+                Gateway::start(GatewayParts { network, transport, others, run, logic: NEW_BUILD })
             });
             match started {
                 Ok(started) => drop(made.set(Arc::new(started))),

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use rotary_directory::Upgrade;
+use rotary_distributor::{LOGIC_VERSIONS, REHEARSED_LOGIC};
 use rotary_log::{
     Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, Members, ProposeError,
     Proposed, Role, WallClock, next_change,
 };
-use rotary_proto::{NodeId, ShardId, Wall};
+use rotary_proto::{FIRST_LOGIC, LogicVersions, NodeId, ShardId, Wall};
 use rotary_storage::{Disk, Journal};
 use rotary_transport::{
     Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
@@ -44,6 +46,12 @@ pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
 const JOURNAL_REST_MS_MAX: Ms = 60;
 /// Of a thousand worlds, so many have journals with a retention.
 const RETENTION_PERMILLE: u64 = 400;
+/// What an older build can apply, and what a newer one can.
+pub(crate) const OLD_BUILD: LogicVersions = LOGIC_VERSIONS;
+pub(crate) const NEW_BUILD: LogicVersions =
+    LogicVersions { oldest: FIRST_LOGIC, newest: REHEARSED_LOGIC };
+/// Of a thousand nodes, so many run the newer build from their beginning.
+const NEW_PERMILLE: u64 = 800;
 /// A client gives one attempt so long.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
@@ -183,6 +191,8 @@ pub(crate) struct Node {
     owing: Option<Owing>,
     /// Whether digests come out wrong in its memory, until its process ends.
     pub(crate) astray: Arc<AtomicBool>,
+    /// Which build its next process runs, by what that can apply.
+    pub(crate) build: LogicVersions,
     /// What its wall clock is off by, in ms, and how often it was read.
     pub(crate) wall_off_ms: Arc<AtomicI64>,
     pub(crate) wall_reads: Arc<AtomicU64>,
@@ -236,6 +246,7 @@ impl Node {
     pub(crate) fn new(cluster: &Cluster, index: usize) -> Self {
         let mut random = Random::salted(cluster.seed, &format!("disk {index}"));
         let mut journal_random = Random::salted(cluster.seed, &format!("journal {index}"));
+        let is_new = Random::salted(cluster.seed, &format!("build {index}")).permille(NEW_PERMILLE);
         Self {
             index,
             disk: NodeDisk::new(&mut random, &mut journal_random, cluster.bug),
@@ -245,6 +256,7 @@ impl Node {
             forgotten: Arc::default(),
             owing: None,
             astray: Arc::default(),
+            build: if is_new { NEW_BUILD } else { OLD_BUILD },
             wall_off_ms: Arc::default(),
             wall_reads: Arc::default(),
             random,
@@ -455,6 +467,7 @@ impl Node {
         let log = self.log_config(cluster, seed, ground.fatal.clone());
         let (node, shards, run) = (self.index, cluster.shards as u32, log.wall.now().0);
         let (retention_ms, observer) = (cluster.retention_ms, cluster.observer.clone());
+        let logic = self.build;
         async move {
             let (certificates, listen) = (certificates?, network.local_address());
             let transport = TransportConfig { node: id, listen, peers, certificates };
@@ -472,6 +485,7 @@ impl Node {
                 door,
                 run,
                 retention_ms,
+                logic,
                 observer,
                 doors,
                 started,
@@ -627,6 +641,21 @@ impl Node {
         let Some(running) = &self.running else { return };
         let Some(doors) = running.doors.get().cloned() else { return };
         running.process.runtime.spawn(async move { doors.set_draining(node, drains).await });
+    }
+
+    /// What its directory acts by and wants of the logic, and what its replicas act by; `None` if
+    /// there is nobody to ask.
+    pub(crate) fn logic(&self) -> Option<(Upgrade, Vec<u32>)> {
+        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
+        let doors = running.doors.get()?;
+        Some((doors.upgrade(), doors.logic_versions()))
+    }
+
+    /// Has it ask for a version of the logic, or for none any more, as an operator's command does.
+    pub(crate) fn want_logic(&self, version: Option<u32>) {
+        let Some(running) = &self.running else { return };
+        let Some(doors) = running.doors.get().cloned() else { return };
+        running.process.runtime.spawn(async move { doors.want_logic(version).await });
     }
 
     /// How it answers a client that dials it.

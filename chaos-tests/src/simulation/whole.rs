@@ -7,7 +7,7 @@ use rotary::simulated::{self, Application as Done, DIRECTORY, Parts, Witness};
 use rotary_client::network::Dial;
 use rotary_log::{Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{ShardId, Stamp};
+use rotary_proto::{LogicVersions, ShardId, Stamp};
 use rotary_storage::{Disk, Journal};
 use rotary_transport::{Datagrams, Handler, TransportConfig};
 
@@ -37,6 +37,7 @@ pub(crate) struct Start {
     pub(crate) door: Arc<PlantedDoor>,
     pub(crate) run: u64,
     pub(crate) retention_ms: Option<Ms>,
+    pub(crate) logic: LogicVersions,
     pub(crate) observer: Observer,
     pub(crate) doors: Doors,
     pub(crate) started: Arc<OnceLock<Arc<Log>>>,
@@ -60,6 +61,7 @@ impl Start {
             secret: SECRET.to_vec(),
             run: self.run,
             retention: self.retention_ms.map(Duration::from_millis),
+            logic: self.logic,
             witness: Arc::new(witness),
         };
         let node = Arc::new(simulated::Node::start(parts).await?);

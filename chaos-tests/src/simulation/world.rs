@@ -184,6 +184,7 @@ impl World {
         }
         self.faults.reseat(now_ms, &self.cluster, &self.nodes);
         self.faults.redrain(now_ms, &self.nodes);
+        self.faults.reupgrade(now_ms, &self.nodes);
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
         if self.street.is_none() && !matches!(self.phase, Phase::Settle { .. }) {
@@ -282,7 +283,9 @@ impl World {
                 self.readers.come_back(now_ms);
                 Phase::Converge { since_ms: now_ms }
             }
-            Phase::Converge { since_ms } if now_ms > since_ms && self.agrees() => {
+            Phase::Converge { since_ms }
+                if now_ms > since_ms && self.agrees() && self.faults.is_upgraded(&self.nodes) =>
+            {
                 self.mark("serve");
                 if self.street.is_none() {
                     self.workload.probe(now_ms, PROBES, &mut self.liveness);

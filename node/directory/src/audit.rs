@@ -227,13 +227,15 @@ pub(crate) fn told(command: &DirectoryCommand) -> Option<(&'static str, AuditTar
     };
     Some(match command {
         Asks::Found { .. } | Asks::Announce { .. } | Asks::FoundUser { .. } => return None,
-        Asks::Note { .. } => return None,
+        Asks::Note { .. } | Asks::RaiseVersion { .. } => return None,
         Asks::Forget { node } => ("forget_node", Of::Node(*node)),
         Asks::Admit { node, instead_of: None, .. } => ("admit_node", Of::Node(*node)),
         Asks::Admit { node, .. } => ("replace_node", Of::Node(*node)),
         Asks::Release { node } => ("decommission_node", Of::Node(*node)),
         Asks::SetVote { node, votes: true } => ("promote_node", Of::Node(*node)),
         Asks::SetVote { node, .. } => ("demote_node", Of::Node(*node)),
+        Asks::Finalize { .. } => ("finalize_upgrade", Of::Cluster),
+        Asks::AbortUpgrade => ("abort_upgrade", Of::Cluster),
         Asks::SpreadVotes { .. } => ("spread_votes", Of::Cluster),
         Asks::SetDraining { node, drains: true } => ("drain_node", Of::Node(*node)),
         Asks::SetDraining { node, .. } => ("undrain_node", Of::Node(*node)),

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use rotary_proto::{
-    ApiKeyId, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, TenantId, UserId, Wall,
+    ApiKeyId, LogicVersions, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, TenantId,
+    UserId, Wall,
 };
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +155,19 @@ pub enum DirectoryCommand {
         /// `done`, or the word of the refusal.
         outcome: String,
     },
+    /// Says which version of the logic the cluster is to act by.
+    Finalize {
+        /// Which; every node known can apply it.
+        version: u32,
+    },
+    /// Takes back what was said and has not become true.
+    AbortUpgrade,
+    /// Has the directory itself act by the next version, and with it lets every shard be raised to
+    /// that.
+    RaiseVersion {
+        /// Which.
+        version: u32,
+    },
 }
 
 /// What the proposer of an entry is told.
@@ -277,6 +291,40 @@ pub enum DirectoryRefusal {
         /// Which.
         node: NodeId,
     },
+    /// A node's build cannot apply what the cluster acts by.
+    #[error(
+        "{node} runs a build that can apply versions {can} of the logic, and the cluster acts by \
+         version {version}: install a build that can apply it"
+    )]
+    BuildUnfit {
+        /// Which node.
+        node: NodeId,
+        /// What its build can apply.
+        can: LogicVersions,
+        /// What the cluster acts by.
+        version: u32,
+    },
+    /// Not every node can apply what the cluster is to act by.
+    #[error(
+        "not every node can apply version {version} of the logic: upgrade {}, or let go of what is \
+         gone (`rotary upgrade check`)",
+        list(nodes)
+    )]
+    UpgradeBlocked {
+        /// The version.
+        version: u32,
+        /// Those that cannot, or have not said what they can.
+        nodes: BTreeSet<NodeId>,
+    },
+    /// What was asked for would take back what is final.
+    #[error(
+        "the cluster acts by version {version} of the logic, and there is no way back from that: \
+         what was written since is read by builds that can apply it, and by no other"
+    )]
+    UpgradeFinal {
+        /// What the cluster acts by.
+        version: u32,
+    },
     /// Another user of the tenant signs in as that.
     #[error("another user has that login; choose another")]
     LoginTaken,
@@ -310,11 +358,18 @@ impl DirectoryRefusal {
             Self::NodeNumberUsed { .. } => "node-number-used",
             Self::LastVoter { .. } => "last-voter",
             Self::LastServing { .. } => "last-serving",
+            Self::BuildUnfit { .. } => "build-unfit",
+            Self::UpgradeBlocked { .. } => "upgrade-blocked",
+            Self::UpgradeFinal { .. } => "upgrade-final",
             Self::SiteUnknown => "site-unknown",
             Self::LoginTaken => "login-taken",
             Self::LimitReached { .. } => "limit-reached",
         }
     }
+}
+
+fn list(nodes: &BTreeSet<NodeId>) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What became true.
@@ -415,5 +470,15 @@ pub enum DirectoryEvent {
     UserChanged {
         /// Their id.
         user: UserId,
+    },
+    /// The version of the logic that the cluster is to act by was set.
+    LogicWanted {
+        /// Which.
+        version: u32,
+    },
+    /// The directory acts by another version of the logic.
+    LogicRaised {
+        /// Which.
+        version: u32,
     },
 }

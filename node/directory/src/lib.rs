@@ -14,6 +14,8 @@
 //! * A node is known from its announcement on; one that keeps no replica can be forgotten.
 //! * A core node is *admitted*, perhaps instead of another, and *released*; its number is never
 //!   used again. Somebody always has a vote. Votes are *spread* over zones when somebody says so.
+//! * An *upgrade* is finalised when every node known can apply the next version of the logic; the
+//!   directory then raises its own, and from there on nothing is taken back.
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
@@ -38,6 +40,7 @@ mod nodes;
 mod snapshot;
 mod spread;
 mod state;
+mod upgrade;
 mod window;
 
 pub use audit::{AUDIT_DONE_MAX, AUDIT_REFUSED_MAX, Asked, AuditRecord, AuditTarget};
@@ -47,10 +50,12 @@ pub use command::{
 };
 pub use credentials::{ApiKey, Credential, Grant, User};
 pub use members::Seats;
-pub use nodes::{Announced, LogicVersions, NodeKind};
+pub use nodes::{Announced, NodeKind};
+pub use rotary_proto::LogicVersions;
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use spread::{Spread, ZoneVotes};
 pub use state::{Applied, Directory, SiteRow, TenantRow};
+pub use upgrade::Upgrade;
 
 /// The principal of the first administrator, whose token is made with the cluster.
 pub const FIRST_PRINCIPAL: rotary_proto::PrincipalId = rotary_proto::PrincipalId(1);

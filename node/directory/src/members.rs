@@ -81,6 +81,7 @@ impl Directory {
         if self.replicas.is_empty() {
             return Err(DirectoryRefusal::NotFounded);
         }
+        self.check_build(node, announced.logic)?;
         if node.0 <= self.last_core || self.nodes.contains_key(&node) {
             return Err(DirectoryRefusal::NodeNumberUsed { node, next: self.next_number() });
         }

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rotary_proto::limits::{MEMBERS_PER_SHARD_MAX, NODES_MAX, URL_BYTES_MAX};
-use rotary_proto::{Name, NodeId, ShardId};
+use rotary_proto::{LogicVersions, Name, NodeId, ShardId};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{DirectoryDone, DirectoryEvent, DirectoryRefusal};
@@ -35,15 +35,6 @@ pub enum NodeKind {
     Core,
     /// It has doors only.
     Gateway,
-}
-
-/// Which versions of the distributor's logic a build can apply, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogicVersions {
-    /// The oldest; at least 1.
-    pub oldest: u32,
-    /// The newest.
-    pub newest: u32,
 }
 
 /// What a node says of itself.
@@ -70,7 +61,7 @@ impl Announced {
         if !visible || !(1..=URL_BYTES_MAX).contains(&self.public.len()) {
             return Err(bad("public", format!("1 to {URL_BYTES_MAX} visible ASCII characters")));
         }
-        if self.logic.oldest == 0 || self.logic.oldest > self.logic.newest {
+        if !self.logic.is_valid() {
             return Err(bad("logic", "from 1 up, the oldest first".to_owned()));
         }
         Ok(())
@@ -133,6 +124,7 @@ impl Directory {
         if self.replicas.is_empty() {
             return Err(DirectoryRefusal::NotFounded);
         }
+        self.check_build(node, announced.logic)?;
         match (announced.kind, self.keeps_replicas(node)) {
             (NodeKind::Core, true) | (NodeKind::Gateway, false) => Ok(()),
             (NodeKind::Core, false) => {

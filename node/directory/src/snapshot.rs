@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use rotary_proto::snapshot::{self, ChunkError, Machine, Reader};
 use rotary_proto::{
-    ApiKeyId, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, Stamp, TenantId, UserId,
-    limits,
+    ApiKeyId, FIRST_LOGIC, LogicVersions, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId,
+    Stamp, TenantId, UnfitBuild, UserId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,7 @@ use crate::command::DirectoryOutcome;
 use crate::credentials::{ApiKey, Credentials, User};
 use crate::nodes::{Announced, NodeKind, Replicas, check_members};
 use crate::state::{Directory, SHARDS_MAX, TENANTS_MAX};
+use crate::upgrade::Upgrade;
 use crate::window::{Kept, Window};
 
 /// A directory as it was when it was frozen.
@@ -41,6 +42,7 @@ pub struct Frozen {
     voteless: Arc<BTreeSet<NodeId>>,
     draining: Arc<BTreeSet<NodeId>>,
     last_core: u64,
+    upgrade: Upgrade,
     tenants: Arc<BTreeMap<TenantId, Name>>,
     sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     credentials: Arc<Credentials>,
@@ -53,6 +55,7 @@ pub struct Frozen {
 enum Record<'a> {
     /// What there is one of.
     Head {
+        upgrade: Upgrade,
         shards: u32,
         principals: u32,
         last_key: u32,
@@ -123,6 +126,7 @@ impl Directory {
             voteless: self.voteless.clone(),
             draining: self.draining.clone(),
             last_core: self.last_core,
+            upgrade: self.upgrade,
             tenants: self.tenants.clone(),
             sites: self.sites.clone(),
             credentials: self.credentials.clone(),
@@ -166,6 +170,7 @@ impl Frozen {
     /// Every record but the last.
     fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let head = Record::Head {
+            upgrade: self.upgrade,
             shards: self.shards,
             principals: self.principals,
             last_key: self.credentials.last_key,
@@ -210,6 +215,9 @@ pub enum RestoreError {
     /// A chunk is not the next one.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
+    /// The directory acts by a version of the logic that this build cannot apply.
+    #[error(transparent)]
+    Unfit(#[from] UnfitBuild),
     /// A record where its kind may not be.
     #[error("a record of kind {kind} is out of order")]
     OutOfOrder {
@@ -237,8 +245,9 @@ pub struct Restore {
     building: Building,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Building {
+    can: LogicVersions,
     directory: Directory,
     window: Window,
     last: Option<u8>,
@@ -252,9 +261,16 @@ impl Default for Restore {
 }
 
 impl Restore {
-    /// Nothing read so far.
+    /// Nothing read so far, whichever version the directory acts by.
     pub fn new() -> Self {
-        Self { reader: Reader::new(Machine::Directory), building: Building::default() }
+        Self::fitting(LogicVersions { oldest: FIRST_LOGIC, newest: u32::MAX })
+    }
+
+    /// The same for a build that can apply those versions of the logic, and takes no other.
+    pub fn fitting(can: LogicVersions) -> Self {
+        let (directory, window, last, counts) = Default::default();
+        let building = Building { can, directory, window, last, counts };
+        Self { reader: Reader::new(Machine::Directory), building }
     }
 
     /// Takes the next chunk. A refused one ends the restoration.
@@ -299,6 +315,7 @@ impl Building {
         let directory = &mut self.directory;
         match record {
             Record::Head {
+                upgrade,
                 shards,
                 principals,
                 last_key,
@@ -309,6 +326,7 @@ impl Building {
                 voteless,
                 draining,
             } => {
+                directory.restore_upgrade(upgrade, self.can)?;
                 is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
                 is(principals < u32::MAX, "there are more principals than there are numbers")?;
                 directory.placed = (1..=shards).map(|shard| (ShardId(shard), 0)).collect();
@@ -360,6 +378,19 @@ impl Building {
 }
 
 impl Directory {
+    fn restore_upgrade(
+        &mut self,
+        upgrade: Upgrade,
+        can: LogicVersions,
+    ) -> Result<(), RestoreError> {
+        let version = upgrade.acts_by;
+        if !can.include(version) {
+            return Err(UnfitBuild { version, can }.into());
+        }
+        self.upgrade = upgrade;
+        is(upgrade.is_valid(), "the versions of the logic are out of order")
+    }
+
     fn restore_replicas(
         &mut self,
         shard: ShardId,

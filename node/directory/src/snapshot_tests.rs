@@ -87,6 +87,9 @@ fn eventful() -> Directory {
         DirectoryCommand::SetVote { node: NodeId(4), votes: false },
         DirectoryCommand::SetDraining { node: NodeId(3), drains: true },
         DirectoryCommand::Release { node: NodeId(2) },
+        DirectoryCommand::Announce { node: NodeId(3), announced: announced(NodeKind::Core, "2") },
+        DirectoryCommand::Finalize { version: 2 },
+        DirectoryCommand::RaiseVersion { version: 2 },
         DirectoryCommand::CreateTenant { name: name("acme") },
         DirectoryCommand::CreateTenant { name: name("bank") },
         DirectoryCommand::CreateSite { tenant: TenantId(1), name: name("north"), shard: None },
@@ -144,6 +147,7 @@ fn refused(records: Vec<Record>) -> RestoreError {
 #[test]
 fn records_that_contradict_each_other_are_refused() {
     let head = |shards| Record::Head {
+        upgrade: Upgrade::default(),
         shards,
         principals: 0,
         last_key: 2,
@@ -205,9 +209,47 @@ fn records_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_build_takes_no_snapshot_that_it_cannot_apply() {
+    let directory = eventful();
+    assert_eq!(directory.upgrade(), Upgrade { acts_by: 2, wanted: 2 });
+    let given = |oldest, newest| {
+        let restore = Restore::fitting(LogicVersions { oldest, newest });
+        let restore = chunks(&directory).iter().try_fold(restore, |r, chunk| r.chunk(chunk))?;
+        restore.finish().map(|directory| directory.upgrade().acts_by)
+    };
+    assert_eq!((given(1, 2), given(2, 9)), (Ok(2), Ok(2)));
+    for (oldest, newest) in [(1, 1), (3, 4)] {
+        let can = LogicVersions { oldest, newest };
+        assert_eq!(given(oldest, newest), Err(UnfitBuild { version: 2, can }.into()));
+    }
+}
+
+#[test]
+fn versions_out_of_order_are_refused() {
+    for (acts_by, wanted) in [(0, 1), (2, 1)] {
+        let head = Record::Head {
+            upgrade: Upgrade { acts_by, wanted },
+            shards: 0,
+            principals: 0,
+            last_key: 0,
+            last_stamp: Stamp(7),
+            floor_unix_ms: 0,
+            last_core: 0,
+            voteless: Cow::Owned(BTreeSet::new()),
+            draining: Cow::Owned(BTreeSet::new()),
+        };
+        let end = Record::End { counts: [0; 8], digest: 5 };
+        let error = refused(vec![head, end]);
+        let wrong = matches!(error, RestoreError::Inconsistent { .. } | RestoreError::Unfit(_));
+        assert!(wrong, "{acts_by} {wanted}: {error}");
+    }
+}
+
+#[test]
 fn nodes_and_replicas_that_cannot_be_are_refused() {
     let nodes = |nodes: &[u64]| Cow::Owned(nodes.iter().copied().map(NodeId).collect());
     let with_draining = |shards, last_core, voteless: &[u64], draining: &[u64]| Record::Head {
+        upgrade: Upgrade::default(),
         shards,
         principals: 0,
         last_key: 0,

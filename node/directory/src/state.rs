@@ -13,6 +13,7 @@ use crate::command::{
 };
 use crate::credentials::{ApiKey, Credentials};
 use crate::nodes::{Announced, Replicas, check_members, everywhere};
+use crate::upgrade::Upgrade;
 use crate::window::{Kept, Known, Window};
 
 /// Most tenants of one cluster.
@@ -64,6 +65,7 @@ pub struct Directory {
     pub(crate) draining: Arc<BTreeSet<NodeId>>,
     /// The highest number that a core node ever had.
     pub(crate) last_core: u64,
+    pub(crate) upgrade: Upgrade,
     pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
     pub(crate) sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
     /// How many sites each data shard has; every data shard has an entry. Derived.
@@ -195,6 +197,9 @@ impl Directory {
             DirectoryCommand::Note { action, target, outcome } => {
                 self.take_note(asked, action, target, outcome)
             }
+            DirectoryCommand::Finalize { version } => self.finalize(version),
+            DirectoryCommand::AbortUpgrade => self.abort_upgrade(),
+            DirectoryCommand::RaiseVersion { version } => self.raise_version(version),
         }
     }
 

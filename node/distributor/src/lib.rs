@@ -64,9 +64,15 @@ mod table;
 mod turn;
 mod window;
 
-/// The versions of the logic that this build can apply, both included. A shard is raised from one
-/// to the next by an entry of its log, once every node can apply that.
-pub const LOGIC_VERSIONS: std::ops::RangeInclusive<u32> = 1..=1;
+/// The versions of the logic that this build can apply. A shard is raised from one to the next by
+/// an entry of its log, once every node can apply that.
+pub const LOGIC_VERSIONS: LogicVersions = LogicVersions { oldest: FIRST_LOGIC, newest: 1 };
+
+/// A version that only builds for harnesses have, to rehearse upgrades with. From it on, what a new
+/// site calls an agent who did not answer is `no answer`; nothing else differs.
+pub const REHEARSED_LOGIC: u32 = LOGIC_VERSIONS.newest + 1;
+
+use rotary_proto::{FIRST_LOGIC, LogicVersions};
 
 pub use offerable::Obstacle;
 pub use shard::{Applied, Shard};

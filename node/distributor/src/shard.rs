@@ -10,7 +10,8 @@ use rotary_proto::outcome::Answer;
 use rotary_proto::plan::{NOT_RESPONDING, SiteSettings};
 use rotary_proto::values::Name;
 use rotary_proto::{
-    Command, Done, Envelope, Origin, Outcome, Refusal, ShardCommand, Stamp, Wall, limits,
+    Command, Done, Envelope, FIRST_LOGIC, LogicVersions, Origin, Outcome, Refusal, ShardCommand,
+    Stamp, UnfitBuild, Wall, limits, planted,
 };
 
 use crate::commands::attach;
@@ -67,7 +68,7 @@ impl Shard {
         Self {
             id,
             last: Stamp::ZERO,
-            logic_version: *crate::LOGIC_VERSIONS.start(),
+            logic_version: FIRST_LOGIC,
             sites: BTreeMap::new(),
             leases: BTreeMap::new(),
             marks: Marks::default(),
@@ -92,6 +93,30 @@ impl Shard {
     /// Which behaviour is in force; raised by a logged command.
     pub const fn logic_version(&self) -> u32 {
         self.logic_version
+    }
+
+    /// Makes sure that a build that can apply those versions may apply an entry here: one that is
+    /// applied by another version, or raises the shard to one, must not be.
+    ///
+    /// # Errors
+    /// The version that the build would have to apply.
+    pub const fn fits(
+        &self,
+        command: Option<&ShardCommand>,
+        can: LogicVersions,
+    ) -> Result<(), UnfitBuild> {
+        let version = match command {
+            Some(ShardCommand::RaiseVersion { version }) if *version > self.logic_version => {
+                *version
+            }
+            _ => self.logic_version,
+        };
+        if can.include(version) { Ok(()) } else { Err(UnfitBuild { version, can }) }
+    }
+
+    /// Whether it acts by the version that upgrades are rehearsed with.
+    const fn rehearses(&self) -> bool {
+        planted::REHEARSES && self.logic_version >= crate::REHEARSED_LOGIC
     }
 
     /// Leases by gateway.
@@ -370,7 +395,8 @@ impl Shard {
         }
         let mut site = Site::new(id, settings.clone());
         site.recorded = self.marks.recorded();
-        let name = Name::new("not responding").expect("a short plain name");
+        let name = if self.rehearses() { "no answer" } else { "not responding" };
+        let name = Name::new(name).expect("a short plain name");
         Arc::make_mut(&mut site.reasons).insert(NOT_RESPONDING, name.clone());
         let mut turn = turn(&mut site, &self.view, entry, events, &mut self.effort);
         turn.emit(Audience::default(), Event::SiteSet { settings });

@@ -25,6 +25,13 @@ pub trait Machine: Send + 'static {
     /// must be as deterministic as `apply`.
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8>;
 
+    /// Why this build must not go on with the log. Asked after each entry, and after a snapshot
+    /// that was not taken: once it says so, the last of them was not carried out, the state is what
+    /// it was before, and the process ends with [`rotary_storage::EXIT_BUILD`].
+    fn unfit(&self) -> Option<String> {
+        None
+    }
+
     /// Everything up to that index has been applied, entries of Raft's own included. Called after
     /// each run of entries, and before their proposers get their answers.
     fn applied(&mut self, through: u64) {

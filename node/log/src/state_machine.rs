@@ -133,6 +133,14 @@ impl Applied {
         })
     }
 
+    /// Ends the process if its build must not go on.
+    fn expect_fit(&self, machine: &dyn Machine) -> io::Result<()> {
+        let Some(why) = machine.unfit() else { return Ok(()) };
+        let reason = format!("{} cannot go on with this build: {why}", self.shard);
+        self.fatal.end(rotary_storage::EXIT_BUILD, &reason);
+        Err(io::Error::other(reason))
+    }
+
     /// See [`Machine::recorded`].
     pub(crate) fn recorded(&self) -> u64 {
         self.lock().recorded()
@@ -215,6 +223,7 @@ impl StateMachine {
             let mut machine = shared.lock();
             let mut chunks = reader.chunks().map(|chunk| chunk.map_err(failed));
             let installed = machine.install(index, &mut chunks);
+            shared.expect_fit(&**machine)?;
             installed.map_err(|what| {
                 let path = reader.path().display();
                 io::Error::other(format!("snapshot {path} cannot be installed: {what}"))
@@ -232,7 +241,7 @@ impl StateMachine {
     }
 
     /// Applies a run of entries, then answers their proposers.
-    fn apply_run(&mut self, run: Vec<EntryResponder<Types>>) {
+    fn apply_run(&mut self, run: Vec<EntryResponder<Types>>) -> io::Result<()> {
         let shared = self.shared.clone();
         let mut answers = Vec::with_capacity(run.len());
         let mut machine = shared.lock();
@@ -244,7 +253,9 @@ impl StateMachine {
                 EntryPayload::Normal(command) => {
                     last = command.stamp.after(last);
                     bytes += command.payload.0.len() as u64;
-                    shared.apply(&mut **machine, id.index, last, command)
+                    let answer = shared.apply(&mut **machine, id.index, last, command);
+                    shared.expect_fit(&**machine)?;
+                    answer
                 }
                 EntryPayload::Membership(membership) => {
                     let members: Vec<NodeId> = membership.voter_ids().map(NodeId).collect();
@@ -272,6 +283,7 @@ impl StateMachine {
         for (responder, answer) in answers {
             responder.send(Answer(Octets(Bytes::from(answer))));
         }
+        Ok(())
     }
 }
 
@@ -297,7 +309,7 @@ impl RaftStateMachine<Types> for StateMachine {
             {
                 run.push(next);
             }
-            self.apply_run(run);
+            self.apply_run(run)?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use rotary_storage::{
 use serde::Serialize;
 
 use crate::backup::format::{self, BlobHead, End, Frame, Head};
+use crate::build;
 use crate::replica::DIRECTORY;
 
 /// Why a file is no backup that anything can be made from.
@@ -134,9 +135,10 @@ struct Walk {
 
 impl Walk {
     fn of(head: Head) -> Self {
+        let can = build::logic();
         let restoring = match head.shard {
-            DIRECTORY => Restoring::Directory(rotary_directory::Restore::new()),
-            shard => Restoring::Data(rotary_distributor::Restore::new(shard), None),
+            DIRECTORY => Restoring::Directory(rotary_directory::Restore::fitting(can)),
+            shard => Restoring::Data(rotary_distributor::Restore::fitting(shard, can), None),
         };
         let Head { cluster, shard, index, .. } = head.clone();
         let checked = Checked { cluster, shard, index, sites: 0, records: 0, files: 0 };

@@ -26,9 +26,11 @@ use rotary_transport::{Transport, TransportConfig};
 use crate::backup::restore::file_of;
 use crate::backup::source::{Origin, Source};
 use crate::backup::{Checked, check};
+use crate::build;
 use crate::config::{Config, Role};
 use crate::feed;
 use crate::machine::directory::DirectoryMachine;
+use crate::machine::fence::Fences;
 use crate::machine::site::SiteMachine;
 use crate::replica::{DIRECTORY, Replica};
 use crate::server::running::log_config;
@@ -205,7 +207,10 @@ async fn alone(
     }
     let count = config.cluster.shards;
     let replica = Arc::new(Replica::new(count, Arc::new(journal), Lookup::in_memory()));
-    let machines = shards.iter().map(|shard| (*shard, machine(&replica, *shard))).collect();
+    let fences = Fences::new(build::logic(), stores.notes.clone(), Fatal::exit());
+    fences.check().map_err(|error| wrong(error.to_string()))?;
+    let made = |shard: &ShardId| (*shard, machine(&replica, *shard, &fences));
+    let machines = shards.iter().map(made).collect();
     let mut log = log_config(config);
     log.founders.clear();
     let (transport, door) = (nobody(config)?, Door::new());
@@ -229,13 +234,15 @@ async fn alone(
     Ok(written)
 }
 
-fn machine(replica: &Arc<Replica>, shard: ShardId) -> Box<dyn Machine> {
+fn machine(replica: &Arc<Replica>, shard: ShardId, fences: &Fences) -> Box<dyn Machine> {
+    let fence = fences.of(shard);
     match replica.shard(shard) {
-        None => Box::new(DirectoryMachine::new(replica.clone(), None)),
+        None => Box::new(DirectoryMachine::new(replica.clone(), fence, None)),
         Some(kept) => {
             // Nobody listens.
             let (entry, _) = feed::entry();
-            Box::new(SiteMachine::new(replica.clone(), kept.clone(), entry, Fatal::exit()))
+            let (replica, kept) = (replica.clone(), kept.clone());
+            Box::new(SiteMachine::new(replica, kept, entry, Fatal::exit(), fence))
         }
     }
 }

@@ -98,7 +98,7 @@ impl Source {
                 names.extend(store.list(scope).map_err(io::Error::other)?);
             }
             let Place { index, term, leader } = place;
-            let build = env!("CARGO_PKG_VERSION").to_owned();
+            let build = crate::build::name().to_owned();
             let wall = Wall(unix_ms());
             let head = Head { cluster, shard, shards, index, term, leader, build, node, wall };
             let (step, count) = (Step::Snapshot(0), End::default());

@@ -366,7 +366,16 @@ fn waiting(cluster: &Value) -> String {
     let heavy = |zone: &Value| {
         format!("zone {} has so many votes that its loss leaves no majority\n", cell(zone))
     };
-    let lines: String = waits.map(line).chain(drain.map(drains)).chain(zones.map(heavy)).collect();
+    let upgrade = (cluster["wanted"] != cluster["acts_by"]).then(|| {
+        format!(
+            "the cluster acts by version {} of the logic, and is to act by {}: rotary upgrade \
+             status\n",
+            cell(&cluster["acts_by"]),
+            cell(&cluster["wanted"])
+        )
+    });
+    let lines = waits.map(line).chain(drain.map(drains)).chain(zones.map(heavy));
+    let lines: String = lines.chain(upgrade).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
@@ -390,8 +399,9 @@ pub(crate) fn gateways(cluster: &Value) -> Option<Table> {
 }
 
 fn shards(cluster: &Value) -> Table {
-    let heads = ["SHARD", "LEADER", "VOTERS", "TERM", "LAST", "APPLIED", "RECORDED", "SITES"];
-    let mut table = Table::new(heads);
+    let mut table = Table::new([
+        "SHARD", "LEADER", "VOTERS", "TERM", "LAST", "APPLIED", "RECORDED", "SITES", "LOGIC",
+    ]);
     for shard in rows(&cluster["shards"]) {
         let of = |key: &str| cell(&shard[key]);
         let log = [of("shard"), of("leader"), of("term"), of("last"), of("applied")];
@@ -402,7 +412,8 @@ fn shards(cluster: &Value) -> Table {
             "" => list("voters"),
             learners => format!("{} ({learners})", list("voters")),
         };
-        table.row([id, leader, members, term, last, applied, of("recorded"), of("sites")]);
+        let [recorded, sites, logic] = ["recorded", "sites", "logic"].map(of);
+        table.row([id, leader, members, term, last, applied, recorded, sites, logic]);
     }
     table
 }

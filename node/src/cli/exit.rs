@@ -14,6 +14,9 @@ pub(crate) const CONFLICT: u8 = 4;
 pub(crate) const AUTH: u8 = 5;
 /// The cluster is not as it should be.
 pub(crate) const UNHEALTHY: u8 = 10;
+/// This build cannot apply what the cluster acts by: what a node ends with that meets it later
+/// ([`rotary_storage::EXIT_BUILD`]).
+pub(crate) const BUILD: u8 = 76;
 /// It may have been done; or nobody looked whether it was.
 pub(crate) const UNKNOWN: u8 = 11;
 

@@ -18,6 +18,8 @@ use crate::cli::client::{CliError, change, read_value, said};
 use crate::cli::node::read_id;
 use crate::cli::output::{Table, cell, rows, show};
 
+/// Where the state of the cluster is.
+const CLUSTER: &str = "/v1/cluster";
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -42,7 +44,7 @@ pub(crate) struct RebalanceArgs {
 pub(crate) struct Waiting {
     /// Wait until it is so everywhere, and say meanwhile where it is not.
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// How long, in seconds. What was asked for goes on afterwards.
     #[arg(long, default_value_t = 3_600, requires = "wait")]
     timeout_s: u64,
@@ -210,7 +212,7 @@ pub(crate) async fn drain(args: ChangeArgs, drains: bool) -> Result<(), CliError
         return Ok(());
     }
     let emptied = |cluster: &Value| Some(format!("{node}: {}", remains(cluster, node)?));
-    waiting.until_none(&remote, emptied).await?;
+    waiting.until_none(&remote, CLUSTER, emptied).await?;
     let cluster = read_value(&remote, "/v1/cluster").await?;
     match without(&cluster, node) {
         Ok((told, false)) => eprint!("{node} is empty. Do not stop it yet:\n{told}"),
@@ -296,21 +298,22 @@ impl Waiting {
             let shards = rows(&cluster["shards"]).iter().filter(|shard| !is_so(shard));
             waited_for(shards)
         };
-        self.until_none(remote, not_yet).await?;
+        self.until_none(remote, CLUSTER, not_yet).await?;
         eprintln!("it is so in every shard");
         Ok(())
     }
 
-    /// Until nothing is waited for any more in the cluster.
-    async fn until_none(
+    /// Until nothing is waited for any more in what a path of the API answers.
+    pub(super) async fn until_none(
         &self,
         remote: &Remote,
+        path: &str,
         not_yet: impl Fn(&Value) -> Option<String>,
     ) -> Result<(), CliError> {
         let (begun, mut told) = (Instant::now(), String::new());
         loop {
-            let cluster = read_value(remote, "/v1/cluster").await?;
-            let Some(line) = not_yet(&cluster) else { return Ok(()) };
+            let found = read_value(remote, path).await?;
+            let Some(line) = not_yet(&found) else { return Ok(()) };
             if begun.elapsed() >= Duration::from_secs(self.timeout_s) {
                 return Err(CliError::Unhealthy(format!(
                     "not so after {} s, and it goes on: {line}",

@@ -85,6 +85,21 @@ fn judge(cluster: &Value) -> Vec<Finding> {
                       them, where there are three zones";
         found.push(Finding::warning("zone-overweight", of, detail));
     }
+    let (acts_by, wanted) = (&cluster["acts_by"], &cluster["wanted"]);
+    let shards = rows(&cluster["shards"]).iter();
+    let behind: Vec<String> = shards
+        .filter(|shard| !shard["logic"].is_null() && shard["logic"] != *wanted)
+        .map(|shard| cell(&shard["shard"]))
+        .collect();
+    if !behind.is_empty() {
+        let behind = behind.join(" ");
+        let (acts_by, wanted) = (cell(acts_by), cell(wanted));
+        let detail = format!(
+            "it acts by version {acts_by} of the logic and is to act by {wanted}; not yet: \
+             {behind} (`rotary upgrade status`)"
+        );
+        found.push(Finding::warning("upgrade-unfinished", "cluster", detail));
+    }
     for shard in rows(&cluster["shards"]) {
         if let Value::String(why) = &shard["waiting"] {
             let detail = format!("its members are not yet those that are wanted: {why}");
@@ -122,8 +137,9 @@ mod tests {
             "gateways": [gateway("nd_4", true), gateway("nd_5", false)],
             "nodes": [{"node": "nd_1", "drains": false, "remains": null},
                       {"node": "nd_2", "drains": true, "remains": "3 sessions"}],
-            "shards": [{"shard": "sh_0", "waiting": null},
-                       {"shard": "sh_1", "waiting": "nd_3 does not answer"}],
+            "acts_by": 1, "wanted": 2,
+            "shards": [{"shard": "sh_0", "waiting": null, "logic": 2},
+                       {"shard": "sh_1", "waiting": "nd_3 does not answer", "logic": 1}],
             "overweight": ["a"],
         });
         let found = judge(&cluster);
@@ -136,10 +152,12 @@ mod tests {
                 (Grade::Warning, Some("gateway-silent"), "nd_5"),
                 (Grade::Warning, Some("draining"), "nd_2"),
                 (Grade::Warning, Some("zone-overweight"), "zone a"),
+                (Grade::Warning, Some("upgrade-unfinished"), "cluster"),
                 (Grade::Warning, Some("members-unsettled"), "sh_1"),
             ]
         );
         assert!(found[2].detail.contains("(3 sessions)"), "{}", found[2].detail);
+        assert!(found[4].detail.contains("not yet: sh_1 ("), "{}", found[4].detail);
         assert!(found[4].detail.ends_with("wanted: nd_3 does not answer"));
     }
 }

@@ -11,6 +11,7 @@ use rotary_client::{Gateway, Method, Network, Trust};
 use rotary_proto::NodeId;
 use rotary_transport::{Certificates, ProbeError, probe};
 
+use crate::build;
 use crate::config::{Config, PeerNode};
 use crate::doctor::Finding;
 use crate::gateway::health::{BUILD_HEADER, NODE_HEADER, WALL_HEADER};
@@ -128,8 +129,8 @@ pub(super) fn differing(peer: &PeerNode, told: &Told) -> Vec<Finding> {
         let detail = format!("{} answers as {}", peer.public, told.node);
         found.push(Finding::failure("address-wrong", of, detail));
     }
-    if told.build != env!("CARGO_PKG_VERSION") {
-        let ours = env!("CARGO_PKG_VERSION");
+    if told.build != build::name() {
+        let ours = build::name();
         let detail = format!("it is version {}, this one {ours}", told.build);
         found.push(Finding::warning("version-mismatch", of, detail));
     }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     fn well() -> Told {
-        let build = env!("CARGO_PKG_VERSION").to_owned();
+        let build = build::name().to_owned();
         Told { node: "nd_2".to_owned(), build, ahead_ms: 40, unsure_ms: 5 }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum Action<'a> {
     SeeCluster,
     /// Say which nodes there are, who keeps the shards and who votes.
     ChangeNodes,
+    /// Say which version of the logic the cluster is to act by.
+    Upgrade,
     /// Take everything that a shard is to somewhere else.
     BackUp,
     /// Read who did what: to the cluster, or of their tenant.
@@ -61,6 +63,7 @@ pub(crate) fn permit(claims: &Claims, action: Action<'_>) -> Result<(), Problem>
     match action {
         Action::SeeCluster => oversees(claims, "see the cluster"),
         Action::ChangeNodes => of_the_cluster(claims, "change its nodes"),
+        Action::Upgrade => of_the_cluster(claims, "upgrade it"),
         Action::BackUp => of_the_cluster(claims, "back it up"),
         Action::ReadAudit => match claims {
             Claims { role: Role::Administrator, site: None, .. } => Ok(()),

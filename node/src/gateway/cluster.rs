@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use rotary_directory::{Announced, LogicVersions, NodeKind};
+use rotary_directory::{Announced, LogicVersions, NodeKind, Upgrade};
 use rotary_proto::{Name, NodeId, ShardId, Wall};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::build;
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{Doors, Peer};
 use crate::gateway::extract::Caller;
 use crate::gateway::health::all_shards;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
-use crate::nodes::{Sighting, drain, seen_by_all};
+use crate::nodes::{Sighting, drain, seen_by_all, upgrade};
 use crate::replica::ShardReplica;
 use crate::spine::ShardMembers;
 
@@ -27,6 +28,10 @@ pub(crate) struct ClusterJson {
     /// Who answers.
     node: NodeId,
     build: &'static str,
+    /// The version of the routing logic that the cluster acts by.
+    acts_by: u32,
+    /// The version that it is to act by.
+    wanted: u32,
     nodes: Vec<NodeJson>,
     /// Gateway-only nodes.
     gateways: Vec<GatewayJson>,
@@ -64,7 +69,7 @@ struct NodeJson {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "LogicVersions")]
-struct LogicJson {
+pub(crate) struct LogicJson {
     oldest: u32,
     newest: u32,
 }
@@ -106,6 +111,8 @@ struct ShardJson {
     applied: u64,
     fresh: bool,
     sites: usize,
+    /// The version of the routing logic that the answering node's replica acts by.
+    logic: u32,
     /// The nodes that are to keep a replica, as the directory has them.
     replicas: BTreeSet<NodeId>,
     /// Those of them that are to have no vote.
@@ -132,10 +139,12 @@ pub(crate) async fn show(
     let shards: Vec<ShardJson> = all_shards(&doors).filter_map(|id| shard(&doors, id)).collect();
     let gateways = gateways(&doors).await;
     let nodes = nodes(&doors, &shards);
-    let build = env!("CARGO_PKG_VERSION");
+    let build = build::name();
+    let Upgrade { acts_by, wanted } = doors.replica.directory().upgrade();
     let overweight = doors.replica.directory().overweight_zones();
     let overweight = overweight.into_iter().filter_map(|zone| zone.zone).collect();
-    Ok(Json(ClusterJson { node: doors.node, build, nodes, gateways, shards, overweight }))
+    let node = doors.node;
+    Ok(Json(ClusterJson { node, build, acts_by, wanted, nodes, gateways, shards, overweight }))
 }
 
 /// The core nodes, those included that keep nothing any more and are not forgotten.
@@ -182,7 +191,7 @@ fn remains(doors: &Doors, shards: &[ShardJson], node: NodeId) -> Option<String> 
     drain::remains(sessions, &leads.collect::<Vec<_>>(), &performs.collect::<Vec<_>>())
 }
 
-const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
+pub(crate) const fn logic(LogicVersions { oldest, newest }: LogicVersions) -> LogicJson {
     LogicJson { oldest, newest }
 }
 
@@ -253,6 +262,7 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         marks = logged.map(|(node, index)| (node.to_string(), *index)).collect();
         recorded = (!marks.is_empty()).then(|| state.recorded());
     }
+    let logic = upgrade::acts_by(&doors.replica, shard);
     let directory = doors.replica.directory();
     let ShardMembers { voters, learners, waiting } = doors.spine.members(shard);
     let wanted = directory.seats(shard).unwrap_or_default();
@@ -266,6 +276,7 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         applied: status.applied,
         fresh: status.fresh,
         sites,
+        logic,
         replicas: directory.replicas(shard).cloned().unwrap_or_default(),
         voteless: wanted.learners,
         voters,

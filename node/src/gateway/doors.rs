@@ -31,9 +31,9 @@ use crate::gateway::session::Sessions;
 use crate::gateway::session::behind::Behind;
 use crate::gateway::token::{Claims, Tokens};
 use crate::hint::Hints;
-use crate::nodes::Gateways;
 use crate::nodes::drain::is_to_be_left;
 use crate::nodes::roster::Roster;
+use crate::nodes::{Gateways, Runs};
 use crate::replica::{DIRECTORY, Replica, ShardReplica};
 use crate::spine::{Spine, SpineError};
 use crate::telemetry::{names, trace};
@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) node: NodeId,
     pub(crate) gateway: GatewayId,
     pub(crate) heartbeat_ms: u64,
+    /// What this node runs.
+    pub(crate) runs: Runs,
     /// The cluster's id.
     pub(crate) cluster: String,
     pub(crate) roster: Arc<Roster>,

@@ -7,9 +7,11 @@ use axum::response::IntoResponse;
 use metrics::{counter, gauge};
 use rotary_proto::{NodeId, ShardId};
 
+use crate::build;
 use crate::gateway::doors::Doors;
 use crate::gateway::problem::Problem;
 use crate::gateway::token::unix_ms;
+use crate::nodes::upgrade;
 use crate::replica::{DIRECTORY, ShardReplica};
 use crate::spine::ShardMembers;
 use crate::telemetry::{measure_process, names};
@@ -32,7 +34,7 @@ pub(crate) async fn livez(State(doors): State<Doors>) -> impl IntoResponse {
 pub(crate) fn liveness(node: NodeId) -> impl IntoResponse {
     let headers = [
         (NODE_HEADER, node.to_string()),
-        (BUILD_HEADER, env!("CARGO_PKG_VERSION").to_owned()),
+        (BUILD_HEADER, build::name().to_owned()),
         (WALL_HEADER, unix_ms().to_string()),
     ];
     (headers, "live\n")
@@ -100,7 +102,10 @@ pub(crate) async fn metrics(state: State<Doors>) -> Result<impl IntoResponse, Pr
 pub(crate) async fn measured(State(doors): State<Doors>) -> impl IntoResponse {
     for shard in all_shards(&doors) {
         measure_log(&doors, shard);
+        let logic = upgrade::acts_by(&doors.replica, shard);
+        gauge!(names::SHARD_LOGIC, "shard" => shard.to_string()).set(f64::from(logic));
     }
+    gauge!(names::BUILD_LOGIC).set(f64::from(doors.runs.logic.newest));
     for shard in doors.replica.shards() {
         measure_sites(shard);
         measure_members(&doors, shard.id);

@@ -16,7 +16,7 @@ use crate::gateway::health::all_shards;
 use crate::gateway::identity::change;
 use crate::gateway::list::{Changed, Nothing};
 use crate::gateway::problem::Problem;
-use crate::nodes::{build, logic};
+use crate::nodes::Runs;
 use crate::spine::ShardMembers;
 
 /// A core node that is to be taken in.
@@ -63,7 +63,8 @@ pub(crate) async fn admit(
     let NewNode { node, peer, url, zone, instead_of } = new;
     // It says itself what it runs, as soon as it does.
     let (kind, public) = (NodeKind::Core, url);
-    let announced = Announced { kind, peer, public, build: build(), logic: logic(), zone };
+    let Runs { build, logic } = doors.runs.clone();
+    let announced = Announced { kind, peer, public, build, logic, zone };
     change(&doors, &claims, key, DirectoryCommand::Admit { node, announced, instead_of }).await
 }
 

@@ -216,7 +216,10 @@ impl From<DirectoryRefusal> for Problem {
             | DirectoryRefusal::KeepsNoReplicas { .. }
             | DirectoryRefusal::NodeNumberUsed { .. }
             | DirectoryRefusal::LastVoter { .. }
-            | DirectoryRefusal::LastServing { .. } => StatusCode::CONFLICT,
+            | DirectoryRefusal::LastServing { .. }
+            | DirectoryRefusal::BuildUnfit { .. }
+            | DirectoryRefusal::UpgradeBlocked { .. }
+            | DirectoryRefusal::UpgradeFinal { .. } => StatusCode::CONFLICT,
             DirectoryRefusal::TenantUnknown
             | DirectoryRefusal::SiteUnknown
             | DirectoryRefusal::ApiKeyUnknown

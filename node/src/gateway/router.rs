@@ -23,7 +23,7 @@ use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
     agents, api_keys, attachments, audit, backups, blobs, bots, closed, cluster, conversations,
     debug, events, health, login, nodes, offers, openapi, pages, queues, runbook, session, sites,
-    tenants, tokens, users, votes, webhooks,
+    tenants, tokens, upgrade, users, votes, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -140,6 +140,7 @@ fn cluster_routes() -> Routes {
         )
 }
 
+/// Which nodes there are, and what they run.
 fn node_routes() -> Routes {
     Routes::new()
         .route("/nodes", post("admit_node", "Takes in a core node.", nodes::admit))
@@ -158,6 +159,16 @@ fn node_routes() -> Routes {
         .route(
             "/nodes/{node}/vote",
             put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
+        )
+        .route(
+            "/upgrade",
+            get("show_upgrade", "Where an upgrade stands.", upgrade::show)
+                .and(put(
+                    "finalize_upgrade",
+                    "Has the cluster act by another version of the logic.",
+                    upgrade::finalize,
+                ))
+                .and(delete("abort_upgrade", "Takes that back.", upgrade::abort)),
         )
 }
 

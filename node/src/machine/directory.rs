@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 
-use rotary_directory::{DirectoryEntry, Restore};
+use rotary_directory::{DirectoryEntry, Restore, RestoreError};
 use rotary_log::{Chunks, Frozen, Machine};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{Stamp, Wall};
 
 use crate::machine::Witness;
+use crate::machine::fence::Fence;
 use crate::machine::site::fold;
 use crate::replica::{DIRECTORY, Replica};
 
 /// Applies the log of shard 0.
 pub(crate) struct DirectoryMachine {
     replica: Arc<Replica>,
+    fence: Fence,
     witness: Option<Arc<dyn Witness>>,
 }
 
 impl DirectoryMachine {
     /// A machine that changes the directory of `replica`, and perhaps somebody who sees it.
-    pub(crate) fn new(replica: Arc<Replica>, witness: Option<Arc<dyn Witness>>) -> Self {
-        Self { replica, witness }
+    pub(crate) fn new(
+        replica: Arc<Replica>,
+        fence: Fence,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Self {
+        Self { replica, fence, witness }
     }
 }
 
@@ -28,6 +34,11 @@ impl Machine for DirectoryMachine {
     fn apply(&mut self, index: u64, stamp: Stamp, _wall: Wall, payload: &[u8]) -> Vec<u8> {
         let entry = codec::decode::<DirectoryEntry>(payload, Limit::Entry);
         let mut directory = self.replica.directory_mut();
+        let command = entry.as_ref().ok().map(|entry| &entry.command);
+        if let Err(error) = directory.fits(command, self.fence.can) {
+            self.fence.stop(error);
+            return Vec::new();
+        }
         let applied = match entry {
             Ok(entry) => directory.apply(index, stamp, entry),
             Err(error) => {
@@ -49,6 +60,10 @@ impl Machine for DirectoryMachine {
             witness.decided(index, stamp, payload, &answer, digest);
         }
         answer
+    }
+
+    fn unfit(&self) -> Option<String> {
+        self.fence.unfit()
     }
 
     fn applied(&mut self, through: u64) {
@@ -82,10 +97,15 @@ impl Machine for DirectoryMachine {
     }
 
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
-        let mut restore = Restore::new();
+        let mut restore = Restore::fitting(self.fence.can);
         for chunk in chunks {
             let chunk = chunk.map_err(|error| error.to_string())?;
-            restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
+            restore = restore.chunk(&chunk).map_err(|error| {
+                if let RestoreError::Unfit(error) = error {
+                    self.fence.stop(error);
+                }
+                error.to_string()
+            })?;
         }
         let directory = restore.finish().map_err(|error| error.to_string())?;
         if let Some(witness) = &self.witness {

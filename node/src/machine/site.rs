@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use metrics::{Counter, counter};
-use rotary_distributor::{Applied, Restore};
+use rotary_distributor::{Applied, Restore, RestoreError};
 use rotary_log::{Chunks, Frozen, JournalRecords, Machine, Records, decode_base, encode_base};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
 use rotary_storage::{EXIT_STORAGE, Fatal, JournalBase, JournalError, JournalRecord, LookupError};
 
 use crate::feed::FeedEntry;
+use crate::machine::fence::Fence;
 use crate::machine::{Application, Witness};
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::{names, trace};
@@ -24,6 +25,7 @@ pub(crate) struct SiteMachine {
     feed: FeedEntry,
     fatal: Fatal,
     appended: Counter,
+    fence: Fence,
     witness: Option<Arc<dyn Witness>>,
 }
 
@@ -34,9 +36,10 @@ impl SiteMachine {
         shard: Arc<ShardReplica>,
         feed: FeedEntry,
         fatal: Fatal,
+        fence: Fence,
     ) -> Self {
         let appended = counter!(names::JOURNAL_APPENDED, "shard" => shard.id.to_string());
-        Self { replica, shard, feed, fatal, appended, witness: None }
+        Self { replica, shard, feed, fatal, appended, fence, witness: None }
     }
 
     /// The same machine, and somebody who sees what it does.
@@ -51,10 +54,15 @@ impl SiteMachine {
         witness.applied(&Application { index, payload, answer, events, state });
     }
 
-    fn decide(&self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Applied {
+    /// Applies an entry, if this build can.
+    fn decide(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Option<Applied> {
         let command = codec::decode::<ShardCommand>(payload, Limit::Entry);
         let mut shard = self.shard.write();
-        match command {
+        if let Err(error) = shard.fits(command.as_ref().ok(), self.fence.can) {
+            self.fence.stop(error);
+            return None;
+        }
+        let applied = match command {
             Ok(command) => shard.apply(index, stamp, wall, command),
             Err(error) => {
                 tracing::warn!(
@@ -64,7 +72,8 @@ impl SiteMachine {
                 );
                 shard.refuse_malformed(index, stamp)
             }
-        }
+        };
+        Some(applied)
     }
 
     /// Writes events to the journal. A journal that refuses them has lost its place, and a replica
@@ -117,6 +126,7 @@ impl Machine for SiteMachine {
     fn apply(&mut self, index: u64, stamp: Stamp, wall: Wall, payload: &[u8]) -> Vec<u8> {
         let begun = trace::clock();
         let applied = self.decide(index, stamp, wall, payload);
+        let Some(applied) = applied else { return Vec::new() };
         self.show(index, payload, &applied);
         let Applied { answer, events } = applied;
         if !events.is_empty() {
@@ -125,6 +135,10 @@ impl Machine for SiteMachine {
             self.feed.hand_over(events);
         }
         codec::encode(&answer, Limit::Entry).expect("an answer fits an entry")
+    }
+
+    fn unfit(&self) -> Option<String> {
+        self.fence.unfit()
     }
 
     fn applied(&mut self, through: u64) {
@@ -195,10 +209,15 @@ impl Machine for SiteMachine {
     fn install(&mut self, index: u64, chunks: &mut Chunks<'_>) -> Result<(), String> {
         let base = chunks.next().ok_or_else(|| "it has no chunks".to_owned())?;
         let base = decode_base(&base.map_err(|error| error.to_string())?)?;
-        let mut restore = Restore::new(self.shard.id);
+        let mut restore = Restore::fitting(self.shard.id, self.fence.can);
         for chunk in chunks {
             let chunk = chunk.map_err(|error| error.to_string())?;
-            restore = restore.chunk(&chunk).map_err(|error| error.to_string())?;
+            restore = restore.chunk(&chunk).map_err(|error| {
+                if let RestoreError::Unfit(error) = error {
+                    self.fence.stop(error);
+                }
+                error.to_string()
+            })?;
         }
         let shard = restore.finish().map_err(|error| error.to_string())?;
         self.agree(&base).map_err(|error| error.to_string())?;

@@ -104,6 +104,22 @@ pub(super) const PAGES: &[Page] = &[
          Nothing was done.",
     ),
     page(
+        "upgrade-blocked",
+        "Not every node can apply the version that the cluster is to act by.",
+        "A node runs an older build, or has not said what it runs; or replicas of a shard differ \
+         and nobody knows which are right (`replicas-differ`). The detail names them.",
+        "`rotary upgrade check` lists them. Upgrade those nodes; let go of those that are gone \
+         (`rotary node decommission`, `rotary node forget`).",
+    ),
+    page(
+        "upgrade-final",
+        "The upgrade cannot be taken back.",
+        "The cluster acts by that version of the logic already. What was written since can be read \
+         by builds that can apply it, and by no other.",
+        "Go on with it. Whoever must go back restores a backup from before it into a new cluster \
+         (`rotary backup restore`).",
+    ),
+    page(
         "last-serving",
         "Every other node with a vote drains.",
         "Somebody has to lead the shards and have the sessions.",

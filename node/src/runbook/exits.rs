@@ -59,6 +59,15 @@ pub(super) const PAGES: &[Page] = &[
          log lines.",
     ),
     page(
+        "exit-76",
+        "The node's build cannot apply what the cluster acts by.",
+        "The cluster was upgraded (`rotary upgrade finalize`), and this node was started with a \
+         build that is too old for it; or with one that is too new for a cluster that was not. \
+         What it has on disk is as it was.",
+        "Install a build that can apply the version that standard error names, the one that the \
+         other nodes run, and start the node. A restart with the same build ends the same way.",
+    ),
+    page(
         "exit-74",
         "The node's disk failed under a write.",
         "A write or sync was refused by the operating system: a broken disk, a full one, a \

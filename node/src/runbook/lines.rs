@@ -301,7 +301,19 @@ pub(super) const PAGES: &[Page] = &[
         "version-mismatch",
         "Two nodes run different versions.",
         "An upgrade is under way, or a node was left out.",
-        "Finish the upgrade, one node after the other.",
+        "Finish the upgrade, one node after the other (`rotary upgrade check`), or go back the \
+         same way while it is not finalised.",
+    ),
+    page(
+        "upgrade-unfinished",
+        "Shards do not yet act by the version of the logic that is wanted.",
+        "An upgrade was finalised, and some shards wait: for a node that does not answer or runs \
+         an older build, or until it is understood why replicas differ. Or every build can apply a \
+         newer version, and nobody has finalised it.",
+        "`rotary upgrade status` says of each shard what it waits for. Start or upgrade the node \
+         that it names, or decommission it. As long as the directory (sh_0) waits itself, \
+         `rotary upgrade abort` takes it back. Where nothing is wanted yet: `rotary upgrade \
+         finalize`.",
     ),
     page(
         "certificate-expires",

@@ -79,6 +79,18 @@ pub(super) const PAGES: &[Page] = &[
          --config FILE --yes`, then start the node.",
     ),
     page(
+        "build-unfit",
+        "The build cannot apply the version of the logic that the cluster acts by.",
+        "The cluster was upgraded, and this node runs a build that is too old; or one that is too \
+         new for a cluster that was not. The message names the version, and what the build can \
+         apply. A node that runs already stops at the entry that it cannot apply, with 76; one \
+         that starts is refused before it takes part in anything; one that is to be taken in is \
+         not.",
+        "Install the build that the other nodes run (`rotary upgrade check` lists them) and start \
+         the node. There is no way back from an upgrade that was finalised: whoever must go back \
+         restores a backup from before it into a new cluster.",
+    ),
+    page(
         "start-failed",
         "The node could not be started for another reason.",
         "The operating system refused something: threads, memory, files.",

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rotary_log::LogError;
+use rotary_proto::{ShardId, UnfitBuild};
 use rotary_storage::{DataDirError, JournalError, LookupError, SegmentLogError, SnapshotError};
 use rotary_transport::{BindError, CertificateError};
 
@@ -67,6 +68,12 @@ pub(crate) enum StartError {
     /// Nodes' address cannot be taken.
     #[error("{source}; the address is listen.peer")]
     Peer { address: SocketAddr, source: BindError },
+    /// This build cannot apply what a shard acts by.
+    #[error(
+        "{shard} was seen here before: {source}. Install one that can apply it; there is no way \
+         back from an upgrade that was finalised"
+    )]
+    Unfit { shard: ShardId, source: UnfitBuild },
     /// The log cannot be opened.
     #[error("the log in {path} cannot be opened: {source}")]
     Store { path: PathBuf, source: io::Error },
@@ -141,6 +148,7 @@ impl StartError {
             | Self::Snapshots(_)
             | Self::Journal(_)
             | Self::Lookup(_) => "storage-damaged",
+            Self::Unfit { .. } => "build-unfit",
             Self::Log(_)
             | Self::Actors(_)
             | Self::Webhooks(_)
@@ -155,6 +163,7 @@ impl StartError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => exit::USAGE,
+            Self::Unfit { .. } => exit::BUILD,
             Self::PublicInUse { .. }
             | Self::AdminInUse { .. }
             | Self::Peer { source: BindError::InUse { .. }, .. }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::gateway::token::unix_ms;
-use crate::nodes;
+use crate::nodes::{self, Runs};
 use crate::relay::Relay;
 use crate::relay::presence::{Identity, keep_saying, leave};
 use crate::server::admin::AdminDoor;
@@ -66,7 +66,8 @@ pub(super) async fn run(
     let tls = tls.map(|tls| tls.config());
     let doorstep = Doorstep::at(listener, tls, config.gateway.connections_per_address_max);
     let doorstep = doorstep.map_err(StartError::Io)?;
-    let identity = Identity { run: unix_ms(), announced: nodes::announced(&config, peer) };
+    let identity =
+        Identity { run: unix_ms(), announced: nodes::announced(&config, peer, Runs::this_build()) };
     let serving = Serving::start(&config, transport, doorstep, identity, metrics);
     if let Some(admin) = admin {
         serving.open_admin(admin);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
-use rotary_log::{Blocking, History, Log, LogConfig, Machine, Members, WallClock};
+use rotary_log::{Blocking, History, Log, LogConfig, LogStores, Machine, Members, WallClock};
 use rotary_proto::{GatewayId, NodeId, ShardId};
 use rotary_storage::Fatal;
 use rotary_transport::Transport;
@@ -32,17 +32,19 @@ use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, keep_beating};
 use crate::machine::Witness;
 use crate::machine::directory::DirectoryMachine;
+use crate::machine::fence::Fences;
 use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::nodes::announce::{self, announce_self};
 use crate::nodes::roster::Roster;
-use crate::nodes::{self, Gateways, drain, roster, seats};
+use crate::nodes::{self, Gateways, drain, roster, seats, upgrade};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
 use crate::server::admin::AdminDoor;
 #[cfg(feature = "simulated")]
 use crate::server::doorstep::BackDoor;
 use crate::server::doorstep::{Address, Doorstep};
+use crate::server::handler::NodeHandler;
 use crate::server::log_spine::LogSpine;
 use crate::server::{Ground, Kept, StartError};
 use crate::view;
@@ -72,21 +74,21 @@ pub(crate) async fn start(
     ground: Ground,
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
+    let fences = fences(&ground)?;
     let (journal, lookup) = (ground.journal.clone(), ground.lookup);
     let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
     let fatal = &ground.log.fatal;
     let indexer = Indexer::start(replica.clone(), fatal.clone()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_records(registry.clone(), ground.journal.clone());
-    let machines = machines(&replica, &registry, fatal, ground.witness.as_ref());
+    let machines = machines(&replica, &registry, &fences, fatal, ground.witness.as_ref());
     let roster = Roster::of(config);
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
-    let (transport, door) = (ground.transport.clone(), &ground.handler.door);
-    let log = Arc::new(Log::start(ground.log, ground.stores, transport, door, machines).await?);
-    ground.handler.set_log(log.clone());
-    initialise(&log).await?;
+    let (transport, handler) = (&ground.transport, &ground.handler);
+    let log = start_log(ground.log, ground.stores, (transport, handler), machines).await?;
     let sessions = Arc::new(Sessions::new());
-    let freshness = Freshness::new(roster.clone(), ground.journal.clone(), sessions.clone());
+    let parts = (ground.journal.clone(), sessions.clone());
+    let freshness = Freshness::new(roster.clone(), parts, ground.runs.logic);
     ground.handler.set_freshness(freshness.clone());
     keep_together(ground.node, &roster, &replica, &log, &freshness, &ground.transport);
     let history = history(&replica, &ground.transport, log.clone(), blocking);
@@ -98,6 +100,7 @@ pub(crate) async fn start(
         node: ground.node,
         gateway: GatewayId { node: ground.node, run: ground.run },
         heartbeat_ms: config.session.heartbeat_ms,
+        runs: ground.runs,
         cluster: config.cluster.id.clone(),
         roster: roster.clone(),
         replica,
@@ -118,7 +121,7 @@ pub(crate) async fn start(
         about: About::of(config),
     });
     ground.handler.set_doors(doors.clone());
-    keep_up(config, &doors, &log, wall);
+    keep_up(config, &doors, &log, (wall, fences));
     tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
     tokio::spawn(history.keep_whole());
     effects::start(&doors, ground.tools);
@@ -164,16 +167,34 @@ fn keep_together(
     tokio::spawn(seats::keep(node, replica.clone(), log.clone(), freshness));
 }
 
-/// Gives each shard its first members, where it has none.
-async fn initialise(log: &Log) -> Result<(), StartError> {
+/// What keeps the shards from being applied by a build that cannot, which is looked at before this
+/// node takes part in anything.
+fn fences(ground: &Ground) -> Result<Fences, StartError> {
+    let (notes, fatal) = (ground.stores.notes.clone(), ground.log.fatal.clone());
+    let fences = Fences::new(ground.runs.logic, notes, fatal);
+    fences.check()?;
+    Ok(fences)
+}
+
+/// Starts the shards, and gives each its first members, where it has none.
+async fn start_log(
+    config: LogConfig,
+    stores: LogStores,
+    (transport, handler): (&Arc<Transport>, &NodeHandler),
+    machines: Vec<(ShardId, Box<dyn Machine>)>,
+) -> Result<Arc<Log>, StartError> {
+    let started = Log::start(config, stores, transport.clone(), &handler.door, machines).await?;
+    let log = Arc::new(started);
+    handler.set_log(log.clone());
     for shard in log.shards() {
         log.initialize(shard).await?;
     }
-    Ok(())
+    Ok(log)
 }
 
 /// Starts what a node does for its shards beside what it is asked.
-fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, wall: WallClock) {
+fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, (wall, fences): (WallClock, Fences)) {
+    tokio::spawn(upgrade::keep(doors.clone(), log.clone(), fences));
     start_leases(doors.clone());
     keeper::start(doors);
     tokio::spawn(strays::watch(doors.clone()));
@@ -228,16 +249,18 @@ fn history(
 fn machines(
     replica: &Arc<Replica>,
     registry: &Arc<Registry>,
+    fences: &Fences,
     fatal: &Fatal,
     witness: Option<&Arc<dyn Witness>>,
 ) -> Vec<(ShardId, Box<dyn Machine>)> {
-    let directory = DirectoryMachine::new(replica.clone(), witness.cloned());
+    let directory = DirectoryMachine::new(replica.clone(), fences.of(DIRECTORY), witness.cloned());
     let directory: Box<dyn Machine> = Box::new(directory);
     let mut machines = vec![(DIRECTORY, directory)];
     for shard in replica.shards() {
         let (entry, source) = feed::entry();
         feed::start(replica.clone(), shard.clone(), registry.clone(), source);
-        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, fatal.clone());
+        let fence = fences.of(shard.id);
+        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, fatal.clone(), fence);
         let machine = machine.seen_by(witness.cloned());
         machines.push((shard.id, Box::new(machine)));
     }
@@ -264,7 +287,7 @@ async fn found(doors: Doors, config: Config, founder: Option<Founder>) {
         let entry = of(DirectoryCommand::FoundUser { login, hash });
         keep_telling(&doors, &entry, Directory::has_own_users).await;
     }
-    let own = nodes::announced(&config, config.listen.peer);
+    let own = nodes::announced(&config, config.listen.peer, doors.runs.clone());
     announce_self(doors, own, shards).await;
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use rotary_proto::NodeId;
+use rotary_proto::{LogicVersions, NodeId};
 use rotary_transport::{Datagrams, Transport, TransportConfig};
 
 use super::{AnyStream, ON, url};
 use crate::config::{Config, PeerNode, Role};
-use crate::nodes;
+use crate::nodes::{self, Runs};
 use crate::relay::presence::Identity;
 use crate::server::doorstep::{BackDoor, Doorstep};
 use crate::server::gateway_only::{Deaf, Serving};
@@ -25,6 +25,8 @@ pub struct GatewayParts {
     pub others: Vec<String>,
     /// Which run of the node: another number at each start.
     pub run: u64,
+    /// Which versions of the logic its build says that it can apply.
+    pub logic: LogicVersions,
 }
 
 /// A gateway-only node that runs.
@@ -46,7 +48,9 @@ impl Gateway {
         let transport = Arc::new(transport.map_err(|error| error.to_string())?);
         let doorstep = Doorstep::behind(config.listen.public);
         let back_door = doorstep.back_door();
-        let identity = Identity { run: parts.run, announced: nodes::announced(&config, peer) };
+        let runs = Runs { logic: parts.logic, ..Runs::this_build() };
+        let announced = nodes::announced(&config, peer, runs);
+        let identity = Identity { run: parts.run, announced };
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let serving = Serving::start(&config, transport, doorstep, identity, metrics);
         Ok(Self { back_door, _serving: serving })

@@ -45,6 +45,11 @@ macro_rules! registry {
 registry! {
     /// Always 1. `node` is the node's number.
     BUILD_INFO: Gauge "rotary_build_info" ["node", "version"];
+    /// The newest version of the routing logic that this node's build can apply.
+    BUILD_LOGIC: Gauge "rotary_build_logic_version" [];
+    /// The version of the routing logic that this node's replica of a shard acts by. Where it stays
+    /// below what every build can apply, an upgrade waits to be finalised.
+    SHARD_LOGIC: Gauge "rotary_shard_logic_version" ["shard"];
     /// Commands proposed by this node's doors. `result` is `done`, `refused`, `repeated`,
     /// `not_applied` or `unknown`.
     COMMANDS: Counter "rotary_commands_total" ["op", "result"];

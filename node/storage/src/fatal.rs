@@ -10,6 +10,8 @@ pub const EXIT_PANIC: i32 = 70;
 
 /// Exit code of a process one of whose replicas differs from a majority.
 pub const EXIT_DIVERGED: i32 = 65;
+/// Exit code of a process whose build cannot apply what the cluster acts by.
+pub const EXIT_BUILD: i32 = 76;
 
 /// Ends the process with a code and a reason. Tests put something else in its place.
 ///

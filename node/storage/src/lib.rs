@@ -92,7 +92,7 @@ pub use drive::Drive;
 pub use failpoints::{
     FailingDisk, FailpointError, Failpoints, TEXT_BYTES_MAX as FAILPOINTS_BYTES_MAX,
 };
-pub use fatal::{EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
+pub use fatal::{EXIT_BUILD, EXIT_DIVERGED, EXIT_PANIC, EXIT_STORAGE, Fatal};
 pub use fjall_log::{FjallLog, FjallLogOptions};
 pub use journal::{Journal, JournalOptions, JournalSegment};
 pub use journal_chain::{ChainHash, JournalHead};

@@ -105,6 +105,9 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         // Administrators of another tenant read what their own people did.
         "GET /v1/audit" => Case { other_tenant: Empty, other_site: NOT_ALLOWED, ..of_nodes() },
         "PUT /v1/cluster/votes" => of_nodes().with(json!({"count": 1})),
+        "GET /v1/upgrade" => own_rows(None),
+        "PUT /v1/upgrade" => of_nodes().with(json!({"version": 2})),
+        "DELETE /v1/upgrade" => of_nodes(),
         "PUT /v1/nodes/{node}/drain" => of_nodes().with(json!({"drains": true})),
         "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),
         "POST /v1/nodes" => of_nodes()

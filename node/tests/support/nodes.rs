@@ -133,11 +133,17 @@ impl Nodes {
 
     /// Starts a node, counted from 1.
     pub(crate) fn start(&mut self, node: usize) {
+        self.start_with(node, &[]);
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_with(&mut self, node: usize, variables: &[(&str, &str)]) {
         let log = self.dir.path().join(format!("node-{node}.log"));
         let log = std::fs::File::options().create(true).append(true).open(log).expect("writable");
         let child = rotary()
             .args(["server", "--set", "session.heartbeat_ms=2000", "--exit-with-stdin", "--config"])
             .arg(self.config(node))
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -244,6 +244,7 @@ fn values() {
     page.add("Item", &item());
     page.add("Attributes", &attributes());
     page.add("Stamp", &Stamp(1_234_567));
+    page.add("LogicVersions", &LogicVersions { oldest: 1, newest: 2 });
     page.add("Wall", &Wall(1_700_000_000_000));
     page.settle();
 }

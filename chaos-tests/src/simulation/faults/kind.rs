@@ -53,6 +53,9 @@ pub(crate) enum Kind {
     Members,
     /// A node is emptied of sessions, leaders and effects for a while (P8, P10).
     Drain,
+    /// A node is started again as another build; once all are newer ones, the version that the
+    /// cluster acts by is raised, sooner or later (P9, P15).
+    Upgrade,
 }
 
 impl Kind {
@@ -105,6 +108,7 @@ impl Kind {
         Self::ClientsReset,
         Self::Members,
         Self::Drain,
+        Self::Upgrade,
     ];
 
     /// Whether it is done to doors, or asked for there.
@@ -150,6 +154,7 @@ impl Kind {
             Self::ClientsReset => "clients-reset",
             Self::Members => "members",
             Self::Drain => "drain",
+            Self::Upgrade => "upgrade",
         }
     }
 }

@@ -12,7 +12,7 @@ use rotary_proto::ids::{AgentId, ShardId, SiteId};
 use rotary_proto::planted::{self, Planted};
 use rotary_proto::snapshot::{ChunkError, Machine, Reader};
 use rotary_proto::values::Name;
-use rotary_proto::{Stamp, limits};
+use rotary_proto::{FIRST_LOGIC, LogicVersions, Stamp, UnfitBuild, limits};
 
 use super::record::{Counts, Head, Record};
 use crate::class::ClassRow;
@@ -35,6 +35,8 @@ pub enum RestoreError {
         /// The shard found.
         found: ShardId,
     },
+    /// It acts by a version of the logic that this build cannot apply.
+    Unfit(UnfitBuild),
     /// A record where its kind may not be.
     OutOfOrder {
         /// The kind, as its place in the order of kinds.
@@ -72,6 +74,7 @@ impl std::fmt::Display for RestoreError {
             Self::OtherShard { expected, found } => {
                 write!(f, "a snapshot of {found} cannot become {expected}")
             }
+            Self::Unfit(error) => write!(f, "{error}"),
             Self::OutOfOrder { kind } => write!(f, "a record of kind {kind} is out of order"),
             Self::LimitReached { limit } => write!(f, "the snapshot exceeds {limit}"),
             Self::Inconsistent { site, detail } => write!(f, "{site}: {detail}"),
@@ -102,6 +105,7 @@ struct Building {
     /// The kind of the last record.
     last: Option<usize>,
     site: Option<Box<Draft>>,
+    can: LogicVersions,
 }
 
 /// A site whose end has not come.
@@ -116,9 +120,15 @@ struct Draft {
 }
 
 impl Restore {
-    /// Nothing read so far of a snapshot of that shard.
+    /// Nothing read so far of a snapshot of that shard, whichever version it acts by.
     pub fn new(shard: ShardId) -> Self {
-        let building = Building { shard: Shard::new(shard), last: None, site: None };
+        let can = LogicVersions { oldest: FIRST_LOGIC, newest: u32::MAX };
+        Self::fitting(shard, can)
+    }
+
+    /// The same for a build that can apply those versions of the logic, and takes no other.
+    pub fn fitting(shard: ShardId, can: LogicVersions) -> Self {
+        let building = Building { shard: Shard::new(shard), last: None, site: None, can };
         Self { reader: Reader::new(Machine::Distributor), building }
     }
 
@@ -166,6 +176,10 @@ impl Building {
                 let expected = self.shard.id();
                 if id != expected {
                     return Err(RestoreError::OtherShard { expected, found: id });
+                }
+                if !self.can.include(logic_version) {
+                    let (version, can) = (logic_version, self.can);
+                    return Err(RestoreError::Unfit(UnfitBuild { version, can }));
                 }
                 let limit = "members_per_shard_max";
                 let marks = Marks::restored(marks.into_owned());

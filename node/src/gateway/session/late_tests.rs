@@ -42,6 +42,7 @@ use crate::gateway::password::Passwords;
 use crate::gateway::router::router;
 use crate::gateway::token::{Claims, ResumeClaims, Role, Tokens, unix_s};
 use crate::hint::{Freshness, Hints};
+use crate::machine::fence::Fences;
 use crate::machine::site::SiteMachine;
 use crate::nodes::roster::Roster;
 use crate::replica::Replica;
@@ -176,11 +177,16 @@ impl House {
         let tokens = Tokens::new(b"secret");
         let token = tokens.sign(&agent());
         let sessions = Arc::new(Sessions::new());
-        let freshness = Freshness::new(roster(), replica.journal().clone(), sessions.clone());
+        let freshness = Freshness::new(
+            roster(),
+            (replica.journal().clone(), sessions.clone()),
+            rotary_distributor::LOGIC_VERSIONS,
+        );
         let doors = Doors::new(Inner {
             node: NodeId(1),
             gateway: HERE,
             heartbeat_ms: 60_000,
+            runs: crate::nodes::Runs::this_build(),
             cluster: "late".to_owned(),
             roster: roster(),
             registry: Registry::start(replica.clone()).await.expect("it starts"),
@@ -215,7 +221,11 @@ impl House {
         let shard = replica.shard_of(SITE).expect("founded").clone();
         let (feed, source) = crate::feed::entry();
         crate::feed::start(replica.clone(), shard.clone(), self.doors.registry.clone(), source);
-        let mut machine = SiteMachine::new(replica.clone(), shard, feed, Fatal::exit());
+        let disk = rotary_storage::SimulatedDisk::new(1).process();
+        let notes = rotary_storage::Notes::open(disk, "/notes".as_ref()).expect("opens");
+        let can = rotary_distributor::LOGIC_VERSIONS;
+        let fence = Fences::new(can, notes, Fatal::exit()).of(shard.id);
+        let mut machine = SiteMachine::new(replica.clone(), shard, feed, Fatal::exit(), fence);
         let named = |text: &str| Name::new(text).expect("valid");
         let declare = |declared| Command::Declare { agent: AgentId(1), declared };
         let settings = SiteSettings::named(named("north"));

@@ -71,7 +71,7 @@ pub(crate) fn prepare(upgrade: WebSocketUpgrade) -> Result<WebSocketUpgrade, Pro
 
 /// The first frame on every socket.
 pub(crate) fn hello(node: NodeId, heartbeat_ms: u64) -> ServerFrame {
-    let (protocol, build) = (PROTOCOL.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let (protocol, build) = (PROTOCOL.to_owned(), crate::build::name().to_owned());
     ServerFrame::Hello { node, protocol, heartbeat_ms, build }
 }
 
