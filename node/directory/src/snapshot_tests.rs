@@ -235,10 +235,11 @@ fn versions_out_of_order_are_refused() {
             last_stamp: Stamp(7),
             floor_unix_ms: 0,
             last_core: 0,
+            last_audit: 0,
             voteless: Cow::Owned(BTreeSet::new()),
             draining: Cow::Owned(BTreeSet::new()),
         };
-        let end = Record::End { counts: [0; 8], digest: 5 };
+        let end = Record::End { counts: [0; 9], digest: 5 };
         let error = refused(vec![head, end]);
         let wrong = matches!(error, RestoreError::Inconsistent { .. } | RestoreError::Unfit(_));
         assert!(wrong, "{acts_by} {wanted}: {error}");
