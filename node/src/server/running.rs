@@ -75,8 +75,8 @@ pub(crate) async fn start(
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
     let fences = fences(&ground)?;
-    let (journal, lookup) = (ground.journal.clone(), ground.lookup);
-    let replica = Arc::new(Replica::new(config.cluster.shards, journal, lookup));
+    let journal = ground.journal.clone();
+    let replica = Arc::new(Replica::new(config.cluster.shards, journal, ground.lookup));
     let fatal = &ground.log.fatal;
     let indexer = Indexer::start(replica.clone(), fatal.clone()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
@@ -84,10 +84,10 @@ pub(crate) async fn start(
     let machines = machines(&replica, &registry, &fences, fatal, ground.witness.as_ref());
     let roster = Roster::of(config);
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
-    let (transport, handler) = (&ground.transport, &ground.handler);
-    let log = start_log(ground.log, ground.stores, (transport, handler), machines).await?;
+    let between = (&ground.transport, &ground.handler);
+    let log = start_log(ground.log, ground.stores, between, machines).await?;
     let sessions = Arc::new(Sessions::new());
-    let parts = (ground.journal.clone(), sessions.clone());
+    let parts = (ground.journal, sessions.clone());
     let freshness = Freshness::new(roster.clone(), parts, ground.runs.logic);
     ground.handler.set_freshness(freshness.clone());
     keep_together(ground.node, &roster, &replica, &log, &freshness, &ground.transport);
