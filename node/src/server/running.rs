@@ -127,13 +127,12 @@ pub(crate) async fn start(
     effects::start(&doors, ground.tools);
     let back_door = ground.doorstep.back_door();
     ground.handler.set_back_door(back_door.clone());
-    let closing = open(ground.admin, ground.doorstep, &doors);
     Ok(Running {
+        closing: open(ground.admin, ground.doorstep, &doors),
         doors,
         log,
         transport: ground.transport,
         registry,
-        closing,
         indexer,
         #[cfg(feature = "simulated")]
         back_door,
@@ -180,7 +179,7 @@ fn fences(ground: &Ground) -> Result<Fences, StartError> {
 async fn start_log(
     config: LogConfig,
     stores: LogStores,
-    (transport, handler): (&Arc<Transport>, &NodeHandler),
+    (transport, handler): (&Arc<Transport>, &Arc<NodeHandler>),
     machines: Vec<(ShardId, Box<dyn Machine>)>,
 ) -> Result<Arc<Log>, StartError> {
     let started = Log::start(config, stores, transport.clone(), &handler.door, machines).await?;
