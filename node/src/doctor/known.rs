@@ -158,6 +158,6 @@ mod tests {
         );
         assert!(found[2].detail.contains("(3 sessions)"), "{}", found[2].detail);
         assert!(found[4].detail.contains("not yet: sh_1 ("), "{}", found[4].detail);
-        assert!(found[4].detail.ends_with("wanted: nd_3 does not answer"));
+        assert!(found[5].detail.ends_with("wanted: nd_3 does not answer"));
     }
 }
