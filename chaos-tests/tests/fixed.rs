@@ -52,5 +52,5 @@ fn a_seed_gives_the_same_bytes_twice_where_nodes_are_whole() {
 
 #[test]
 fn every_planted_bug_is_caught() {
-    simulate(&["bugs", "--seeds", "12"]);
+    simulate(&["bugs", "--seeds", "24"]);
 }
