@@ -21,6 +21,38 @@ pub(crate) const DIRECTORY: ShardId = ShardId(0);
 /// Bytes that one read of a journal may return.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
+/// A look at the directory.
+pub(crate) struct Reading<'a>(RwLockReadGuard<'a, Directory>);
+
+#[cfg(debug_assertions)]
+thread_local! {
+    /// Whether this thread looks at the directory already.
+    static READS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+impl<'a> Reading<'a> {
+    fn begin(take: impl FnOnce() -> RwLockReadGuard<'a, Directory>) -> Self {
+        #[cfg(debug_assertions)]
+        assert!(!READS.replace(true), "who reads the directory must not ask for it again");
+        Self(take())
+    }
+}
+
+impl std::ops::Deref for Reading<'_> {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.0
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        READS.set(false);
+    }
+}
+
 /// This node's replicas of all shards, and its journal.
 pub(crate) struct Replica {
     directory: RwLock<Directory>,
@@ -105,9 +137,10 @@ impl Replica {
         &self.named
     }
 
-    /// The directory, for as long as the guard is held.
-    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory.read().expect("apply does not panic and go on")
+    /// The directory, for as long as the guard is held. Who holds it must not ask for it again: the
+    /// machine may be waiting in between, and then both wait for ever. Builds for tests panic.
+    pub(crate) fn directory(&self) -> Reading<'_> {
+        Reading::begin(|| self.directory.read().expect("apply does not panic and go on"))
     }
 
     /// The directory, to be changed by its machine.

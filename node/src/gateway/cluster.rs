@@ -169,7 +169,10 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
             leads: shards.iter().filter(|shard| shard.leader == Some(peer.node)).count(),
             drains: directory.is_draining(peer.node),
             sessions: doors.hints.sessions(peer.node),
-            remains: remains(doors, shards, peer.node),
+            // Not by way of the replica: who holds a lock to read must not ask for it again.
+            remains: drain::is_left(&directory, peer.node)
+                .then(|| remains(doors, shards, peer.node))
+                .flatten(),
             build: announced.map(|announced| announced.build.clone()),
             logic: announced.map(|announced| logic(announced.logic)),
             zone: announced.and_then(|announced| announced.zone.clone()),
@@ -179,11 +182,8 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
     peers.values().map(node).collect()
 }
 
-/// What is on a core node that is to be elsewhere.
+/// What is on a core node that is to be left.
 fn remains(doors: &Doors, shards: &[ShardJson], node: NodeId) -> Option<String> {
-    if !drain::is_to_be_left(&doors.replica, node) {
-        return None;
-    }
     let leads = shards.iter().filter(|shard| shard.leader == Some(node)).map(|shard| shard.shard);
     let performs = |shard: &Arc<ShardReplica>| shard.read().view().replicas.contains(&node);
     let performs = doors.replica.shards().filter(|shard| performs(shard)).map(|shard| shard.id);

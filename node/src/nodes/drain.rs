@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use rotary_directory::Directory;
 use rotary_proto::{NodeId, ShardId};
 
 use crate::gateway::doors::Doors;
@@ -12,7 +13,11 @@ use crate::replica::Replica;
 
 /// Whether sessions are to leave a core node: it drains, or is to keep nothing any more.
 pub(crate) fn is_to_be_left(replica: &Replica, node: NodeId) -> bool {
-    let directory = replica.directory();
+    is_left(&replica.directory(), node)
+}
+
+/// The same, as that directory says.
+pub(crate) fn is_left(directory: &Directory, node: NodeId) -> bool {
     directory.is_draining(node) || (directory.shards() > 0 && !directory.keeps_replicas(node))
 }
 
