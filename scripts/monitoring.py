@@ -34,6 +34,7 @@ ADDED = {"cluster", "instance", "job", "le"}
 RARE = {
     "rotary_admission_refused_total", "rotary_actor_failures_total", "rotary_bot_turns_total",
     "rotary_blob_uploads_total", "rotary_blobs_damaged_total", "rotary_blobs_fetched_total",
+    "rotary_clock_ahead_seconds",
     "rotary_blobs_full_total", "rotary_blobs_removed_total", "rotary_commands_deduplicated_total",
     "rotary_feed_gaps_total", "rotary_journal_dropped_bytes_total", "rotary_mail_attempts_total",
     "rotary_mailbox_refusals_total", "rotary_raft_leaders_moved_total", "rotary_relay_moves_total",
