@@ -282,6 +282,16 @@ def shards():
                (rate("rotary_blobs_damaged_total", "cluster"), "damaged"),
                (rate("rotary_blobs_removed_total", "cluster"), "removed"),
                (rate("rotary_blobs_full_total", "cluster"), "no room")),
+        series("Age of the newest backup", "Of those that the cluster makes by itself, and the "
+               "time that is to be between two.", "s",
+               (f"max by (cluster) (rotary_backup_age_seconds{{{ALL}}})", "age"),
+               (f"max by (cluster) (rotary_backup_every_seconds{{{ALL}}})", "between two")),
+        series("The newest backup took", "Until all of it was read back.", "s",
+               (f"max by (cluster) (rotary_backup_seconds{{{ALL}}})", "{{cluster}}")),
+        series("The newest backup has", "Bytes of its files.", "bytes",
+               (f"max by (cluster) (rotary_backup_bytes{{{ALL}}})", "{{cluster}}")),
+        series("Backups that failed", "Attempts, and looks at the store.", "ops",
+               (rate("rotary_backup_failures_total", "instance"), "{{instance}}")),
     ]
     about = "Agreement, journals and disks, by shard and node."
     rows = [("Raft", raft), ("Log and journal", logs), ("Disks and files", disks)]

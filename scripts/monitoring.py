@@ -33,6 +33,7 @@ ADDED = {"cluster", "instance", "job", "le"}
 # with trouble, with time, or with files, bots, webhooks and mails.
 RARE = {
     "rotary_admission_refused_total", "rotary_actor_failures_total", "rotary_bot_turns_total",
+    "rotary_backup_failures_total",
     "rotary_blob_uploads_total", "rotary_blobs_damaged_total", "rotary_blobs_fetched_total",
     "rotary_clock_ahead_seconds",
     "rotary_blobs_full_total", "rotary_blobs_removed_total", "rotary_commands_deduplicated_total",
@@ -242,7 +243,9 @@ class Cluster:
     def start_nodes(self):
         for node in range(1, 5):
             config = str(self.folder / "cluster" / f"node-{node}" / "rotary.toml")
+            backups = [f"backup.to={self.folder / 'backups'}", "backup.every=2min"]
             serve = [self.binary, "server", "--config", config, "--exit-with-stdin"]
+            serve += [word for value in backups for word in ("--set", value)]
             self.start(f"node-{node}", serve)
         for url in self.urls:
             until(f"{url} is ready", 20, lambda: urllib.request.urlopen(f"{url}/readyz", timeout=2))
@@ -297,6 +300,7 @@ def filled(query):
 
 def check_queries(cluster):
     """Prometheus takes every query, and answers where the series are that it names."""
+    until("a backup is complete", 60, lambda: cluster.ask("rotary_backup_seconds"))
     for name in sorted(documented().keys() - RARE):
         if not cluster.ask(name):
             fail(f"{name} has no series in a cluster with traffic")

@@ -92,7 +92,7 @@ fn replica(all: &[Told]) -> (Replica, Vec<EventRecord>) {
         }
     }
     journal.flush().expect("written");
-    (Replica::new(1, Arc::new(journal), Lookup::in_memory()), events)
+    (Replica::new([rotary_proto::ShardId(1)], Arc::new(journal), Lookup::in_memory()), events)
 }
 
 /// All that a viewer sees after a cursor, page by page.
@@ -100,7 +100,7 @@ fn seen(replica: &Replica, viewer: Viewer, after: u64, limit: usize) -> Vec<u64>
     let mut position = Position::after(viewer, SITE, after);
     let mut seen = Vec::new();
     loop {
-        let page = replica.page(viewer, SHARD, SITE, position.sequence(), limit).expect("readable");
+        let page = replica.page(viewer, SITE, position.sequence(), limit).expect("readable");
         if page.through == position.sequence() {
             return seen;
         }
@@ -113,7 +113,7 @@ fn seen(replica: &Replica, viewer: Viewer, after: u64, limit: usize) -> Vec<u64>
 fn listed(replica: &Replica, filter: &ClosedFilter, limit: usize) -> Vec<u128> {
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
-        let page = replica.closed(SHARD, SITE, filter, after, limit).expect("readable");
+        let page = replica.closed(SITE, filter, after, limit).expect("readable");
         assert!(page.rows.len() <= limit);
         listed.extend(page.rows.iter().map(|row| row.view.conversation.unique));
         let Some(next) = page.next else { return listed };
@@ -178,16 +178,16 @@ proptest! {
             let id = Told::id(number);
             let own = events.iter().filter(|e| e.event.conversation() == Some(id)).cloned();
             let expected: Vec<EventRecord> = own.collect();
-            prop_assert_eq!(replica.story(SHARD, id, usize::MAX).expect("readable"), expected);
+            prop_assert_eq!(replica.story(id, usize::MAX).expect("readable"), expected);
         }
-        let unknown = replica.story(SHARD, Told::id(999), usize::MAX).expect("readable");
+        let unknown = replica.story(Told::id(999), usize::MAX).expect("readable");
         prop_assert_eq!(unknown, []);
     }
 }
 
 #[test]
 fn a_cursor_that_is_none_is_refused() {
-    for text in ["", "1", "1.2", "1.2.3.4", "a.b.c", "1.2.99999999999", "-1.2.3"] {
+    for text in ["", "1", "1.2", "1.2.3.4.5", "1.2.3.x", "a.b.c", "1.2.99999999999", "-1.2.3"] {
         assert!(text.parse::<ClosedCursor>().is_err(), "{text}");
     }
 }
@@ -199,13 +199,13 @@ fn what_retention_dropped_is_told_apart_from_what_never_was() {
     let middle = events.len() as u64 / 2;
     assert!(replica.journal().retain(SHARD.0, middle).expect("dropped") > 0);
     let viewer = Viewer::Agent(AgentId(1));
-    let error = replica.page(viewer, SHARD, SITE, 0, 10).expect_err("forgotten");
+    let error = replica.page(viewer, SITE, 0, 10).expect_err("forgotten");
     assert!(error.is_forgotten(), "{error}");
     let first = replica.journal().first_sequence(SHARD.0, SITE.key());
     let visible = events.iter().filter(|e| e.sequence >= first && e.audience.admits(viewer));
     let expected: Vec<u64> = visible.map(|e| e.sequence).collect();
     assert_eq!(seen(&replica, viewer, first - 1, 10), expected);
-    assert_eq!(replica.story(SHARD, Told::id(0), 9).expect("readable"), []);
+    assert_eq!(replica.story(Told::id(0), 9).expect("readable"), []);
     let listed = listed(&replica, &ClosedFilter::default(), 50);
     assert!(listed.len() > 100 && listed.last() == Some(&299));
 }
@@ -224,12 +224,12 @@ fn an_archive_on_disk_is_indexed_by_its_thread() {
         EventRecord { site: SITE, sequence: 1, index: 1, stamp: Stamp(1), wall, audience, event };
     let bytes = codec::encode(&record, Limit::Entry).expect("small");
     let kept = JournalRecord { stream: SITE.key(), sequence: 1, index: 1, ordinal: 0, bytes };
-    let replica = Arc::new(Replica::new(1, Arc::new(journal), lookup));
+    let replica = Arc::new(Replica::new([rotary_proto::ShardId(1)], Arc::new(journal), lookup));
     let indexer = Indexer::start(replica.clone(), fatal).expect("a thread");
     replica.journal().append(SHARD.0, vec![kept]).expect("in sequence");
     while replica.lookup().through(SHARD.0) < 1 {
         std::thread::yield_now();
     }
     drop(indexer);
-    assert_eq!(replica.story(SHARD, Told::id(1), 9).expect("readable"), [record]);
+    assert_eq!(replica.story(Told::id(1), 9).expect("readable"), [record]);
 }

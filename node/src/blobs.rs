@@ -22,7 +22,7 @@ pub(crate) use allowance::{Allowances, Holder, Spent};
 pub(crate) use exchange::SERVICE_BLOB;
 pub(crate) use named::{Named, NotingKeys};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -86,6 +86,7 @@ pub(crate) struct Blobs {
     store: Arc<Store>,
     transport: Arc<Transport>,
     roster: Arc<Roster>,
+    voters: VotersOf,
     rules: config::Blobs,
     allowances: Arc<Allowances>,
     uploads: Arc<Places>,
@@ -99,17 +100,22 @@ pub(crate) struct Blobs {
     look_again: AtomicBool,
 }
 
+/// Says who votes in a site's shard at the moment.
+pub(crate) type VotersOf = Box<dyn Fn(SiteId) -> BTreeSet<NodeId> + Send + Sync>;
+
 /// How a blob is called where it is stored.
 fn stored(site: SiteId, blob: BlobId) -> BlobName {
     BlobName { scope: site.key(), digest: blob.0 }
 }
 
 impl Blobs {
-    /// The blobs in that store, shared with those core nodes.
+    /// The blobs in that store, shared with those core nodes; `voters` says whose copies count for
+    /// a site's.
     pub(crate) fn new(
         store: Store,
         transport: Arc<Transport>,
         roster: Arc<Roster>,
+        voters: VotersOf,
         rules: config::Blobs,
     ) -> Arc<Self> {
         let allowances = Allowances::new(Rules {
@@ -122,6 +128,7 @@ impl Blobs {
             store: Arc::new(store),
             transport,
             roster,
+            voters,
             rules,
             allowances: Arc::new(allowances),
             uploads: Places::new(UPLOADS_MAX),
@@ -256,14 +263,14 @@ impl Blobs {
         on_disk(move || store.touch(stored(site, blob), unix_ms())).await
     }
 
-    /// Has as many other replicas keep a blob that is here as make a majority with this one. Those
-    /// beyond go on by themselves.
+    /// Has as many others keep a blob that is here as make a majority of its shard's voters, with
+    /// this node if it is one. Those beyond go on by themselves.
     async fn spread(self: &Arc<Self>, site: SiteId, blob: BlobId, bytes: u64) -> Result<(), Lack> {
         let patience = PATIENCE + Duration::from_millis(bytes / BYTES_PER_MS);
-        let members = self.roster.count();
-        let mut needed = members / 2;
-        let (said, mut heard) = mpsc::channel(members.max(1));
-        for node in self.others() {
+        let mut voters = (self.voters)(site);
+        let mut needed = voters.len() / 2 + 1 - usize::from(voters.remove(&self.transport.node()));
+        let (said, mut heard) = mpsc::channel(voters.len().max(1));
+        for node in voters {
             let (this, said) = (self.clone(), said.clone());
             tokio::spawn(async move {
                 let kept = this.have_kept(node, site, blob, patience).await;

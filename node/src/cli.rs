@@ -16,6 +16,7 @@ mod debug;
 mod doctor;
 pub(crate) mod exit;
 mod explain;
+mod join;
 mod members;
 mod node;
 pub(crate) mod output;
@@ -154,9 +155,14 @@ enum ClusterCommand {
     /// Makes the directory of one more core node, which `rotary node add` or `replace` then takes
     /// in.
     AddNode(cluster::AddNodeArgs),
+    /// Makes, lists and revokes the tokens with which new nodes' machines fetch their folders.
+    #[command(subcommand)]
+    Tokens(join::TokensCommand),
     /// Gives votes to nodes of as many zones as there are, so that the loss of one zone leaves a
     /// majority, or changes how many have one.
     Rebalance(members::RebalanceArgs),
+    /// Has more data shards made, while the cluster serves. They are never taken away.
+    SetShards(members::SetShardsArgs),
     /// Makes backups from the folders of nodes that do not run, when a majority is gone for good:
     /// what only that had is given up. Another cluster is then made of them.
     Recover(backup::RecoverArgs),
@@ -172,6 +178,9 @@ enum NodeCommand {
     /// Lists every node: whether it is connected, and what it runs.
     #[command(visible_alias = "ls")]
     List(Remote),
+    /// Fetches this machine's node, which was prepared by `rotary cluster add-node` or
+    /// `add-gateway`, and writes its folder.
+    Join(join::JoinArgs),
     /// Takes in a core node that was prepared by `rotary cluster add-node`: it is to keep every
     /// shard, with a vote if fewer than five have one.
     Add(members::AddArgs),
@@ -247,18 +256,21 @@ async fn execute(command: Command) -> u8 {
         Command::Cluster(ClusterCommand::Init(args)) => return cluster::init(args),
         Command::Cluster(ClusterCommand::BreakGlass(args)) => return cluster::break_glass(&args),
         Command::Cluster(ClusterCommand::AddGateway(args)) => {
-            return cluster::add_to(&args, Role::Gateway);
+            return cluster::add_to(args, Role::Gateway).await;
         }
         Command::Cluster(ClusterCommand::AddNode(args)) => {
-            return cluster::add_to(&args, Role::Core);
+            return cluster::add_to(args, Role::Core).await;
         }
         Command::Cluster(ClusterCommand::Recover(args)) => backup::recover(args).await,
+        Command::Cluster(ClusterCommand::Tokens(command)) => join::tokens(command).await,
         Command::Cluster(ClusterCommand::Rebalance(args)) => members::rebalance(args).await,
+        Command::Cluster(ClusterCommand::SetShards(args)) => members::set_shards(args).await,
         Command::Cluster(ClusterCommand::Status(args)) => cluster::status(&args).await,
         Command::Cluster(ClusterCommand::RenewNode(args)) => return cluster::renew(&args),
         Command::Cluster(ClusterCommand::RotateAuthority(args)) => return cluster::rotate(&args),
         Command::Node(NodeCommand::List(remote)) => node::list(&remote).await,
         Command::Node(NodeCommand::Forget { node, remote }) => node::forget(node, &remote).await,
+        Command::Node(NodeCommand::Join(args)) => return join::join(args).await,
         Command::Node(NodeCommand::Add(args)) => members::add(args, None).await,
         Command::Node(NodeCommand::Replace(args)) => members::replace(args).await,
         Command::Node(NodeCommand::Decommission(args)) => members::decommission(args).await,

@@ -146,7 +146,9 @@ pub(crate) fn init(plan: &Plan) -> Result<Made, InitError> {
     }
     let core = template::Core { id: &id, peers: &peers_of(&nodes) };
     for gateway in &gateways {
-        make_gateway(&plan.dir, &core, gateway, &signs)?;
+        let others = gateways.iter().filter(|other| other.node != gateway.node);
+        let others = others.map(|other| other.url.clone());
+        make_gateway(&plan.dir, &core, gateway, &others.collect::<Vec<_>>(), &signs)?;
     }
     let token = first_token(secret.as_bytes(), TOKEN_TTL_S);
     write(&plan.dir.join("admin.token"), &format!("{token}\n"), true)?;
@@ -215,6 +217,15 @@ fn peers_of(nodes: &[MadeNode]) -> Vec<PeerNode> {
     nodes.iter().map(peer).collect()
 }
 
+/// How a node's folder gets to its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goes {
+    /// Somebody takes it there, or it stays.
+    AsItIs,
+    /// By a join token; so it has no data directory here, which makes it a node.
+    ByToken,
+}
+
 /// Makes the directory of one more node of a cluster that was made in `dir`. A core node knows that
 /// it joins: it founds nothing, and waits until it is admitted.
 ///
@@ -222,7 +233,7 @@ fn peers_of(nodes: &[MadeNode]) -> Vec<PeerNode> {
 /// [`InitError`].
 pub(crate) fn add_node(
     dir: &Path,
-    role: Role,
+    (role, goes): (Role, Goes),
     number: Option<u64>,
     (public, peer): (SocketAddr, SocketAddr),
     zone: Option<Name>,
@@ -245,7 +256,7 @@ pub(crate) fn add_node(
     match role {
         Role::Gateway => {
             let core = template::Core { id, peers: &first.cluster.peers };
-            make_gateway(dir, &core, &node, &signs)?;
+            make_gateway(dir, &core, &node, &bases_of_gateways(dir), &signs)?;
         }
         Role::Core => {
             let secret = read(first.auth.token_secret_file.clone())?;
@@ -255,7 +266,9 @@ pub(crate) fn add_node(
             let folder = dir_of(dir, &node);
             make_certificate(&folder, &node, &signs)?;
             write(&folder.join("token.secret"), &secret, true)?;
-            DataDir::initialise_joining(&folder.join("data"), id, node.node.0)?;
+            if goes == Goes::AsItIs {
+                DataDir::initialise_joining(&folder.join("data"), id, node.node.0)?;
+            }
             write(&node.config, &template::config(first.cluster.shards, &node, &core), false)?;
         }
     }
@@ -266,11 +279,31 @@ fn make_gateway(
     dir: &Path,
     core: &template::Core<'_>,
     gateway: &MadeNode,
+    others: &[String],
     signs: &Signs,
 ) -> Result<(), InitError> {
     let dir = dir_of(dir, gateway);
     make_certificate(&dir, gateway, signs)?;
-    write(&gateway.config, &template::gateway(core, gateway), false)
+    write(&gateway.config, &template::gateway(core, gateway, others), false)
+}
+
+/// Where clients reach the gateway-only nodes whose folders are in `dir`, as far as these can be
+/// read.
+fn bases_of_gateways(dir: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let configs = folders.map(|folder| folder.path().join("rotary.toml"));
+    let configs = configs.filter_map(|path| Config::load(&path, &[]).ok());
+    let gateways = configs.filter(|config| config.node.role == Role::Gateway);
+    let base = |config: Config| match config.gateway.public.clone() {
+        public if public.is_empty() => {
+            let scheme = if config.gateway.is_tls() { "https" } else { "http" };
+            format!("{scheme}://{}", config.listen.public)
+        }
+        public => public,
+    };
+    let mut bases: Vec<String> = gateways.map(base).collect();
+    bases.sort_unstable();
+    bases
 }
 
 /// What a node says who it is with.
@@ -389,7 +422,8 @@ mod tests {
         let made = init(&Plan { gateways: 1, ..plan(dir.path()) }).expect("an empty directory");
         let added = |number, port| {
             let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            add_node(dir.path(), Role::Gateway, number, (at(port), at(port + 2)), None)
+            let how = (Role::Gateway, Goes::AsItIs);
+            add_node(dir.path(), how, number, (at(port), at(port + 2)), None)
         };
         let more = added(None, 9_000).expect("there is room");
         assert_eq!((made.gateways.len(), more.node), (1, NodeId(5)));
@@ -399,6 +433,14 @@ mod tests {
             assert_eq!((&config.cluster.id, config.cluster.peers.len()), (&made.cluster, 3));
             assert!(config.tls.key_file.exists() && !config.auth.token_secret_file.exists());
         }
+        let others =
+            |node: &MadeNode| Config::load(&node.config, &[]).expect("valid").gateway.others;
+        assert_eq!(others(&made.gateways[0]), [] as [&str; 0], "it was alone");
+        assert_eq!(others(&more), [made.gateways[0].url.as_str()]);
+        let two = init(&Plan { gateways: 2, ..plan(&dir.path().join("two")) });
+        let two = two.expect("an empty directory").gateways;
+        assert_eq!(others(&two[0]), [two[1].url.as_str()]);
+        assert_eq!(others(&two[1]), [two[0].url.as_str()]);
         for taken in [0, 1, 4, 5] {
             assert!(matches!(added(Some(taken), 9_100), Err(InitError::Exists(_))), "{taken}");
         }

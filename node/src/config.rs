@@ -5,6 +5,7 @@
 //! with the nearest one that somebody does: a misspelt key must not pass for a default.
 
 mod admission;
+mod backup;
 mod blobs;
 mod keep;
 mod keys;
@@ -13,6 +14,7 @@ mod place;
 mod sources;
 
 pub(crate) use admission::Admission;
+pub(crate) use backup::{Backup, BucketStyle};
 pub(crate) use blobs::Blobs;
 pub(crate) use keep::Keep;
 pub(crate) use mail::{Mail, MailTls};
@@ -50,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) log: LogTimes,
     pub(crate) journal: JournalKept,
     pub(crate) blobs: Blobs,
+    pub(crate) backup: Backup,
     pub(crate) session: Session,
     pub(crate) webhooks: Webhooks,
     pub(crate) mail: Mail,
@@ -380,6 +383,10 @@ impl Config {
         for path in paths {
             *path = base.join(&*path);
         }
+        if self.backup.is_in_folder() {
+            let folder = base.join(&self.backup.to);
+            self.backup.to = folder.to_string_lossy().into_owned();
+        }
         let optional = [
             &mut self.telemetry.log_file,
             &mut self.gateway.certificate_file,
@@ -387,6 +394,8 @@ impl Config {
             &mut self.gateway.ca_file,
             &mut self.mail.credentials_file,
             &mut self.mail.ca_file,
+            &mut self.backup.credentials_file,
+            &mut self.backup.ca_file,
         ];
         for path in optional.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             *path = base.join(&*path);
@@ -451,6 +460,7 @@ impl Config {
         }
         self.admission.check().or_else(wrong)?;
         self.blobs.check().or_else(wrong)?;
+        self.backup.check().or_else(wrong)?;
         if !(100..=3_600_000).contains(&self.session.heartbeat_ms) {
             let ms = self.session.heartbeat_ms;
             return wrong(format!("session.heartbeat_ms is {ms}; 100 to 3600000"));

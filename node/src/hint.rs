@@ -8,6 +8,7 @@
 //! help nobody. Signals between the parties of a conversation travel the same lane.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ struct Beat {
     doubtful: BTreeSet<ShardId>,
     /// What keeps shards that it leads from acting by the version of the logic that is wanted.
     raising: BTreeMap<ShardId, String>,
+    /// Whether it has told the directory what it is, since it runs.
+    announced: bool,
 }
 
 /// A signal on its way to where the other parties are.
@@ -96,6 +99,8 @@ pub(crate) struct Freshness {
     sessions: Arc<Sessions>,
     /// Which versions of the logic this build can apply.
     can: LogicVersions,
+    /// Whether this node has told the directory what it is.
+    announced: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -118,6 +123,7 @@ struct Said {
     waiting: BTreeMap<ShardId, String>,
     raising: BTreeMap<ShardId, String>,
     sessions: u32,
+    announced: bool,
     health: Health,
 }
 
@@ -135,6 +141,16 @@ pub(crate) struct Health {
 }
 
 impl Known {
+    /// What a node said, if it did lately.
+    fn lately(&self, node: NodeId, now: Instant) -> Option<&Said> {
+        self.said.get(&node).filter(|said| is_recent(said.at, now))
+    }
+
+    /// What was said lately.
+    fn recent(&self, now: Instant) -> impl Iterator<Item = &Said> {
+        self.said.values().filter(move |said| is_recent(said.at, now))
+    }
+
     fn is_fresh(&self, shard: ShardId, now: Instant) -> bool {
         self.leaders.get(&shard).is_some_and(|heard| is_recent(heard.at, now))
     }
@@ -151,7 +167,8 @@ impl Freshness {
         (journal, sessions): (Arc<Journal>, Arc<Sessions>),
         can: LogicVersions,
     ) -> Arc<Self> {
-        Arc::new(Self { roster, journal, sessions, can, known: Mutex::default() })
+        let (announced, known) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { roster, journal, sessions, can, announced, known })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -163,32 +180,29 @@ impl Freshness {
         beat.led.into_iter().for_each(|led| self.note(led, at));
         let heard = |age_ms: u64| at.checked_sub(Duration::from_millis(age_ms)).unwrap_or(at);
         let fresh = beat.fresh.into_iter().map(|(shard, age_ms)| (shard, heard(age_ms))).collect();
-        let Beat { lacking, waiting, sessions, can, cut, doubtful, raising, .. } = beat;
+        let Beat { lacking, waiting, sessions, can, cut, doubtful, raising, announced, .. } = beat;
         let health = Health { can, lacking, cut, doubtful };
         let mut known = self.lock();
-        known.said.insert(node, Said { at, fresh, waiting, raising, sessions, health });
+        let said = Said { at, fresh, waiting, raising, sessions, announced, health };
+        known.said.insert(node, said);
         known.said.retain(|node, _| self.roster.has(*node));
     }
 
     /// Whether a node said lately that it has all of a shard's journal.
     pub(crate) fn is_whole(&self, node: NodeId, shard: ShardId, now: Instant) -> bool {
         let known = self.lock();
-        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
-        said.is_some_and(|said| !said.health.lacking.contains(&shard))
+        known.lately(node, now).is_some_and(|said| !said.health.lacking.contains(&shard))
     }
 
     /// What a node said of its build and its replicas, if it did lately.
     pub(crate) fn health(&self, node: NodeId, now: Instant) -> Option<Health> {
-        let known = self.lock();
-        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
-        said.map(|said| said.health.clone())
+        self.lock().lately(node, now).map(|said| said.health.clone())
     }
 
     /// Shards of which any node said lately that their replicas differ and no majority agrees.
     pub(crate) fn doubtful(&self, now: Instant) -> BTreeSet<ShardId> {
         let known = self.lock();
-        let recent = known.said.values().filter(|said| is_recent(said.at, now));
-        recent.flat_map(|said| said.health.doubtful.iter().copied()).collect()
+        known.recent(now).flat_map(|said| said.health.doubtful.iter().copied()).collect()
     }
 
     /// Notes what keeps shards that this node leads from the version of the logic that is wanted.
@@ -199,16 +213,23 @@ impl Freshness {
     /// What keeps a shard from the version of the logic that is wanted, as its leader said lately.
     pub(crate) fn raising(&self, shard: ShardId, now: Instant) -> Option<String> {
         let known = self.lock();
-        let mut others = known.said.values().filter(|said| is_recent(said.at, now));
-        let said = others.find_map(|said| said.raising.get(&shard));
+        let said = known.recent(now).find_map(|said| said.raising.get(&shard));
         known.raising.get(&shard).or(said).cloned()
     }
 
     /// How many sessions a node has, if it said so lately.
     pub(crate) fn sessions(&self, node: NodeId, now: Instant) -> Option<u32> {
-        let known = self.lock();
-        let said = known.said.get(&node).filter(|said| is_recent(said.at, now));
-        said.map(|said| said.sessions)
+        self.lock().lately(node, now).map(|said| said.sessions)
+    }
+
+    /// Notes that this node has told the directory what it is.
+    fn is_announced(&self) {
+        self.announced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a node has told the directory what it is, if it said so lately.
+    fn announced(&self, node: NodeId, now: Instant) -> Option<bool> {
+        self.lock().lately(node, now).map(|said| said.announced)
     }
 
     /// Notes what keeps shards that this node leads from having the members that are wanted.
@@ -219,8 +240,7 @@ impl Freshness {
     /// What keeps a shard from having the members that are wanted, as its leader said lately.
     pub(crate) fn waiting(&self, shard: ShardId, now: Instant) -> Option<String> {
         let known = self.lock();
-        let mut others = known.said.values().filter(|said| is_recent(said.at, now));
-        let said = others.find_map(|said| said.waiting.get(&shard));
+        let said = known.recent(now).find_map(|said| said.waiting.get(&shard));
         known.waiting.get(&shard).or(said).cloned()
     }
 
@@ -245,7 +265,7 @@ impl Freshness {
     /// most others. Of a leader that died all have heard at about the same time.
     pub(crate) fn is_behind(&self, shard: ShardId, now: Instant) -> bool {
         let known = self.lock();
-        let recent = || known.said.values().filter(|said| is_recent(said.at, now));
+        let recent = || known.recent(now);
         let later = |heard: &Instant| match known.leaders.get(&shard) {
             Some(own) => heard.saturating_duration_since(own.at) >= CLEARLY_LATER,
             None => true,
@@ -272,7 +292,7 @@ impl Freshness {
 
 /// The shards that a node leads.
 fn led(log: &Log) -> Vec<Led> {
-    let statuses = log.shards().filter_map(|shard| Some((shard, log.status(shard)?)));
+    let statuses = log.shards().into_iter().filter_map(|shard| Some((shard, log.status(shard)?)));
     let led = statuses.filter(|(_, status)| status.role == Role::Leader);
     led.map(|(shard, status)| Led {
         shard,
@@ -301,14 +321,15 @@ fn beat(log: &Log, freshness: &Freshness) -> Beat {
     Beat {
         led: led(log),
         fresh: freshness.fresh(Instant::now()),
-        lacking: log.shards().filter(lacks).collect(),
+        lacking: log.shards().into_iter().filter(lacks).collect(),
         waiting,
         raising,
         can: freshness.can,
-        cut: log.shards().filter(is_cut).collect(),
-        doubtful: log.shards().filter(is_doubtful).collect(),
+        cut: log.shards().into_iter().filter(is_cut).collect(),
+        doubtful: log.shards().into_iter().filter(is_doubtful).collect(),
         sessions: u32::try_from(freshness.sessions.count()).unwrap_or(u32::MAX),
         leaves: freshness.sessions.leaving.reason().is_some(),
+        announced: freshness.announced.load(Ordering::Relaxed),
     }
 }
 
@@ -381,6 +402,16 @@ impl Hints {
     /// How many sessions a node has, if it said so lately.
     pub(crate) fn sessions(&self, node: NodeId) -> Option<u32> {
         self.freshness.sessions(node, Instant::now())
+    }
+
+    /// Notes that this node has told the directory what it is.
+    pub(crate) fn is_announced(&self) {
+        self.freshness.is_announced();
+    }
+
+    /// Whether a node has told the directory what it is, since it runs, if it said so lately.
+    pub(crate) fn announced(&self, node: NodeId) -> Option<bool> {
+        self.freshness.announced(node, Instant::now())
     }
 
     /// What a node said of its build and its replicas, if it did lately.
@@ -500,9 +531,21 @@ mod tests {
         let (sessions, leaves) = (7, false);
         let raising = BTreeMap::from([(shard, "nd_3 can apply 1".to_owned())]);
         let (can, cut, doubtful) = (CAN, BTreeSet::new(), BTreeSet::from([other]));
-        let beat =
-            Beat { led, fresh, lacking, waiting, sessions, leaves, can, cut, doubtful, raising };
+        let beat = Beat {
+            led,
+            fresh,
+            lacking,
+            waiting,
+            sessions,
+            leaves,
+            can,
+            cut,
+            doubtful,
+            raising,
+            announced: true,
+        };
         freshness.answered(node, beat, begin);
+        assert_eq!(freshness.announced(node, begin), Some(true));
         assert_eq!(freshness.sessions(node, begin), Some(7));
         assert!(freshness.is_whole(node, shard, begin));
         assert!(!freshness.is_whole(node, other, begin));
@@ -516,6 +559,7 @@ mod tests {
         assert!(!freshness.is_whole(node, shard, later), "that was long ago");
         assert_eq!(freshness.waiting(other, later), None);
         assert_eq!((freshness.raising(shard, later), freshness.health(node, later)), (None, None));
+        assert_eq!(freshness.announced(node, later), None);
         assert!(freshness.doubtful(later).is_empty(), "who is silent raises no alarm");
         freshness.wait(BTreeMap::from([(other, "nobody leads it".to_owned())]));
         assert_eq!(freshness.waiting(other, later).as_deref(), Some("nobody leads it"));
@@ -553,6 +597,7 @@ mod tests {
             cut: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             raising: BTreeMap::new(),
+            announced: false,
         };
         assert!(freshness.is_behind(shard, begin), "nobody was heard at all");
         freshness.answered(NodeId(1), beat(&[], &[]), begin);

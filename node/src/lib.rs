@@ -40,6 +40,7 @@ mod feed;
 mod founder;
 mod gateway;
 mod hint;
+mod join;
 mod load;
 mod machine;
 mod marks;

@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Logs marks, as long as the node runs.
 pub(crate) async fn keep_logged(doors: Doors) {
-    let shards = doors.replica.shards().map(|shard| shard.id).collect();
+    let replica = doors.replica.clone();
+    let shards = Box::new(move || replica.shard_ids());
     let marks = Marks { journal: doors.replica.journal().clone(), shards };
     let marked = |id| doors.replica.shard(id)?.read().journal_marks().get(&doors.node).copied();
     marks.keep_logged(marked, |shard, index| log(&doors, shard, index)).await;

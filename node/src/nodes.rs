@@ -11,12 +11,17 @@
 //!
 //! Who votes in a shard is in that shard's own log. What the directory wants there is brought about
 //! by whoever leads the shard ([`seats`]); whom this node speaks to follows from both ([`roster`]).
-//! So is the version of the logic that a shard acts by ([`upgrade`]).
+//! So is the version of the logic that a shard acts by ([`upgrade`]), and the beginning of a shard
+//! that is made while the cluster serves ([`hosting`]). Where a site is to live the directory says,
+//! too; its leader brings it there ([`mover`]).
 
 pub(crate) mod announce;
+pub(crate) mod assembler;
 mod disagreement;
 pub(crate) mod drain;
 mod gateways;
+pub(crate) mod hosting;
+pub(crate) mod mover;
 pub(crate) mod roster;
 pub(crate) mod seats;
 pub(crate) mod upgrade;

@@ -3,6 +3,8 @@
 //! The machines write here, from the log's apply path; doors and feeds read. A reader takes a
 //! lock only for as long as it copies a view out, and never across an await.
 
+pub(crate) mod stays;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use rotary_distributor::Shard;
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, ShardId, SiteId};
 use rotary_storage::{Journal, JournalError, JournalRecord, Lookup, LookupError};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::blobs::Named;
 
@@ -20,6 +22,10 @@ use crate::blobs::Named;
 pub(crate) const DIRECTORY: ShardId = ShardId(0);
 /// Bytes that one read of a journal may return.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How often it is looked whether a replica is there that a node is about to start.
+const LOOK: Duration = Duration::from_millis(10);
+/// Why a lock is never poisoned.
+const LOCK: &str = "no code panics while it holds this lock";
 
 /// A look at the directory.
 pub(crate) struct Reading<'a>(RwLockReadGuard<'a, Directory>);
@@ -57,10 +63,12 @@ impl Drop for Reading<'_> {
 pub(crate) struct Replica {
     directory: RwLock<Directory>,
     directory_applied: watch::Sender<u64>,
-    shards: BTreeMap<ShardId, Arc<ShardReplica>>,
+    shards: RwLock<BTreeMap<ShardId, Arc<ShardReplica>>>,
     journal: Arc<Journal>,
     lookup: Lookup,
     named: Named,
+    /// Rung when a step of a site's move was applied, or a snapshot that may have some.
+    moved: Notify,
 }
 
 /// This node's replica of one data shard.
@@ -68,6 +76,8 @@ pub(crate) struct ShardReplica {
     pub(crate) id: ShardId,
     shard: RwLock<Shard>,
     applied: watch::Sender<u64>,
+    /// Of which attempt to pass a site on to this shard all has been put together that can be.
+    assembled: watch::Sender<u64>,
 }
 
 /// Why events cannot be read.
@@ -79,6 +89,9 @@ pub(crate) enum ReadError {
     /// The lookup cannot be read.
     #[error(transparent)]
     Lookup(LookupError),
+    /// What happened to the site in a shard where it lived before is not all here yet.
+    #[error("this node does not have all of {site} from when it lived in {shard}")]
+    Behind { site: SiteId, shard: ShardId },
     /// The lookup is being made and has not come far enough.
     #[error("the archive is being indexed: {through} of {last} log entries")]
     Indexing { through: u64, last: u64 },
@@ -104,17 +117,32 @@ impl ReadError {
 }
 
 impl Replica {
-    /// Empty replicas of the directory and of data shards 1 to `shards`.
-    pub(crate) fn new(shards: u32, journal: Arc<Journal>, lookup: Lookup) -> Self {
-        let shards = (1..=shards).map(ShardId);
+    /// Empty replicas of the directory and of those data shards.
+    pub(crate) fn new(
+        shards: impl IntoIterator<Item = ShardId>,
+        journal: Arc<Journal>,
+        lookup: Lookup,
+    ) -> Self {
+        let shards = shards.into_iter();
         Self {
             directory: RwLock::new(Directory::new()),
             directory_applied: watch::Sender::new(0),
-            shards: shards.map(|id| (id, Arc::new(ShardReplica::new(id)))).collect(),
+            shards: RwLock::new(shards.map(|id| (id, Arc::new(ShardReplica::new(id)))).collect()),
             journal,
             lookup,
             named: Named::default(),
+            moved: Notify::new(),
         }
+    }
+
+    /// Notes that sites on their way may have come farther.
+    pub(crate) fn note_moved(&self) {
+        self.moved.notify_one();
+    }
+
+    /// Waits for that, for the one who does it.
+    pub(crate) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// The journal of this node.
@@ -149,8 +177,14 @@ impl Replica {
     }
 
     /// One data shard.
-    pub(crate) fn shard(&self, id: ShardId) -> Option<&Arc<ShardReplica>> {
-        self.shards.get(&id)
+    pub(crate) fn shard(&self, id: ShardId) -> Option<Arc<ShardReplica>> {
+        self.shards.read().expect(LOCK).get(&id).cloned()
+    }
+
+    /// An empty replica of one more data shard; the one that there is, if there is one.
+    pub(crate) fn add(&self, id: ShardId) -> Arc<ShardReplica> {
+        let mut shards = self.shards.write().expect(LOCK);
+        shards.entry(id).or_insert_with(|| Arc::new(ShardReplica::new(id))).clone()
     }
 
     /// Whether the journal of a shard has everything before its snapshot.
@@ -158,46 +192,54 @@ impl Replica {
         self.journal.missing(shard.0).is_none()
     }
 
-    /// Every data shard, in order of their ids.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &Arc<ShardReplica>> {
-        self.shards.values()
+    /// Every data shard of which there is a replica here at the moment, in order of their ids.
+    pub(crate) fn shards(&self) -> Vec<Arc<ShardReplica>> {
+        self.shards.read().expect(LOCK).values().cloned().collect()
     }
 
-    /// The data shard that a site lives in, if this node knows the site.
-    pub(crate) fn shard_of(&self, site: SiteId) -> Option<&Arc<ShardReplica>> {
-        let shard = self.directory().shard_of(site)?;
-        self.shards.get(&shard)
+    /// Their ids.
+    pub(crate) fn shard_ids(&self) -> Vec<ShardId> {
+        self.shards.read().expect(LOCK).keys().copied().collect()
     }
 
     /// Notes that a shard was applied up to there.
     pub(crate) fn note_applied(&self, shard: ShardId, index: u64) {
-        if let Some(applied) = self.applied_of(shard) {
+        let note = |applied: &watch::Sender<u64>| {
             applied.send_if_modified(|last| {
                 let more = index > *last;
                 *last = index.max(*last);
                 more
             });
+        };
+        match shard {
+            DIRECTORY => note(&self.directory_applied),
+            shard => self.shard(shard).iter().for_each(|shard| note(&shard.applied)),
         }
     }
 
     /// Waits until `index` is applied here, and says whether it was within `patience`.
     pub(crate) async fn reach(&self, shard: ShardId, index: u64, patience: Duration) -> bool {
-        let Some(applied) = self.applied_of(shard) else { return false };
-        let mut applied = applied.subscribe();
+        let Some(mut applied) = self.applied_of(shard) else { return false };
         let reached = applied.wait_for(|last| *last >= index);
         tokio::time::timeout(patience, reached).await.is_ok()
     }
 
-    /// Waits, not for long, until this node knows a site that another node may just have made.
+    /// Waits, not for long, until this node knows a site that another node may just have made. One
+    /// that the directory knows is there: where it lives in a shard that is new to this node, this
+    /// waits for the replica that the node is about to start, or ends without.
     pub(crate) async fn find_site(
         &self,
         site: SiteId,
         patience: Duration,
-    ) -> Option<&Arc<ShardReplica>> {
-        let mut applied = self.directory_applied.subscribe();
-        let known = applied.wait_for(|_| self.directory().shard_of(site).is_some());
-        let _ = tokio::time::timeout(patience, known).await;
-        self.shard_of(site)
+    ) -> Option<Arc<ShardReplica>> {
+        self.find(patience, |directory| directory.shard_of(site)).await?;
+        loop {
+            // Where it lives is known to the shards before it is known to the directory.
+            if let Some(replica) = self.shard_of(site) {
+                return Some(replica);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits, not for long, until this node's directory has something that another node may just
@@ -219,31 +261,15 @@ impl Replica {
 
     /// Whether this node has a replica of that shard.
     pub(crate) fn has(&self, shard: ShardId) -> bool {
-        self.applied_of(shard).is_some()
+        shard == DIRECTORY || self.shards.read().expect(LOCK).contains_key(&shard)
     }
 
-    fn applied_of(&self, shard: ShardId) -> Option<&watch::Sender<u64>> {
-        if shard == DIRECTORY {
-            return Some(&self.directory_applied);
+    /// Sees how far a shard is applied.
+    fn applied_of(&self, shard: ShardId) -> Option<watch::Receiver<u64>> {
+        match shard {
+            DIRECTORY => Some(self.directory_applied.subscribe()),
+            shard => Some(self.shard(shard)?.applied.subscribe()),
         }
-        self.shards.get(&shard).map(|shard| &shard.applied)
-    }
-
-    /// The events of a site after a sequence, at most `limit` of them, from this node's journal.
-    /// May read the disk, and so blocks.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub(crate) fn events(
-        &self,
-        shard: ShardId,
-        site: SiteId,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<EventRecord>, ReadError> {
-        let from = after.saturating_add(1);
-        let records = self.journal.read(shard.0, site.key(), from, limit, PAGE_BYTES_MAX)?;
-        records.iter().map(|record| decode(site, record)).collect()
     }
 }
 
@@ -258,7 +284,20 @@ pub(crate) fn decode(site: SiteId, record: &JournalRecord) -> Result<EventRecord
 
 impl ShardReplica {
     fn new(id: ShardId) -> Self {
-        Self { id, shard: RwLock::new(Shard::new(id)), applied: watch::Sender::new(0) }
+        let (applied, assembled) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { id, shard: RwLock::new(Shard::new(id)), applied, assembled }
+    }
+
+    /// Notes that the site of an attempt is put together, or cannot be.
+    pub(crate) fn note_assembled(&self, attempt: u64) {
+        self.assembled.send_replace(attempt);
+    }
+
+    /// Waits for that, not longer than `patience`.
+    pub(crate) async fn assembled(&self, attempt: u64, patience: Duration) {
+        let mut assembled = self.assembled.subscribe();
+        let done = assembled.wait_for(|done| *done >= attempt);
+        let _ = tokio::time::timeout(patience, done).await;
     }
 
     /// Sees the index rise up to which the state is applied.

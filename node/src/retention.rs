@@ -66,7 +66,7 @@ impl Retention {
                 }
                 Err(_) => return,
             };
-            let shards: Vec<ShardId> = replica.shards().map(|shard| shard.id).collect();
+            let shards = replica.shard_ids();
             for shard in shards {
                 let snapshot = log.counters(shard).map_or(0, |counters| counters.snapshot_index);
                 let replica = replica.clone();
@@ -134,7 +134,7 @@ fn present(
     replica: &Replica,
     now: Wall,
 ) -> Result<Wall, JournalError> {
-    let groups = replica.shards().map(|shard| shard.id.0);
+    let groups = replica.shard_ids().into_iter().map(|shard| shard.0);
     rule.present(replica.journal(), groups, now.0).map(Wall)
 }
 

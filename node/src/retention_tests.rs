@@ -11,7 +11,8 @@ use rotary_proto::{
 use rotary_storage::{Drive, Journal, JournalOptions, Lookup, SimulatedDisk};
 
 use super::*;
-use crate::archive::{ClosedFilter, EventKeys};
+use crate::archive::ClosedFilter;
+use crate::blobs::NotingKeys;
 
 const SITE: SiteId = SiteId::new(1, 1);
 const SHARD: ShardId = ShardId(1);
@@ -36,7 +37,7 @@ fn open(disk: &SimulatedDisk) -> Replica {
         ..JournalOptions::default()
     };
     let journal = Journal::open(disk.process(), Path::new("/journal"), options).expect("opens");
-    Replica::new(2, Arc::new(journal), Lookup::in_memory())
+    Replica::new([1, 2].map(rotary_proto::ShardId), Arc::new(journal), Lookup::in_memory())
 }
 
 fn id(number: u64) -> ConversationId {
@@ -91,7 +92,11 @@ impl Node {
 
     fn index(&self) {
         let (lookup, journal) = (self.replica.lookup(), self.replica.journal());
-        while !lookup.catch_up(journal, SHARD.0, &EventKeys, 999).expect("indexed").is_done() {}
+        while !lookup
+            .catch_up(journal, SHARD.0, &NotingKeys(&self.replica), 999)
+            .expect("indexed")
+            .is_done()
+        {}
     }
 
     fn sweep(&mut self, now: Wall, snapshot: u64) -> Swept {
@@ -104,7 +109,7 @@ impl Node {
 
     /// The numbers of the conversations whose stories can be read whole.
     fn whole(&self, count: u64) -> Vec<u64> {
-        let story = |number| self.replica.story(SHARD, id(number), 99).expect("readable");
+        let story = |number| self.replica.story(id(number), 99).expect("readable");
         (1..=count).filter(|number| story(*number).len() == 4).collect()
     }
 
@@ -126,14 +131,14 @@ fn what_is_older_than_the_retention_goes_and_nothing_else() {
     assert_eq!(node.sweep(now, u64::MAX).segments, 0, "once is enough");
     // What would find it is gone as well, and so is what came before a cursor.
     let filter = ClosedFilter { queue: Some(QueueId(1)), ..ClosedFilter::default() };
-    let listed = node.replica.closed(SHARD, SITE, &filter, None, 999).expect("readable");
+    let listed = node.replica.closed(SITE, &filter, None, 999).expect("readable");
     let listed: Vec<_> = listed.rows.iter().map(|row| row.view.conversation.unique).collect();
     assert_eq!(listed, whole.iter().map(|number| u128::from(*number)).collect::<Vec<_>>());
     for viewer in [Viewer::Supervisor, Viewer::Customer(CUSTOMER)] {
-        let error = node.replica.page(viewer, SHARD, SITE, 5, 10).expect_err("forgotten");
+        let error = node.replica.page(viewer, SITE, 5, 10).expect_err("forgotten");
         assert!(error.is_forgotten(), "{error}");
     }
-    let first = node.replica.story(SHARD, id(1), 99).expect("readable");
+    let first = node.replica.story(id(1), 99).expect("readable");
     assert_eq!(first, []);
 }
 
@@ -186,7 +191,7 @@ fn a_shard_where_little_happens_lets_go_as_well() {
     assert!(node.whole(2).is_empty());
     node.tell(SHARD, 105);
     node.index();
-    assert_eq!(node.replica.story(SHARD, id(105), 99).expect("readable").len(), 4);
+    assert_eq!(node.replica.story(id(105), 99).expect("readable").len(), 4);
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub(crate) async fn run(config: Config, options: ServerOptions) -> Result<(), St
     let reload = Reload { origin, config: config_read, level, tls, peers };
     tokio::spawn(reload.keep());
     let running = running::start(&config, ground, metrics).await?;
-    tokio::spawn(doctor::watch(config.clone(), running.reaches()));
+    tokio::spawn(doctor::watch(config.clone(), running.peers(), running.reaches()));
     tell_ready(&config, &options, (public, peer, admin))?;
     let why = until_stopped(options.exit_with_stdin).await;
     tracing::info!(why, "stopping");
@@ -165,7 +165,7 @@ async fn open(config: &Config) -> Result<Opened, StartError> {
     let Disks { stores, journal, blobs } = disks(config, &data)?;
     let lookup = begun_behind(|| Lookup::open(&data.lookup_path(), &journal))?;
     let endpoint = Endpoint::new(config.webhooks.allow_private, &Network::Tcp)?;
-    let tools = Tools { endpoint, mailer: effects::relay(&config.mail)? };
+    let tools = Tools::new(endpoint, effects::relay(&config.mail)?);
     let mut log = running::log_config(config);
     if data.identity().joins {
         log.founders.clear();

@@ -25,10 +25,10 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rotary_client::Network;
 use rotary_client::network::Dial;
-use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry, Upgrade};
+use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry, SiteRow, Upgrade};
 use rotary_log::{Blocking, Log, LogConfig, LogStores};
 use rotary_proto::codec::{self, Limit};
-use rotary_proto::{EventRecord, LogicVersions, NodeId, ShardId};
+use rotary_proto::{EventRecord, LogicVersions, NodeId, ShardId, SiteId};
 use rotary_storage::{BlobRoom, Blobs, Disk, Fatal, Journal, Lookup};
 use rotary_transport::{Datagrams, Handler, Transport, TransportConfig};
 
@@ -116,6 +116,26 @@ pub fn event(bytes: &[u8]) -> Option<EventRecord> {
     codec::decode(bytes, Limit::Entry).ok()
 }
 
+/// Where a site is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Which.
+    pub site: SiteId,
+    /// The shard that it is in.
+    pub shard: ShardId,
+    /// Its way to another one.
+    pub moving: Option<Moving>,
+}
+
+/// A site's way to another shard.
+#[derive(Debug, Clone)]
+pub struct Moving {
+    /// Where it is to live.
+    pub to: ShardId,
+    /// Why it does not.
+    pub failed: Option<String>,
+}
+
 impl Node {
     /// Starts a node. Dropping the runtime is the end of its process.
     ///
@@ -150,7 +170,7 @@ impl Node {
             blobs,
             tokens: Tokens::new(&parts.secret),
             founder: Some(founder()),
-            tools: Tools { endpoint, mailer: None },
+            tools: Tools::new(endpoint, None),
             witness: Some(parts.witness),
             kept: None,
         };
@@ -172,12 +192,46 @@ impl Node {
     /// Has a node emptied, or lets it serve again, as an operator's command does. It may come to
     /// nothing, without a word.
     pub async fn set_draining(&self, node: NodeId, drains: bool) {
-        let command = DirectoryCommand::SetDraining { node, drains };
+        self.ask(DirectoryCommand::SetDraining { node, drains }).await;
+    }
+
+    async fn ask(&self, command: DirectoryCommand) {
         let entry = DirectoryEntry { origin: None, asked: None, command };
         let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
         if let Err(error) = asked.await {
             tracing::debug!(%error, "nobody takes the change");
         }
+    }
+
+    /// How many data shards its directory has.
+    pub fn shards(&self) -> u32 {
+        self.0.doors().replica.directory().shards()
+    }
+
+    /// Has data shards made until there are so many, as an operator's command does. It may come to
+    /// nothing, without a word.
+    pub async fn want_shards(&self, shards: u32) {
+        self.ask(DirectoryCommand::AddShards { shards }).await;
+    }
+
+    /// Where its directory has the sites.
+    pub fn places(&self) -> Vec<Place> {
+        let directory = self.0.doors().replica.directory();
+        let moving = |site| {
+            let moving = directory.moving_of(site);
+            moving.map(|moving| Moving { to: moving.to, failed: moving.failed.clone() })
+        };
+        let place = |row: SiteRow| {
+            let (site, shard) = (row.site, row.shard);
+            Place { site, shard, moving: moving(site) }
+        };
+        directory.sites(None).map(place).collect()
+    }
+
+    /// Has a site live in another shard, as an operator's command does. It may come to nothing,
+    /// without a word.
+    pub async fn move_site(&self, site: SiteId, to: ShardId) {
+        self.ask(DirectoryCommand::MoveSite { site, to }).await;
     }
 
     /// Which version of the logic its directory acts by, and wants.
@@ -188,7 +242,7 @@ impl Node {
     /// The versions that its replicas act by, the directory's first.
     pub fn logic_versions(&self) -> Vec<u32> {
         let replica = &self.0.doors().replica;
-        let data = replica.shards().map(|shard| shard.read().logic_version());
+        let data = replica.shards().into_iter().map(|shard| shard.read().logic_version());
         std::iter::once(self.upgrade().acts_by).chain(data).collect()
     }
 
@@ -199,11 +253,7 @@ impl Node {
             Some(version) => DirectoryCommand::Finalize { version },
             None => DirectoryCommand::AbortUpgrade,
         };
-        let entry = DirectoryEntry { origin: None, asked: None, command };
-        let asked = self.0.doors().propose::<_, DirectoryAnswer>(DIRECTORY, &entry, PATIENCE);
-        if let Err(error) = asked.await {
-            tracing::debug!(%error, "nobody takes the change");
-        }
+        self.ask(command).await;
     }
 
     /// Its log.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rotary_log::Place;
+use rotary_log::{OfflineLog, Place};
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::SnapshotReader;
 
@@ -48,6 +48,12 @@ pub(crate) trait Spine: Send + Sync + 'static {
     /// can be read as long as it is held.
     fn snapshot(&self, shard: ShardId) -> BoxFuture<'static, Result<Snapshot, String>> {
         Box::pin(async move { Err(format!("{shard} has no log here")) })
+    }
+
+    /// The entries of the shards that this node keeps, as its disk has them; `None` where there is
+    /// no log.
+    fn entries(&self) -> Option<OfflineLog> {
+        None
     }
 
     /// What is wrong with this node's disk for new work; `None` if there is room.

@@ -32,7 +32,7 @@ pub(crate) async fn keep_logged(doors: Doors, log: Arc<Log>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let due: Vec<(ShardId, Vec<NodeId>)> =
-            doors.replica.shards().filter_map(|shard| due(&doors, &log, shard.id)).collect();
+            doors.replica.shard_ids().into_iter().filter_map(|id| due(&doors, &log, id)).collect();
         let told = due.into_iter().map(|(shard, replicas)| tell(&doors, shard, replicas));
         futures::future::join_all(told).await;
     }
@@ -56,8 +56,7 @@ fn replicas(node: NodeId, followers: &[Follower], last: u64, before: &[NodeId]) 
             true => (SILENT_MAX, BEHIND_MAX),
             false => (SILENT_RETURN_MAX, BEHIND_RETURN_MAX),
         };
-        follower.silent.is_some_and(|heard| heard <= silent)
-            && last.saturating_sub(follower.matched) <= behind
+        follower.is_caught_up(last, silent, behind)
     };
     let live = followers.iter().filter(lives).map(|follower| follower.node);
     live.chain([node]).collect::<BTreeSet<_>>().into_iter().collect()

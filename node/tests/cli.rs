@@ -102,7 +102,7 @@ async fn what_there_is_can_be_made_listed_and_shown() {
     let shell = Shell::start().await;
     let (site, conversation) = shell.furnish().await;
     let sites = shell.run("site ls").table();
-    assert!(sites[0] == "SITE SHARD NAME" && sites[1].ends_with("Lobby"), "{sites:?}");
+    assert!(sites[0] == "SITE SHARD NAME MOVES" && sites[1].ends_with("Lobby -"), "{sites:?}");
     let queues = shell.run(&format!("queue list --site {site}")).table();
     assert_eq!(queues[0], "QUEUE NAME WAITING OFFERED ASSIGNED WRAP-UP OLDEST");
     assert!(queues[1].starts_with("qu_1 Sales 1 0 0 0 "), "{queues:?}");

@@ -171,3 +171,114 @@ async fn a_node_is_added_loses_its_vote_and_another_is_let_go() {
     let last = said(&node(&nodes, &["decommission", "3"]));
     assert!(last.0 == Some(4) && last.1.contains("nd_3 keeps no replicas"), "{last:?}");
 }
+
+/// `rotary cluster set-shards` on the first node.
+fn set_shards(nodes: &Nodes, args: &[&str]) -> Output {
+    let url = nodes.gateways[0].to_string();
+    let mut asked = rotary();
+    asked.args(["cluster", "set-shards"]).args(args);
+    asked.args(["--url", &url, "--token", &nodes.token]).output().expect("it runs")
+}
+
+/// What a shard waits for, as a node sees it; `None` as long as the shard is not there.
+async fn waiting(api: &Api, shard: &str) -> Option<Value> {
+    let cluster: Value = api.read("/v1/cluster").await.ok()?;
+    let row = cluster["shards"].as_array()?.iter().find(|row| row["shard"] == shard)?;
+    Some(row["waiting"].clone())
+}
+
+/// Makes a site in a shard, with a queue and a conversation; the conversation's id.
+async fn live_in(api: &Api, tenant: &Value, shard: &str) -> String {
+    let body = json!({"tenant": tenant, "shard": shard, "settings": {"name": shard}});
+    let made = done(api, Method::POST, "/v1/sites", body).await;
+    assert_eq!(made["shard"], shard);
+    let site = made["site"].as_str().expect("a text");
+    done(api, Method::PUT, &format!("/v1/sites/{site}/queues/qu_1"), json!({"name": "q"})).await;
+    open(api, site).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_are_made_while_the_cluster_serves_whoever_dies_meanwhile() {
+    let mut nodes = Nodes::init_before(3, 0, 2);
+    nodes.start_all().await;
+    let api = nodes.admin(1);
+    let (tenant, _) = tenant_and_site(&api, "t", json!({"name": "s"})).await;
+    let told = must(&set_shards(&nodes, &["3", "--wait"]));
+    assert!(told.contains("there are to be 3 data shards"), "{told}");
+    let mut kept = vec![live_in(&api, &tenant, "sh_3").await];
+    let fewer = set_shards(&nodes, &["2"]);
+    assert!(said(&fewer).1.contains("shards are never taken away"), "{fewer:?}");
+
+    // The one that is to begin it is away, and comes back.
+    nodes.kill(2);
+    must(&set_shards(&nodes, &["4"]));
+    let told = async || {
+        let why = waiting(&nodes.admin(1), "sh_4").await?;
+        (why == "it is being made, and begins on nd_2").then_some(())
+    };
+    eventually("it is said who is waited for", told).await;
+    // Who wants to live there is asked to come again, and does.
+    let early = live_in(&api, &tenant, "sh_4");
+    let (early, ()) = tokio::join!(early, async {
+        nodes.start(2);
+        must(&set_shards(&nodes, &["4", "--wait"]));
+    });
+    kept.push(early);
+
+    // The one that is to begin it never comes back.
+    nodes.kill(3);
+    must(&set_shards(&nodes, &["5"]));
+    let (new, place) = prepare(&mut nodes);
+    nodes.start(new);
+    let place: Vec<&str> = place.iter().map(String::as_str).collect();
+    must(&node(&nodes, &[&["replace", "3", "4"], &place[..], &["--wait"]].concat()));
+    must(&set_shards(&nodes, &["5", "--wait"]));
+    kept.push(live_in(&api, &tenant, "sh_5").await);
+
+    for number in [1, 2, new] {
+        nodes.kill(number);
+    }
+    for number in [1, 2, new] {
+        nodes.start(number);
+    }
+    for number in [1, 2, new] {
+        nodes.ready(&nodes.gateways[number - 1].clone()).await;
+        for conversation in &kept {
+            let path = format!("/v1/conversations/{conversation}");
+            let api = nodes.admin(number);
+            eventually("all is there", async || api.read::<Value>(&path).await.ok()).await;
+        }
+    }
+}
+
+/// Writes where a batch would be whose write was interrupted, behind the log of a stopped node.
+fn tear_log(nodes: &Nodes, node: usize) {
+    use std::os::unix::fs::FileExt as _;
+    let log = nodes.dir.path().join(format!("node-{node}/data/log"));
+    let mut paths: Vec<_> = std::fs::read_dir(log).expect("a log").flatten().collect();
+    paths.sort_by_key(std::fs::DirEntry::path);
+    let ends = paths.into_iter().filter_map(|entry| {
+        let bytes = std::fs::read(entry.path()).expect("readable");
+        let last = bytes.iter().rposition(|byte| *byte != 0)?;
+        Some((entry.path(), last as u64))
+    });
+    let (path, at) = ends.last().expect("something is in it");
+    let file = std::fs::File::options().write(true).open(path).expect("writable");
+    file.write_all_at(&[0x5a; 100], at + 700).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_log_once_lost_its_tail_begins_new_shards() {
+    let mut nodes = Nodes::init(3, 2);
+    nodes.start_all().await;
+    let (tenant, _) = tenant_and_site(&nodes.admin(2), "t", json!({"name": "s"})).await;
+    nodes.kill(1);
+    tear_log(&nodes, 1);
+    nodes.start(1);
+    let whole = async || nodes.log(1).contains("the log is whole again").then_some(());
+    eventually("it has caught up", whole).await;
+    nodes.ready(&nodes.gateways[0].clone()).await;
+    // The third shard falls to node 1.
+    must(&set_shards(&nodes, &["3", "--wait"]));
+    live_in(&nodes.admin(1), &tenant, "sh_3").await;
+}

@@ -175,6 +175,7 @@ async fn nodes_known(caller: &mut Caller) {
     })
     .await;
     caller.done("GET /v1/upgrade", json!({})).await;
+    caller.done("GET /v1/backups", json!({})).await;
     caller.done("PUT /v1/upgrade", json!({"version": 1})).await;
     caller.done("DELETE /v1/upgrade", json!({})).await;
     caller.done("DELETE /v1/nodes/{node}", json!({})).await;
@@ -183,6 +184,9 @@ async fn nodes_known(caller: &mut Caller) {
     caller.know("node", "nd_9");
     caller.done("PUT /v1/nodes/{node}/vote", json!({"votes": false})).await;
     caller.done("PUT /v1/cluster/votes", json!({"count": 1})).await;
+    caller.done("PUT /v1/cluster/shards", json!({"shards": 3})).await;
+    caller.done("PUT /v1/sites/{site}/shard", json!({"shard": "sh_1"})).await;
+    caller.done("DELETE /v1/sites/{site}/shard", json!({})).await;
     caller.done("PUT /v1/nodes/{node}/drain", json!({"drains": true})).await;
     caller.done("POST /v1/nodes/{node}/decommission", json!({})).await;
     eventually("no shard has it any more", async || {
@@ -195,6 +199,24 @@ async fn nodes_known(caller: &mut Caller) {
     })
     .await;
     caller.done("DELETE /v1/nodes/{node}", json!({})).await;
+}
+
+/// A folder that no node is in waits for a machine, which fetches it, and is dropped.
+async fn folders(caller: &mut Caller) {
+    let proof = "A".repeat(43);
+    let new = json!({"node": "nd_20", "kind": "core", "proof": proof, "sealed": "AAAA"});
+    let made = caller.done("POST /v1/join-tokens", new).await;
+    caller.know("token", made["join_token"].as_str().expect("a text"));
+    let take = json!({"proof": proof, "nonce": "B".repeat(42) + "A"});
+    let given = caller.done("POST /v1/join-tokens/{token}/take", take).await;
+    assert_eq!(given, json!({"node": "nd_20", "kind": "core", "sealed": "AAAA"}));
+    let other = json!({"proof": proof, "nonce": "C".repeat(42) + "A"});
+    let refused = caller.answer("POST /v1/join-tokens/{token}/take", "", &other).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "join-token-taken"));
+    caller.done("GET /v1/join-tokens", json!({})).await;
+    caller.done("DELETE /v1/join-tokens/{token}", json!({})).await;
+    let over = caller.answer("POST /v1/join-tokens/{token}/take", "", &other).await;
+    assert_eq!((over.status, over.code().as_str()), (410, "join-token-over"));
 }
 
 async fn credentials(caller: &mut Caller) {
@@ -313,6 +335,7 @@ async fn every_answer_is_as_described() {
     let mut caller = Caller::come_in().await;
     build(&mut caller).await;
     nodes_known(&mut caller).await;
+    folders(&mut caller).await;
     credentials(&mut caller).await;
     serve(&mut caller).await;
     look(&mut caller).await;

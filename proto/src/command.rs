@@ -12,8 +12,10 @@ use crate::bot::{BotAnswer, BotPlan};
 use crate::effect::{EffectOutcome, EffectStart};
 use crate::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, NodeId, OfferId,
-    PrincipalId, QueueId, ReasonId, RequestId, SessionId, SiteId, SkillId, WebhookId,
+    PrincipalId, QueueId, ReasonId, RequestId, SessionId, ShardId, SiteId, SkillId, WebhookId,
 };
+#[cfg(doc)]
+use crate::limits;
 use crate::mail::MailParty;
 use crate::plan::{AgentProfile, Declared, QueuePlan, RequiredSkill, SiteSettings, WebhookPlan};
 use crate::values::{Attributes, BadValue, Channel, Item, Name, Priority, Sealed};
@@ -58,6 +60,107 @@ pub enum ShardCommand {
         /// The log index up to which it is; lower than an earlier one changes nothing.
         index: u64,
     },
+    /// A step of a site's way from one shard to another.
+    Move(SiteMove),
+}
+
+/// A step of a site's way from one shard to another. Each is an entry of the log of one of the two.
+///
+/// The site *departs* from where it lives: it does nothing more there, its clock stands still. The
+/// shard that *expects* it is given its state in parts, and with the last one the site lives on
+/// there. Then the first shard *forgets* it. A site whose parts were not taken *returns*, after the
+/// other shard has said for good that this departure comes to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteMove {
+    /// Where it lives: the site stops, to go on in another shard.
+    Depart {
+        /// Which.
+        site: SiteId,
+        /// Where it is to live.
+        to: ShardId,
+        /// The number that this departure is to have: one more than the site has departed before.
+        departed: u64,
+    },
+    /// Where it departed: it lives on here after all. Only once the other shard has declined it.
+    Return {
+        /// Which.
+        site: SiteId,
+        /// The number of its departure; of another one, nothing is done.
+        departed: u64,
+    },
+    /// Where it departed: it lives in the other shard by now.
+    Forget {
+        /// Which.
+        site: SiteId,
+        /// The number of its departure; of another one, nothing is done.
+        departed: u64,
+    },
+    /// Where it is to live: parts will come. What came before of the same site is dropped.
+    Expect {
+        /// Which.
+        site: SiteId,
+        /// Where it departed.
+        from: ShardId,
+        /// The number of its departure, counted over the site's life.
+        departed: u64,
+    },
+    /// Where it is to live: a part of its state.
+    Take(SitePart),
+    /// Where it is to live: no departure up to that number is taken any more.
+    Decline {
+        /// Which.
+        site: SiteId,
+        /// The number of its departure.
+        departed: u64,
+    },
+    /// Where it lives: what happened to it before it came is on the disks of a quorum.
+    Settle {
+        /// Which.
+        site: SiteId,
+        /// The number of the departure by which it came; of another one, nothing is done.
+        departed: u64,
+    },
+    /// Where it is to live: all parts have come, and the site lives on here.
+    Arrive {
+        /// Which.
+        site: SiteId,
+        /// The index of the entry by which it is expected.
+        attempt: u64,
+        /// How many parts there are.
+        parts: u32,
+    },
+}
+
+/// A part of the state of a site on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SitePart {
+    /// Which site's.
+    pub site: SiteId,
+    /// The index of the entry by which it is expected.
+    pub attempt: u64,
+    /// Dense from 0. Parts may come out of order by less than [`limits::PARTS_AHEAD_MAX`].
+    pub number: u32,
+    /// Whether a chunk of the state ends with it.
+    pub ends_chunk: bool,
+    /// The bytes, at most [`limits::PART_BYTES_MAX`].
+    pub bytes: Vec<u8>,
+}
+
+impl SiteMove {
+    /// Which site it is about.
+    pub const fn site(&self) -> SiteId {
+        match self {
+            Self::Depart { site, .. }
+            | Self::Return { site, .. }
+            | Self::Forget { site, .. }
+            | Self::Expect { site, .. }
+            | Self::Decline { site, .. }
+            | Self::Settle { site, .. }
+            | Self::Arrive { site, .. } => *site,
+            Self::Take(part) => part.site,
+        }
+    }
 }
 
 /// A command with its sender.

@@ -11,7 +11,7 @@ use crate::command::Subject;
 use crate::effect::{EffectOutcome, EffectTarget};
 use crate::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, ItemId, OfferId,
-    QueueId, ReasonId, SessionId, SiteId, SkillId, WebhookId,
+    QueueId, ReasonId, SessionId, ShardId, SiteId, SkillId, WebhookId,
 };
 use crate::mail::MailParty;
 use crate::plan::{AgentProfile, Declared, QueuePlan, SiteSettings, Strategy, WebhookPlan};
@@ -349,6 +349,13 @@ pub enum Event {
         note: Option<Sealed>,
         /// Whether wrap-up ran out.
         expired: bool,
+    },
+    /// The site lives on in another shard from here on. Its clock stood still on the way.
+    SiteMoved {
+        /// Where it was.
+        from: ShardId,
+        /// Where it is.
+        to: ShardId,
     },
 }
 

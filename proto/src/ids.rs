@@ -142,6 +142,10 @@ number_id!(
     ApiKeyId(u32), "rk_", "an API key's id", "rk_1"
 );
 number_id!(
+    /// What a new node's machine fetches its folder with.
+    JoinTokenId(u32), "jt_", "a join token's id", "jt_1"
+);
+number_id!(
     /// Somebody who signs in with a password.
     UserId(u32), "us_", "a user id", "us_1"
 );

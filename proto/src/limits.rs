@@ -71,6 +71,16 @@ pub const USERS_PER_TENANT_MAX: usize = 16_384;
 pub const USERS_MAX: usize = 262_144;
 /// A password's hash, as the directory keeps it, in bytes.
 pub const PASSWORD_HASH_BYTES_MAX: usize = 256;
+/// Join tokens of the whole cluster that are good at once.
+pub const JOIN_TOKENS_MAX: usize = 64;
+/// Addresses that one join token names.
+pub const JOIN_URLS_MAX: usize = 5;
+/// One of them.
+pub const JOIN_URL_BYTES_MAX: usize = 250;
+/// A join token as a text, without what it begins with.
+pub const JOIN_TEXT_BYTES_MAX: usize = 2_048;
+/// A new node's folder, sealed.
+pub const JOIN_FOLDER_BYTES_MAX: usize = 32 * 1024;
 /// Queues of one site.
 pub const QUEUES_PER_SITE_MAX: usize = 4_096;
 /// Agents of one site.
@@ -130,6 +140,19 @@ pub const VOTERS_BY_DEFAULT_MAX: usize = 5;
 pub const NODES_MAX: usize = 256;
 /// Sites of one shard.
 pub const SITES_PER_SHARD_MAX: usize = 4_096;
+/// Sites that have left a shard, of which it knows where they went.
+pub const SITES_GONE_PER_SHARD_MAX: usize = 65_536;
+/// Sites that one shard is being given at a time.
+pub const ARRIVALS_PER_SHARD_MAX: usize = 1;
+/// How often a site may move: each stay in a shard is remembered, because its journal has what
+/// happened then.
+pub const SITE_STAYS_MAX: usize = 256;
+/// Bytes of a site's state in one entry.
+pub const PART_BYTES_MAX: usize = 56 * 1024;
+/// Parts of a site that may come before one that is missing.
+pub const PARTS_AHEAD_MAX: u32 = 64;
+/// Bytes of a site's whole state on its way.
+pub const SITE_PARTS_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 
 // Exactly once.
 
@@ -155,6 +178,12 @@ pub const TOMBSTONES_PER_SITE_MAX: usize = 2_000_000;
 
 // Time. All in milliseconds of shard time, except where a name says otherwise.
 
+/// The shortest time for which a join token is good.
+pub const JOIN_TTL_MIN_MS: u64 = 1_000;
+/// How long a join token is good where nobody says otherwise.
+pub const JOIN_TTL_DEFAULT_MS: u64 = 24 * 3_600 * 1_000;
+/// The longest.
+pub const JOIN_TTL_MAX_MS: u64 = 7 * 24 * 3_600 * 1_000;
 /// How long a gateway's lease in a shard lasts from its last renewal.
 pub const LEASE_MS: u64 = 2_000;
 /// How often a gateway renews it.
@@ -268,7 +297,20 @@ pub const LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const _: () = assert!(VOTERS_BY_DEFAULT_MAX <= VOTERS_MAX && VOTERS_MAX <= MEMBERS_PER_SHARD_MAX);
 const _: () = assert!(MEMBERS_PER_SHARD_MAX < NODES_MAX, "core nodes leave room for gateways");
+const _: () = assert!(
+    JOIN_FOLDER_BYTES_MAX * 3 / 2 < ENTRY_BYTES_MAX
+        && JOIN_FOLDER_BYTES_MAX * 2 < HTTP_BODY_BYTES_MAX,
+    "a new node's folder must fit an entry, and in base64 pass a door"
+);
+const _: () =
+    assert!(JOIN_TTL_MIN_MS <= JOIN_TTL_DEFAULT_MS && JOIN_TTL_DEFAULT_MS <= JOIN_TTL_MAX_MS);
+const _: () = assert!(
+    JOIN_URL_BYTES_MAX <= u8::MAX as usize
+        && (100 + JOIN_URLS_MAX * (JOIN_URL_BYTES_MAX + 1)) * 4 / 3 < JOIN_TEXT_BYTES_MAX,
+    "the largest join token must be readable"
+);
 const _: () = assert!(BODY_BYTES_MAX * 2 <= ENTRY_BYTES_MAX, "a full body must fit an entry");
+const _: () = assert!(PART_BYTES_MAX + 128 <= ENTRY_BYTES_MAX, "a part must fit an entry");
 const _: () = assert!(
     ATTRIBUTES_MAX * (ATTRIBUTE_KEY_BYTES_MAX + ATTRIBUTE_VALUE_BYTES_MAX)
         + BODY_BYTES_MAX

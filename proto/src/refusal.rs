@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::OfferEnd;
+use crate::ids::ShardId;
 
 /// Why a command was refused. The order of the variants is their precedence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -129,6 +130,12 @@ pub enum Refusal {
         /// The bound, as `limits.rs` names it.
         limit: String,
     },
+    /// The site has left this shard. No other refusal is possible then: its state is elsewhere.
+    #[error("the site lives in {shard}, or is on its way there")]
+    SiteAway {
+        /// Where it is to be asked.
+        shard: ShardId,
+    },
 }
 
 impl Refusal {
@@ -168,6 +175,7 @@ impl Refusal {
             Self::NotInSelfService => 30,
             Self::EffectFenced => 31,
             Self::LimitReached { .. } => 32,
+            Self::SiteAway { .. } => 33,
         }
     }
 
@@ -207,6 +215,7 @@ impl Refusal {
             Self::NotInSelfService => "not-in-self-service",
             Self::EffectFenced => "effect-fenced",
             Self::LimitReached { .. } => "limit-reached",
+            Self::SiteAway { .. } => "site-away",
         }
     }
 }

@@ -192,6 +192,7 @@ impl Refusal {
             Self::NotInSelfService,
             Self::EffectFenced,
             Self::LimitReached { limit: text() },
+            Self::SiteAway { shard: crate::ShardId(0) },
         ]
     }
 }
@@ -235,9 +236,8 @@ mod tests {
     #[test]
     fn every_refusal_is_there_once() {
         let places: Vec<u8> = Refusal::every().iter().map(Refusal::precedence).collect();
-        assert!(
-            places.iter().copied().eq(0..=Refusal::LimitReached { limit: "".into() }.precedence())
-        );
+        let last = Refusal::SiteAway { shard: crate::ShardId(0) };
+        assert!(places.iter().copied().eq(0..=last.precedence()));
     }
 
     #[test]

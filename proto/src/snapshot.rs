@@ -205,7 +205,7 @@ pub fn digest_of<R: Serialize>(records: impl Iterator<Item = R>) -> u128 {
 }
 
 /// Reads the chunks of one snapshot, in order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reader {
     machine: Machine,
     number: u32,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rotary_proto::ids::ShardId;
 use rotary_proto::plan::RequiredSkill;
-use rotary_proto::{Command, ConversationId, SiteId};
+use rotary_proto::{Command, ConversationId, Position, SiteId};
 
 use super::verdict::Check;
-use crate::history::{End, Event, History, Operation, Record};
+use crate::history::{End, Event, Fact, History, Operation, Record};
 
 /// An event or operation with the line that has it.
 #[derive(Debug)]
@@ -35,9 +35,35 @@ pub struct Story<'a> {
     pub through: Option<u64>,
     /// The first sequence that nobody tells, if one below the last is missing.
     pub hole: Option<u64>,
+    /// The shards that it was in, in order, each with the index of its first entry there.
+    stays: Vec<(ShardId, u64)>,
 }
 
-impl Story<'_> {
+/// Where an entry stands among all that concern a site: which of its stays in shards it belongs
+/// to, counted from 0, and its index in that shard's log.
+pub(super) type Place = (usize, u64);
+
+impl<'a> Story<'a> {
+    /// What entries told, in order, each with its place.
+    pub fn entries(&self) -> impl Iterator<Item = (Place, &[Placed<'a, Event>])> {
+        let moves = |event: &Event| matches!(event.fact, Fact::SiteMoved { .. });
+        let same = move |one: &Placed<'_, Event>, next: &Placed<'_, Event>| {
+            one.of.index == next.of.index && !moves(next.of)
+        };
+        let mut stay = 0;
+        self.events.chunk_by(same).map(move |entry| {
+            stay += usize::from(moves(entry[0].of));
+            ((stay, entry[0].of.index), entry)
+        })
+    }
+
+    /// The place of what a client was told. The entries of its own shard rise.
+    pub fn place(&self, at: Position) -> Place {
+        let stays = self.stays.iter().enumerate();
+        let mut stay = stays.filter(|(_, (shard, first))| *shard == at.shard && *first <= at.index);
+        (stay.next_back().map_or(0, |(stay, _)| stay), at.index)
+    }
+
     /// Whether it has everything from the beginning to the end of the run.
     pub fn is_whole(&self) -> bool {
         let last = self.events.last().map_or(0, |event| event.of.sequence);
@@ -54,7 +80,7 @@ pub struct Evidence<'a> {
     pub operations: Vec<Placed<'a, Operation>>,
     /// What happened at each site.
     pub stories: BTreeMap<SiteId, Story<'a>>,
-    /// The log of each site.
+    /// The log that each site was made in.
     pub shards: BTreeMap<SiteId, ShardId>,
     /// When each phase began, by its word; the first time.
     pub marks: BTreeMap<&'a str, u64>,
@@ -76,8 +102,13 @@ impl<'a> Evidence<'a> {
         for line in &history.lines {
             evidence.add(line.number, &line.record);
         }
-        for story in evidence.stories.values_mut() {
+        for (site, story) in &mut evidence.stories {
             settle(story);
+            story.stays.extend(evidence.shards.get(site).map(|shard| (*shard, 0)));
+            story.stays.extend(story.events.iter().filter_map(|event| match event.of.fact {
+                Fact::SiteMoved { to, .. } => Some((to, event.of.index)),
+                _ => None,
+            }));
         }
         evidence
     }

@@ -153,6 +153,8 @@ impl Model {
             format!("event {} came after {sequence}", event.sequence)
         })?;
         let rises = match event.index.cmp(&index) {
+            // The entries of another log begin; the site's clock goes on.
+            _ if matches!(event.fact, Fact::SiteMoved { .. }) => event.stamp > stamp,
             std::cmp::Ordering::Less => false,
             std::cmp::Ordering::Equal => event.stamp == stamp,
             std::cmp::Ordering::Greater => event.stamp > stamp || index == 0,

@@ -1,10 +1,11 @@
 //! Every fact follows from the ones before it, and every answer from the facts (P1, P2, P7).
 //!
 //! The facts of a site are taken one by one by an executable model that shares no code with the
-//! distributor. The acknowledgements of all clients, in the order of (shard, index), are held
-//! against it: at the index that one names, what it acknowledges must have happened, and must be
-//! what it said; a refusal must be right at its index. What only people cause must have been asked
-//! for, at that index or by an operation whose end is unknown. All answers under one key are one.
+//! distributor. The acknowledgements of all clients, in the order of (stay in a shard, index), are
+//! held against it: at the index that one names, what it acknowledges must have happened, and must
+//! be what it said; a refusal must be right at its index. What only people cause must have been
+//! asked for, at that index or by an operation whose end is unknown. All answers under one key are
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use rotary_proto::event::{Author, DeclaredWhy, EndReason, OfferEnd, QueuedWhy};
 use rotary_proto::limits::REQUEST_WINDOW_MS;
 use rotary_proto::{Command, Position, SiteId};
 
-use super::evidence::{Evidence, Placed, Story};
+use super::evidence::{Evidence, Place, Placed, Story};
 use super::model::{Model, Stage};
 use super::model_replies::{Demand, contradiction, demand, is_cause};
 use super::verdict::Check;
@@ -21,8 +22,8 @@ use crate::history::{End, Event, Fact, Operation, Origin, Reply};
 /// Broken steps of one site after which it is not looked at further: all follow from the first.
 const BROKEN_MAX: usize = 20;
 
-/// Operations of a site by the index that their answers name.
-type ByIndex<'a> = BTreeMap<u64, Vec<Placed<'a, Operation>>>;
+/// Operations of a site by the place that their answers name.
+type ByPlace<'a> = BTreeMap<Place, Vec<Placed<'a, Operation>>>;
 
 /// Operations of a site by what they can have caused.
 type Causes<'a> = BTreeMap<String, Vec<Placed<'a, Operation>>>;
@@ -45,18 +46,19 @@ pub fn check(evidence: &Evidence<'_>) -> Check {
 }
 
 fn replay(check: &mut Check, evidence: &Evidence<'_>, site: SiteId, story: &Story<'_>) {
-    let (answers, causes) = sorted(evidence, site);
+    let (answers, causes) = sorted(evidence, site, story);
     let (mut model, mut broken) = (Model::default(), 0);
-    let mut entries = story.events.chunk_by(|one, next| one.of.index == next.of.index).peekable();
+    let mut entries = story.entries().peekable();
     let mut answered = answers.iter().peekable();
     loop {
-        let entry = entries.peek().map(|entry| entry[0].of.index);
-        let answer = answered.peek().map(|(index, _)| **index);
-        let Some(index) = entry.into_iter().chain(answer).min() else { return };
-        let facts = if entry == Some(index) { entries.next().unwrap_or_default() } else { &[] };
+        let entry = entries.peek().map(|(place, _)| *place);
+        let answer = answered.peek().map(|(place, _)| **place);
+        let Some(place) = entry.into_iter().chain(answer).min() else { return };
+        let facts = entries.next_if(|(next, _)| *next == place).map_or(&[][..], |(_, facts)| facts);
         for fact in facts {
             check.checked += 1;
-            let uncaused = uncaused(fact.of, &causes, &model);
+            let there = |at| story.place(at) == place;
+            let uncaused = uncaused(fact.of, there, &causes, &model);
             let stepped = model.step(fact.of).err();
             broken += usize::from(stepped.is_some());
             for why in stepped.into_iter().chain(uncaused) {
@@ -66,7 +68,7 @@ fn replay(check: &mut Check, evidence: &Evidence<'_>, site: SiteId, story: &Stor
         if broken > BROKEN_MAX {
             return check.doubt(format!("{site} was not replayed further"));
         }
-        if answer == Some(index) {
+        if answer == Some(place) {
             let named = answered.next().map_or(&[][..], |(_, named)| named);
             for operation in named {
                 check.checked += 1;
@@ -76,12 +78,16 @@ fn replay(check: &mut Check, evidence: &Evidence<'_>, site: SiteId, story: &Stor
     }
 }
 
-/// A site's operations by the index that answered them, and by what they may have caused.
-fn sorted<'a>(evidence: &Evidence<'a>, site: SiteId) -> (ByIndex<'a>, Causes<'a>) {
-    let (mut answers, mut causes) = (ByIndex::new(), Causes::new());
+/// A site's operations by the place that answered them, and by what they may have caused.
+fn sorted<'a>(
+    evidence: &Evidence<'a>,
+    site: SiteId,
+    story: &Story<'_>,
+) -> (ByPlace<'a>, Causes<'a>) {
+    let (mut answers, mut causes) = (ByPlace::new(), Causes::new());
     for operation in evidence.operations.iter().filter(|operation| operation.of.site == site) {
         if let Some(position) = position(operation.of) {
-            answers.entry(position.index).or_default().push(*operation);
+            answers.entry(story.place(position)).or_default().push(*operation);
         }
         if operation.of.may_be() {
             causes.entry(subject(&operation.of.command)).or_default().push(*operation);
@@ -136,8 +142,13 @@ fn answer_fits(
     }
 }
 
-/// What nobody asked for, of that which only people cause.
-fn uncaused(event: &Event, causes: &Causes<'_>, model: &Model) -> Option<String> {
+/// What nobody asked for `there`, of that which only people cause.
+fn uncaused(
+    event: &Event,
+    there: impl Fn(Position) -> bool,
+    causes: &Causes<'_>,
+    model: &Model,
+) -> Option<String> {
     let subject = match &event.fact {
         Fact::AgentDeclared {
             agent, why: DeclaredWhy::Agent | DeclaredWhy::Supervisor, ..
@@ -163,8 +174,7 @@ fn uncaused(event: &Event, causes: &Causes<'_>, model: &Model) -> Option<String>
     };
     let asked = causes.get(&subject).map_or(&[][..], Vec::as_slice);
     let by = |operation: &&Placed<'_, Operation>| {
-        let there = position(operation.of).is_none_or(|at| at.index == event.index);
-        there && is_cause(operation.of, &event.fact)
+        position(operation.of).is_none_or(&there) && is_cause(operation.of, &event.fact)
     };
     let caused = asked.iter().any(|operation| by(&operation));
     (!caused).then(|| format!("{subject} was {}, and nobody asked for it there", event.fact.word()))

@@ -15,7 +15,7 @@ use rotary_proto::event::{
 };
 use rotary_proto::frame::EventFrame;
 use rotary_proto::ids::{
-    AgentId, CustomerId, EffectId, ItemId, OfferId, QueueId, SessionId, SkillId, WebhookId,
+    AgentId, CustomerId, EffectId, ItemId, OfferId, QueueId, SessionId, ShardId, SkillId, WebhookId,
 };
 use rotary_proto::plan::RequiredSkill;
 use rotary_proto::{
@@ -169,6 +169,8 @@ pub enum Fact {
     WrapUpStarted { conversation: ConversationId, agent: AgentId, until: Stamp },
     /// Nothing more will happen to it.
     Closed { conversation: ConversationId, agent: Option<AgentId>, expired: bool },
+    /// The site goes on in another shard, with that entry of its log.
+    SiteMoved { from: ShardId, to: ShardId },
     /// Something that no judge reads.
     Other { conversation: Option<ConversationId> },
 }
@@ -249,6 +251,7 @@ impl Fact {
             Self::Ended { .. } => "ended",
             Self::WrapUpStarted { .. } => "wrap-up-started",
             Self::Closed { .. } => "closed",
+            Self::SiteMoved { .. } => "site-moved",
             Self::Other { .. } => "other",
         }
     }
@@ -262,7 +265,7 @@ impl From<&ProtoEvent> for Fact {
     }
 }
 
-/// Facts of queues, agents, sessions and webhooks.
+/// Facts of the site itself, of queues, agents, sessions and webhooks.
 fn of_site(event: &ProtoEvent) -> Option<Fact> {
     Some(match event {
         ProtoEvent::QueueSet { queue, version, plan } => Fact::QueueSet {
@@ -293,6 +296,7 @@ fn of_site(event: &ProtoEvent) -> Option<Fact> {
         ProtoEvent::AgentDeclared { agent, declared, why } => {
             Fact::AgentDeclared { agent: *agent, declared: *declared, why: *why }
         }
+        ProtoEvent::SiteMoved { from, to } => Fact::SiteMoved { from: *from, to: *to },
         event => return of_webhook(event),
     })
 }

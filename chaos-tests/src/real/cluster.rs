@@ -130,6 +130,17 @@ impl Cluster {
         &self.token
     }
 
+    /// The program that serves.
+    pub(super) fn rotary(&self) -> &Path {
+        &self.rotary
+    }
+
+    /// Where it is reached past all faults.
+    pub(super) fn back_doors(&self) -> Vec<String> {
+        let url = |node| format!("http://{}:{PUBLIC_PORT}", network::back_door(node));
+        self.numbers().map(url).collect()
+    }
+
     /// Where clients reach it.
     pub fn gateways(&self) -> Vec<String> {
         let url = |node| format!("http://{}:{PUBLIC_PORT}", network::address(node));

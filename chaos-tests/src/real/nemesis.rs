@@ -8,6 +8,7 @@
 //! more, which the cluster promises to survive when power is back; and only one node at a time has
 //! damaged data, while all others serve.
 
+mod backups;
 mod clocks;
 mod disk;
 mod failpoint;
@@ -18,6 +19,7 @@ mod partition;
 mod plan;
 mod power;
 mod processes;
+mod sites;
 mod traffic;
 
 use std::collections::BTreeSet;
@@ -173,11 +175,11 @@ fn not_yet(why: impl Into<String>) -> Refusal {
 /// [`Refusal::NotYet`] if it would break too much or has no target at this time.
 pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
     use Kind::{
-        Bandwidth, BitFlip, ClientsReset, ClientsSlow, ClientsStall, ClockJump, Corrupt, Delay,
-        Demote, DiskFull, Drain, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease,
+        Backup, Bandwidth, BitFlip, ClientsReset, ClientsSlow, ClientsStall, ClockJump, Corrupt,
+        Delay, Demote, DiskFull, Drain, Duplicate, FailedSync, Failpoint, Flapping, HoldAndRelease,
         IsolateLeader, Jitter, Kill, KillLeader, Loss, MemoryLimit, OneWay, Partial,
         PartitionHalves, PartitionRing, Pause, PauseLeader, PowerCut, PowerCutAll,
-        PowerCutMajority, Reorder, SlowCpu, Terminate,
+        PowerCutMajority, Reorder, SiteMove, SlowCpu, Terminate,
     };
     match kind {
         Kill | KillLeader | Terminate | Pause | PauseLeader => processes::begin(kind, stage),
@@ -195,6 +197,8 @@ pub fn begin(kind: Kind, stage: &mut Stage<'_>) -> Result<Fault, Refusal> {
         ClockJump => clocks::begin(stage),
         Demote => members::demote(stage),
         Drain => members::drain(stage),
+        SiteMove => sites::begin(stage),
+        Backup => backups::begin(stage),
     }
 }
 

@@ -111,6 +111,11 @@ impl View {
         }
     }
 
+    /// The names of the shards that sites are in.
+    pub fn data_shards(&self) -> impl Iterator<Item = &str> {
+        self.shards.keys().map(String::as_str).filter(|shard| *shard != "sh_0")
+    }
+
     /// Whether a node leads a shard, or has sessions.
     pub fn is_busy(&self, node: NodeNumber) -> bool {
         self.busy.contains(&node)

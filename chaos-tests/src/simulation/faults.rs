@@ -5,10 +5,12 @@
 //! struck: when it dropped a datagram, ended a process, delayed a sync.
 
 mod drain;
+mod growth;
 mod kind;
 mod links;
 mod members;
 mod operator;
+mod travel;
 mod upgrade;
 mod whole;
 
@@ -24,9 +26,11 @@ use crate::simulation::node::{Cluster, Node};
 use crate::simulation::node_disk::is_journal;
 use crate::simulation::random::Random;
 use drain::Drains;
+use growth::Growth;
 use links::Edits;
 use members::Seats;
 use operator::others_are_whole;
+use travel::Travel;
 use upgrade::Builds;
 use whole::Swing;
 
@@ -106,6 +110,10 @@ pub(crate) struct Faults {
     drains: Drains,
     /// Which builds there are, and what is wanted of them.
     builds: Builds,
+    /// What is wanted of the number of shards.
+    growth: Growth,
+    /// Where sites are wanted.
+    travel: Travel,
 }
 
 impl Faults {
@@ -138,6 +146,8 @@ impl Faults {
             seats: Seats::default(),
             drains: Drains::default(),
             builds: Builds::new(seed),
+            growth: Growth::new(seed),
+            travel: Travel::new(seed),
         }
     }
 

@@ -1,35 +1,31 @@
 //! One node: a process that starts, runs, stops being polled, crashes and starts again, and the
 //! disk and wall clock that outlive it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+mod cluster;
+mod orders;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use rotary_directory::Upgrade;
 use rotary_distributor::{LOGIC_VERSIONS, REHEARSED_LOGIC};
 use rotary_log::{
     Blocking, Door, Fatal, History, Log, LogConfig, LogStores, Machine, Members, ProposeError,
-    Proposed, Role, WallClock, next_change,
+    Proposed, WallClock,
 };
 use rotary_proto::{FIRST_LOGIC, LogicVersions, NodeId, ShardId, Wall};
 use rotary_storage::{Disk, Journal};
-use rotary_transport::{
-    Certificates, ClusterAuthority, NodePem, Transport, TransportConfig, seed_secrets,
-};
+use rotary_transport::{Transport, TransportConfig};
 
 use crate::simulation::bugs::{Bug, PlantedDoor, PlantedMachine, PlantedPurge};
-use crate::simulation::gates;
 use crate::simulation::hall::Hall;
 use crate::simulation::history::Ms;
 use crate::simulation::invariants::{self, Extent, Findings, Owing, PurgeBound};
 use crate::simulation::layer::Layered;
 use crate::simulation::machine::directory::DirectoryMachine;
 use crate::simulation::machine::{Ground, ShardMachine};
-use crate::simulation::network::{Network, address};
 use crate::simulation::node_disk::{Engine, NodeDisk, Opened};
 use crate::simulation::observer::{Observed, Observer};
 use crate::simulation::process::Process;
@@ -38,14 +34,14 @@ use crate::simulation::random::Random;
 use crate::simulation::store::{Shadow, Shadowed};
 use crate::simulation::upkeep::{Marked, Upkeep};
 use crate::simulation::whole::{self, Doors};
-use crate::simulation::wires::{Guest, Listening, Wires};
+use crate::simulation::wires::{Guest, Listening};
+
+pub(crate) use cluster::Cluster;
 
 /// The time of day at which every world begins: an ordinary day in 2023, in ms since 1970.
 pub(crate) const DAWN_MS: u64 = 1_700_000_000_000;
 /// How long the journal lets records gather before it writes, in ms at most.
 const JOURNAL_REST_MS_MAX: Ms = 60;
-/// Of a thousand worlds, so many have journals with a retention.
-const RETENTION_PERMILLE: u64 = 400;
 /// What an older build can apply, and what a newer one can.
 pub(crate) const OLD_BUILD: LogicVersions = LOGIC_VERSIONS;
 pub(crate) const NEW_BUILD: LogicVersions =
@@ -54,123 +50,6 @@ pub(crate) const NEW_BUILD: LogicVersions =
 const NEW_PERMILLE: u64 = 800;
 /// A client gives one attempt so long.
 const ATTEMPT: Duration = Duration::from_secs(3);
-
-/// What the nodes of a world share.
-pub(crate) struct Cluster {
-    pub(crate) seed: u64,
-    pub(crate) nodes: usize,
-    /// Gateway-only nodes, numbered behind the nodes.
-    pub(crate) gates: usize,
-    /// Data shards.
-    pub(crate) shards: usize,
-    has_directory: bool,
-    /// Whether nodes have doors, and all that is behind them.
-    pub(crate) whole: bool,
-    pub(crate) bug: Option<Bug>,
-    /// Bytes of entries that make a snapshot due.
-    snapshot_bytes_min: u64,
-    /// Entries kept behind a snapshot.
-    snapshot_entries_kept: u64,
-    /// Entries from one compared digest to the next.
-    digest_entries: u64,
-    /// How long journals keep records, in ms; none for ever.
-    pub(crate) retention_ms: Option<Ms>,
-    pub(crate) network: Network,
-    /// Between clients and the nodes' doors.
-    pub(crate) wires: Wires,
-    pub(crate) observer: Observer,
-    authority: ClusterAuthority,
-    certificates: Vec<NodePem>,
-    now_ms: Arc<AtomicU64>,
-}
-
-impl Cluster {
-    pub(crate) fn new(
-        seed: u64,
-        nodes: usize,
-        (shards, has_directory): (usize, bool),
-        whole: bool,
-        bug: Option<Bug>,
-        keep_all: bool,
-    ) -> Self {
-        seed_secrets(Random::salted(seed, "secrets").next());
-        let authority = ClusterAuthority::create("simulated").expect("a good id");
-        let issue = |node| authority.issue(id_of(node)).expect("the authority signs");
-        let gates = if whole { gates::of_world(seed) } else { 0 };
-        let certificates = (0..nodes + gates).map(issue).collect();
-        let mut random = Random::salted(seed, "snapshots");
-        let mut retention = Random::salted(seed, "retention");
-        let keeps_ms = retention.between(10_000, 30_000);
-        let drops = retention.permille(RETENTION_PERMILLE) || bug == Some(Bug::RetentionUnbounded);
-        Self {
-            seed,
-            nodes,
-            gates,
-            shards,
-            has_directory: has_directory || whole,
-            whole,
-            bug,
-            snapshot_bytes_min: random.between(8, 256) * 1024,
-            snapshot_entries_kept: random.between(0, 200),
-            // What clients are to read back must be there.
-            retention_ms: (drops && !keep_all && !whole).then_some(keeps_ms),
-            digest_entries: Random::salted(seed, "digests").between(8, 128),
-            network: Network::new(seed, nodes + gates),
-            wires: Wires::new(seed, nodes + gates),
-            observer: Observer::new(nodes, shards, u32::from(whole)),
-            authority,
-            certificates,
-            now_ms: Arc::default(),
-        }
-    }
-
-    /// The group of the directory, if there is one: behind those of the data shards, or before
-    /// them where nodes are whole.
-    pub(crate) fn directory(&self) -> Option<u32> {
-        let group = if self.whole { 0 } else { self.shards as u32 };
-        self.has_directory.then_some(group)
-    }
-
-    /// The groups of the data shards, in the order of their stories.
-    pub(crate) fn data_groups(&self) -> impl Iterator<Item = u32> + use<> {
-        let first = u32::from(self.whole);
-        first..first + self.shards as u32
-    }
-
-    /// Every group, in the order of stories: the directory is the last.
-    fn story_groups(&self) -> impl Iterator<Item = u32> + use<> {
-        let directory = if self.whole { 0 } else { self.shards as u32 };
-        self.data_groups().chain([directory])
-    }
-
-    /// How many groups every node has a replica of.
-    pub(crate) fn groups(&self) -> u32 {
-        self.shards as u32 + u32::from(self.has_directory)
-    }
-
-    pub(crate) fn certificates(&self, node: usize) -> Result<Certificates, String> {
-        let (ca, pem) = (&self.authority, &self.certificates[node]);
-        let read = Certificates::from_pem(ca.certificate_pem(), &pem.certificate, &pem.key);
-        read.map_err(|error| error.to_string())
-    }
-
-    /// Where the nodes that have replicas are.
-    pub(crate) fn peers(&self) -> BTreeMap<NodeId, SocketAddr> {
-        (0..self.nodes).map(|node| (id_of(node), address(node))).collect()
-    }
-
-    /// Everybody who has doors.
-    pub(crate) fn doors(&self) -> impl Iterator<Item = usize> + use<> {
-        0..self.nodes + self.gates
-    }
-
-    /// Moves the time that wall clocks and the observer read.
-    pub(crate) fn move_to(&self, now_ms: Ms) {
-        self.now_ms.store(now_ms, Ordering::Relaxed);
-        self.observer.lock().now_ms = now_ms;
-        self.network.deliver(now_ms);
-    }
-}
 
 /// The id of the node at that place.
 pub(crate) fn id_of(node: usize) -> NodeId {
@@ -288,7 +167,7 @@ impl Node {
         let journal = &running.engine.journal;
         let _entered = running.process.runtime.enter();
         let votes = |shard| log.status(shard).is_some_and(|status| !status.cut);
-        log.shards().all(|shard| votes(shard) && journal.missing(shard.0).is_none())
+        log.shards().into_iter().all(|shard| votes(shard) && journal.missing(shard.0).is_none())
     }
 
     /// Its runs so far; the number of the present one.
@@ -373,9 +252,10 @@ impl Node {
     ) {
         let drops = cluster.retention_ms.is_some();
         for (group, story) in cluster.data_groups().zip(&observed.stories) {
-            let Some(site) = story.site() else { continue };
-            let place = (self.index, group, site);
-            invariants::stream(place, journal, (extent, drops), story, &mut observed.findings);
+            for (stream, told) in story.streams() {
+                let place = (self.index, group, stream);
+                invariants::stream(place, journal, (extent, drops), told, &mut observed.findings);
+            }
         }
     }
 
@@ -446,6 +326,7 @@ impl Node {
                 bug,
             };
             let (shards, blocking) = (upkeep.shards.clone(), Blocking::Inline);
+            let shards = Box::new(move || shards.clone());
             upkeep.keep(History { journal, transport, members, shards, blocking }).await;
             Ok(())
         }
@@ -466,6 +347,7 @@ impl Node {
         let outside = cluster.wires.outward(self.index);
         let log = self.log_config(cluster, seed, ground.fatal.clone());
         let (node, shards, run) = (self.index, cluster.shards as u32, log.wall.now().0);
+        let begins_with = cluster.begins_with as u32;
         let (retention_ms, observer) = (cluster.retention_ms, cluster.observer.clone());
         let logic = self.build;
         async move {
@@ -475,6 +357,7 @@ impl Node {
             let start = whole::Start {
                 node,
                 shards,
+                begins_with,
                 log,
                 network,
                 transport,
@@ -580,82 +463,6 @@ impl Node {
     /// Batches that its process has written.
     pub(crate) fn pumps(&self) -> u64 {
         self.running.as_ref().map_or(0, |running| running.pumps)
-    }
-
-    /// Asks it to hand a group on; whether it leads it, and to another.
-    pub(crate) fn hand_on(&self, group: u32, to: NodeId) -> bool {
-        let Some(running) = &self.running else { return false };
-        let Some(log) = running.log.get().cloned() else { return false };
-        let _entered = running.process.runtime.enter();
-        let leads = log.status(ShardId(group)).is_some_and(|status| status.role == Role::Leader);
-        if leads && to != id_of(self.index) {
-            running.process.runtime.spawn(async move { log.transfer(ShardId(group), to).await });
-        }
-        leads && to != id_of(self.index)
-    }
-
-    /// Has it take a group's next step towards these members, if it leads the group; whether there
-    /// is none left.
-    pub(crate) fn reseat(
-        &self,
-        group: u32,
-        voters: &BTreeSet<NodeId>,
-        learners: &BTreeSet<NodeId>,
-    ) -> Option<bool> {
-        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
-        let (log, shard) = (running.log.get()?.clone(), ShardId(group));
-        let _entered = running.process.runtime.enter();
-        let status = log.status(shard).filter(|status| status.role == Role::Leader)?;
-        let (actual, followers) = (log.members(shard)?, log.followers(shard)?);
-        let has_all = |node| {
-            let follower = followers.iter().find(|follower| follower.node == node);
-            node == id_of(self.index)
-                || follower.is_some_and(|found| found.matched >= status.applied_index)
-        };
-        let own = id_of(self.index);
-        match next_change(&actual, voters, learners, has_all) {
-            Some(change) if change.takes_vote_of(own) => {
-                let mut stay = voters.intersection(&actual.voters);
-                if let Some(to) = stay.find(|node| has_all(**node)).copied() {
-                    running.process.runtime.spawn(async move { log.transfer(shard, to).await });
-                }
-            }
-            Some(change) => {
-                let change = async move { log.change_members(shard, change).await };
-                running.process.runtime.spawn(change);
-            }
-            None => {}
-        }
-        let is_so = !actual.changing && actual.voters == *voters && actual.learners == *learners;
-        Some(is_so)
-    }
-
-    /// Whether its directory wants that node to be empty; `None` if it has none to ask.
-    pub(crate) fn knows_draining(&self, node: NodeId) -> Option<bool> {
-        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
-        Some(running.doors.get()?.is_draining(node))
-    }
-
-    /// Has it bring that into the directory, as an operator's command does.
-    pub(crate) fn set_draining(&self, node: NodeId, drains: bool) {
-        let Some(running) = &self.running else { return };
-        let Some(doors) = running.doors.get().cloned() else { return };
-        running.process.runtime.spawn(async move { doors.set_draining(node, drains).await });
-    }
-
-    /// What its directory acts by and wants of the logic, and what its replicas act by; `None` if
-    /// there is nobody to ask.
-    pub(crate) fn logic(&self) -> Option<(Upgrade, Vec<u32>)> {
-        let running = self.running.as_ref().filter(|running| !running.process.is_paused())?;
-        let doors = running.doors.get()?;
-        Some((doors.upgrade(), doors.logic_versions()))
-    }
-
-    /// Has it ask for a version of the logic, or for none any more, as an operator's command does.
-    pub(crate) fn want_logic(&self, version: Option<u32>) {
-        let Some(running) = &self.running else { return };
-        let Some(doors) = running.doors.get().cloned() else { return };
-        running.process.runtime.spawn(async move { doors.want_logic(version).await });
     }
 
     /// How it answers a client that dials it.

@@ -181,7 +181,8 @@ fn config(cluster: &Cluster, random: &mut Random) -> Config {
         receivers: receivers::of_world(cluster.seed, must),
         network: Network::Other(std::sync::Arc::new(cluster.wires.clone())),
         rate: random.between(2, 30) as f64 / 10.0,
-        sites: cluster.shards as u32,
+        // One in each: a shard that is made later has none.
+        sites: cluster.begins_with as u32,
         agents: random.between(2, 6) as u32,
         customers_max: 60,
         transcripts_max: 40,

@@ -65,7 +65,9 @@ impl Upkeep {
                 history.keep_whole().await;
             }
         };
-        let marks = Marks { journal: self.journal.clone(), shards: self.shards.clone() };
+        let shards = self.shards.clone();
+        let shards = Box::new(move || shards.clone());
+        let marks = Marks { journal: self.journal.clone(), shards };
         let marked = |shard| self.marked.of(shard);
         let marks = marks.keep_logged(marked, |shard, index| self.log_mark(shard, index));
         futures::future::join3(fetch, marks, self.sweep()).await;

@@ -26,7 +26,9 @@ pub(crate) type Doors = Arc<OnceLock<Arc<simulated::Node>>>;
 /// What a process is started with.
 pub(crate) struct Start {
     pub(crate) node: usize,
+    /// Data shards in the end.
     pub(crate) shards: u32,
+    pub(crate) begins_with: u32,
     pub(crate) log: LogConfig,
     pub(crate) network: Arc<dyn Datagrams>,
     pub(crate) transport: TransportConfig,
@@ -49,7 +51,7 @@ impl Start {
         let witness = Sight { node: self.node, shards: self.shards, observer: self.observer };
         let door = self.door;
         let parts = Parts {
-            shards: self.shards,
+            shards: self.begins_with,
             log: self.log,
             network: self.network,
             transport: self.transport,

@@ -185,6 +185,11 @@ impl World {
         self.faults.reseat(now_ms, &self.cluster, &self.nodes);
         self.faults.redrain(now_ms, &self.nodes);
         self.faults.reupgrade(now_ms, &self.nodes);
+        self.faults.regrow(now_ms, &self.cluster, &self.nodes);
+        if let (Some(_), Phase::Faults { .. } | Phase::Converge { .. }) = (&self.street, self.phase)
+        {
+            self.faults.rehouse(now_ms, &self.nodes, &mut self.findings);
+        }
         let network = &self.cluster.network;
         self.isolation.update(now_ms, |a, b| network.joined(a, b));
         if self.street.is_none() && !matches!(self.phase, Phase::Settle { .. }) {
@@ -284,7 +289,10 @@ impl World {
                 Phase::Converge { since_ms: now_ms }
             }
             Phase::Converge { since_ms }
-                if now_ms > since_ms && self.agrees() && self.faults.is_upgraded(&self.nodes) =>
+                if now_ms > since_ms
+                    && self.agrees()
+                    && self.faults.is_upgraded(&self.nodes)
+                    && self.faults.are_all_home(&self.nodes) =>
             {
                 self.mark("serve");
                 if self.street.is_none() {

@@ -227,7 +227,8 @@ pub(crate) fn told(command: &DirectoryCommand) -> Option<(&'static str, AuditTar
     };
     Some(match command {
         Asks::Found { .. } | Asks::Announce { .. } | Asks::FoundUser { .. } => return None,
-        Asks::Note { .. } | Asks::RaiseVersion { .. } => return None,
+        Asks::SiteMoved { .. } | Asks::MoveFailed { .. } => return None,
+        Asks::Note { .. } | Asks::RaiseVersion { .. } | Asks::ShardFounded { .. } => return None,
         Asks::Forget { node } => ("forget_node", Of::Node(*node)),
         Asks::Admit { node, instead_of: None, .. } => ("admit_node", Of::Node(*node)),
         Asks::Admit { node, .. } => ("replace_node", Of::Node(*node)),
@@ -236,6 +237,9 @@ pub(crate) fn told(command: &DirectoryCommand) -> Option<(&'static str, AuditTar
         Asks::SetVote { node, .. } => ("demote_node", Of::Node(*node)),
         Asks::Finalize { .. } => ("finalize_upgrade", Of::Cluster),
         Asks::AbortUpgrade => ("abort_upgrade", Of::Cluster),
+        Asks::AddShards { .. } => ("add_shards", Of::Cluster),
+        Asks::MoveSite { site, .. } => ("move_site", Of::Site(*site)),
+        Asks::CancelMove { site } => ("cancel_move", Of::Site(*site)),
         Asks::SpreadVotes { .. } => ("spread_votes", Of::Cluster),
         Asks::SetDraining { node, drains: true } => ("drain_node", Of::Node(*node)),
         Asks::SetDraining { node, .. } => ("undrain_node", Of::Node(*node)),
@@ -250,13 +254,18 @@ pub(crate) fn told(command: &DirectoryCommand) -> Option<(&'static str, AuditTar
         Asks::SetPassword { user, .. } => ("set_password", Of::User(*user)),
         Asks::SetDisabled { user, disabled: true } => ("disable_user", Of::User(*user)),
         Asks::SetDisabled { user, .. } => ("enable_user", Of::User(*user)),
+        Asks::CreateJoinToken { node, .. } => ("create_join_token", Of::Node(*node)),
+        Asks::TakeJoinToken { node, .. } => ("take_join_token", Of::Node(*node)),
+        // Which node it was for is not known any more.
+        Asks::RevokeJoinToken { node: NodeId(0), .. } => ("revoke_join_token", Of::Cluster),
+        Asks::RevokeJoinToken { node, .. } => ("revoke_join_token", Of::Node(*node)),
     })
 }
 
 /// What was made, which is what the action is about from then on.
 fn made(done: DirectoryDone) -> Option<AuditTarget> {
     match done {
-        DirectoryDone::Ok => None,
+        DirectoryDone::Ok | DirectoryDone::JoinToken(_) => None,
         DirectoryDone::Tenant(tenant) => Some(AuditTarget::Tenant(tenant)),
         DirectoryDone::Site { site, .. } => Some(AuditTarget::Site(site)),
         DirectoryDone::Principal(principal) => Some(AuditTarget::Principal(principal)),

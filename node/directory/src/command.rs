@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use rotary_proto::{
-    ApiKeyId, LogicVersions, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId, TenantId,
-    UserId, Wall,
+    ApiKeyId, JoinTokenId, LogicVersions, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId,
+    TenantId, UserId, Wall,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Asked, AuditTarget};
 use crate::credentials::Grant;
-use crate::nodes::Announced;
+use crate::joins::Taken;
+use crate::nodes::{Announced, NodeKind};
 
 /// One entry of the directory's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct DirectoryEntry {
     pub command: DirectoryCommand,
 }
 
-/// What is asked.
+/// What is asked. The log has these as they stand here, so new ones come last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectoryCommand {
     /// Says how many data shards there are, `sh_1` to `sh_<shards>`, and who keeps replicas of
@@ -168,6 +169,77 @@ pub enum DirectoryCommand {
         /// Which.
         version: u32,
     },
+    /// Puts a new node's folder, sealed, under a join token.
+    CreateJoinToken {
+        /// Whose folder it is; no core node ever had the number.
+        node: NodeId,
+        /// What the node is to be.
+        kind: NodeKind,
+        /// SHA-256 of the token's proof.
+        hash: [u8; 32],
+        /// The folder.
+        sealed: Vec<u8>,
+        /// How long the token is good for, in milliseconds of shard time.
+        ttl_ms: u64,
+        /// When it was asked for, by the clock of the gateway.
+        created: Wall,
+    },
+    /// Gives the folder to the machine that shows the proof.
+    TakeJoinToken {
+        /// Under which token it is.
+        token: JoinTokenId,
+        /// Whose folder it is.
+        node: NodeId,
+        /// SHA-256 of what was shown.
+        hash: [u8; 32],
+        /// Which machine it is.
+        taken: Taken,
+    },
+    /// Makes a join token useless, and drops the folder.
+    RevokeJoinToken {
+        /// Which.
+        token: JoinTokenId,
+        /// Whose folder it is.
+        node: NodeId,
+    },
+    /// Has data shards made until there are so many.
+    AddShards {
+        /// How many there are to be.
+        shards: u32,
+    },
+    /// Notes that a new shard has a leader.
+    ShardFounded {
+        /// Which.
+        shard: ShardId,
+    },
+    /// Has a site live in another data shard.
+    MoveSite {
+        /// Which.
+        site: SiteId,
+        /// Where it is to live.
+        to: ShardId,
+    },
+    /// Lets a site live where it is after all, unless it is there already.
+    CancelMove {
+        /// Which.
+        site: SiteId,
+    },
+    /// Notes that a site lives where it was to live.
+    SiteMoved {
+        /// Which.
+        site: SiteId,
+        /// Where it lives.
+        to: ShardId,
+    },
+    /// Notes that a site is to stay where it is.
+    MoveFailed {
+        /// Which.
+        site: SiteId,
+        /// Which order that was; nothing is done if another was given since.
+        number: u64,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What the proposer of an entry is told.
@@ -220,9 +292,12 @@ pub enum DirectoryDone {
         /// Their number as a holder of credentials.
         principal: PrincipalId,
     },
+    /// A join token was made.
+    JoinToken(JoinTokenId),
 }
 
-/// Why a command was refused. The order of the variants is their precedence.
+/// Why a command was refused. Of several the one is told that is checked first; answers are kept in
+/// snapshots, so new ones come last here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum DirectoryRefusal {
     /// The bytes of the entry are not a command of this build.
@@ -340,6 +415,43 @@ pub enum DirectoryRefusal {
         /// The bound, by name.
         limit: String,
     },
+    /// There is no such join token, or what was shown is not its proof.
+    #[error(
+        "no join token of this cluster is like that: copy the whole command, or have another token \
+         made (`rotary cluster tokens create`)"
+    )]
+    JoinTokenUnknown,
+    /// The join token is good no more.
+    #[error(
+        "{token} has ended or was revoked: have another one made (`rotary cluster tokens create`)"
+    )]
+    JoinTokenOver {
+        /// Which.
+        token: JoinTokenId,
+    },
+    /// A machine has the folder already.
+    #[error(
+        "{token} was used: a machine has the folder of {node}. If that machine is not to be it, \
+         revoke the token and have another one made (`rotary cluster tokens revoke {token}`)"
+    )]
+    JoinTokenTaken {
+        /// With which token.
+        token: JoinTokenId,
+        /// Whose folder.
+        node: NodeId,
+    },
+    /// Nothing can live in a data shard yet.
+    #[error("{shard} is being made; try again in a moment, or name no shard")]
+    ShardNotFounded {
+        /// Which.
+        shard: ShardId,
+    },
+    /// A site is on its way to another shard.
+    #[error("it is on its way to {shard}: wait until it is there, or cancel that first")]
+    SiteMoving {
+        /// Where.
+        shard: ShardId,
+    },
 }
 
 impl DirectoryRefusal {
@@ -349,7 +461,7 @@ impl DirectoryRefusal {
             Self::Malformed => "malformed",
             Self::OutcomeForgotten => "outcome-forgotten",
             Self::BadValue { .. } | Self::ShardUnknown { .. } => "bad-value",
-            Self::NotFounded => "unavailable",
+            Self::NotFounded | Self::ShardNotFounded { .. } => "unavailable",
             Self::TenantUnknown | Self::ApiKeyUnknown | Self::UserUnknown | Self::NodeUnknown => {
                 "not-found"
             }
@@ -363,7 +475,11 @@ impl DirectoryRefusal {
             Self::UpgradeFinal { .. } => "upgrade-final",
             Self::SiteUnknown => "site-unknown",
             Self::LoginTaken => "login-taken",
+            Self::JoinTokenUnknown => "join-token-unknown",
+            Self::JoinTokenOver { .. } => "join-token-over",
+            Self::JoinTokenTaken { .. } => "join-token-taken",
             Self::LimitReached { .. } => "limit-reached",
+            Self::SiteMoving { .. } => "site-moving",
         }
     }
 }
@@ -480,5 +596,61 @@ pub enum DirectoryEvent {
     LogicRaised {
         /// Which.
         version: u32,
+    },
+    /// Data shards are to be made.
+    ShardsAdded {
+        /// How many there are to be.
+        shards: u32,
+    },
+    /// A new data shard has its beginning.
+    ShardFounded {
+        /// Which.
+        shard: ShardId,
+    },
+    /// A new node's folder waits under a join token.
+    JoinTokenCreated {
+        /// Which.
+        token: JoinTokenId,
+        /// Whose folder.
+        node: NodeId,
+    },
+    /// A machine has fetched a new node's folder.
+    JoinTokenTaken {
+        /// With which token.
+        token: JoinTokenId,
+        /// Whose folder.
+        node: NodeId,
+    },
+    /// A join token was made useless.
+    JoinTokenRevoked {
+        /// Which.
+        token: JoinTokenId,
+        /// Whose folder waited under it.
+        node: NodeId,
+    },
+    /// A site is to live in another data shard.
+    SiteToMove {
+        /// Which.
+        site: SiteId,
+        /// Where it lives.
+        from: ShardId,
+        /// Where it is to live.
+        to: ShardId,
+    },
+    /// A site lives in another data shard.
+    SiteMoved {
+        /// Which.
+        site: SiteId,
+        /// Where it lived.
+        from: ShardId,
+        /// Where it lives.
+        to: ShardId,
+    },
+    /// A site stays where it is.
+    SiteStays {
+        /// Which.
+        site: SiteId,
+        /// Why.
+        why: String,
     },
 }

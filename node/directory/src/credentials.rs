@@ -11,7 +11,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rotary_proto::{AgentId, ApiKeyId, Name, PrincipalId, SiteId, TenantId, UserId, Wall, limits};
+use rotary_proto::{
+    AgentId, ApiKeyId, JoinTokenId, Name, PrincipalId, SiteId, TenantId, UserId, Wall, limits,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{DirectoryDone, DirectoryEvent, DirectoryRefusal};
@@ -115,6 +117,8 @@ pub enum Credential {
     },
     /// The first user above tenants, as they were made: what is signed before they are there.
     FirstUser,
+    /// A join token, by which nobody signs anything.
+    JoinToken(JoinTokenId),
 }
 
 /// Every credential that is kept.
@@ -207,6 +211,7 @@ impl Directory {
                 let first = self.users().find(|(_, user)| user.grant.tenant().is_none());
                 first.is_some_and(|(_, user)| user.epoch > 0)
             }
+            Credential::JoinToken(id) => self.is_join_over(id),
         }
     }
 

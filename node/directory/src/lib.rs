@@ -19,6 +19,7 @@
 //! * A site is placed when it is made: on the shard that was named, or else on the data shard with
 //!   the fewest sites, the lowest id among equals. It does not move.
 //! * Numbers are given densely from 1, and never twice.
+//! * A new node's folder waits, sealed, under a join token, for the one machine that takes it.
 //! * A revoked API key stays so; one that is forgotten to make room counts as revoked.
 //! * What people ask is recorded with what it came to, and from where they asked; the newest
 //!   records are kept.
@@ -35,8 +36,13 @@ mod audit;
 mod command;
 mod credentials;
 mod drain;
+#[cfg(test)]
+mod golden_tests;
+mod joins;
 mod members;
+mod moves;
 mod nodes;
+mod shards;
 mod snapshot;
 mod spread;
 mod state;
@@ -49,9 +55,12 @@ pub use command::{
     DirectoryOutcome, DirectoryRefusal,
 };
 pub use credentials::{ApiKey, Credential, Grant, User};
+pub use joins::{JoinToken, Taken};
 pub use members::Seats;
+pub use moves::SiteMoving;
 pub use nodes::{Announced, NodeKind};
 pub use rotary_proto::LogicVersions;
+pub use shards::Founding;
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use spread::{Spread, ZoneVotes};
 pub use state::{Applied, Directory, SiteRow, TenantRow};

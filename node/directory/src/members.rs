@@ -42,6 +42,13 @@ impl Directory {
         self.replicas = Arc::new(everywhere(self.shards, members));
         self.last_core = self.last_core.max(members.last().map_or(0, |node| node.0));
         (self.nodes, self.voteless, self.draining) = Default::default();
+        for founding in Arc::make_mut(&mut self.founding).values_mut() {
+            founding.voters.clone_from(members);
+            // Nobody of the other cluster is there to have begun it.
+            founding.again = false;
+        }
+        // Their folders are another cluster's.
+        Arc::make_mut(&mut self.joins).tokens.clear();
         Ok(())
     }
 
@@ -109,6 +116,7 @@ impl Directory {
         if !votes {
             voteless.insert(node);
         }
+        instead_of.into_iter().for_each(|old| self.found_without(old));
         self.last_core = node.0;
         Arc::make_mut(&mut self.nodes).insert(node, announced.clone());
         let event = DirectoryEvent::NodeAdmitted { node, announced, instead_of, votes };
@@ -140,6 +148,7 @@ impl Directory {
             nodes.remove(&node);
         }
         Arc::make_mut(&mut self.voteless).remove(&node);
+        self.found_without(node);
         // Who keeps nothing serves nobody either, whatever was said before.
         Arc::make_mut(&mut self.draining).remove(&node);
         Ok((DirectoryDone::Ok, vec![DirectoryEvent::NodeReleased { node }]))

@@ -150,3 +150,27 @@ fn nodes_are_bounded() {
     assert_eq!(refused(ask(&mut directory, admit(most + 1, None))), full);
     assert_eq!(directory.nodes().count(), most as usize - 3, "the first three are not announced");
 }
+
+#[test]
+fn another_cluster_s_nodes_take_the_place_of_all() {
+    let mut directory = founded(3);
+    ask(&mut directory, admit(4, None));
+    ask(&mut directory, vote(4, false));
+    ask(&mut directory, DirectoryCommand::SetDraining { node: NodeId(2), drains: true });
+    ask(&mut directory, DirectoryCommand::AddShards { shards: 3 });
+    let numbers = |of: &[u64]| of.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+    let none = directory.rehome(&BTreeSet::new());
+    assert!(matches!(none, Err(DirectoryRefusal::BadValue { .. })), "{none:?}");
+    let many = directory.rehome(&members(VOTERS_MAX as u64 + 1));
+    assert!(matches!(many, Err(DirectoryRefusal::LimitReached { .. })), "{many:?}");
+    assert_eq!(directory.rehome(&numbers(&[1, 2, 9])), Ok(()));
+    for shard in (0..=3).map(ShardId) {
+        let seats = directory.seats(shard).expect("a shard");
+        assert_eq!((seats.voters, seats.learners), (numbers(&[1, 2, 9]), BTreeSet::new()));
+    }
+    assert_eq!((directory.nodes().count(), directory.last_core()), (0, NodeId(9)));
+    assert!(!directory.is_draining(NodeId(2)), "what it was to the other cluster is forgotten");
+    let founding: Vec<_> = directory.founding().collect();
+    assert_eq!(founding.len(), 1);
+    assert_eq!((founding[0].0, &founding[0].1.voters), (ShardId(3), &numbers(&[1, 2, 9])));
+}

@@ -1,7 +1,8 @@
 //! Snapshots of the directory: a view, its chunks, and the way back.
 //!
 //! ```text
-//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Floor*, Outcome*, Audit*, End
+//! Head, Replicas*, Node*, Tenant*, Site*, ApiKey*, User*, Floor*, Outcome*, Audit*, JoinToken*,
+//! End
 //! ```
 //!
 //! Outcomes come oldest first, everything else in the order of its ids.
@@ -18,15 +19,18 @@ use std::sync::Arc;
 
 use rotary_proto::snapshot::{self, ChunkError, Machine, Reader};
 use rotary_proto::{
-    ApiKeyId, FIRST_LOGIC, LogicVersions, Name, NodeId, PrincipalId, RequestId, ShardId, SiteId,
-    Stamp, TenantId, UnfitBuild, UserId, limits,
+    ApiKeyId, FIRST_LOGIC, JoinTokenId, LogicVersions, Name, NodeId, PrincipalId, RequestId,
+    ShardId, SiteId, Stamp, TenantId, UnfitBuild, UserId, limits,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Audit, AuditRecord};
 use crate::command::DirectoryOutcome;
 use crate::credentials::{ApiKey, Credentials, User};
+use crate::joins::{JoinToken, Joins, check_shape};
+use crate::moves::{MOVES_MAX, SiteMoving};
 use crate::nodes::{Announced, NodeKind, Replicas, check_members};
+use crate::shards::Founding;
 use crate::state::{Directory, SHARDS_MAX, TENANTS_MAX};
 use crate::upgrade::Upgrade;
 use crate::window::{Kept, Window};
@@ -41,6 +45,9 @@ pub struct Frozen {
     nodes: Arc<BTreeMap<NodeId, Announced>>,
     voteless: Arc<BTreeSet<NodeId>>,
     draining: Arc<BTreeSet<NodeId>>,
+    founding: Arc<BTreeMap<ShardId, Founding>>,
+    moving: Arc<BTreeMap<SiteId, SiteMoving>>,
+    last_move: u64,
     last_core: u64,
     upgrade: Upgrade,
     tenants: Arc<BTreeMap<TenantId, Name>>,
@@ -48,6 +55,7 @@ pub struct Frozen {
     credentials: Arc<Credentials>,
     window: Arc<Window>,
     audit: Arc<Audit>,
+    joins: Arc<Joins>,
 }
 
 /// One record. Variants are append-only from the first tagged release on.
@@ -63,8 +71,12 @@ enum Record<'a> {
         floor_unix_ms: u64,
         last_core: u64,
         last_audit: u64,
+        last_join: u32,
         voteless: Cow<'a, BTreeSet<NodeId>>,
         draining: Cow<'a, BTreeSet<NodeId>>,
+        founding: Cow<'a, BTreeMap<ShardId, Founding>>,
+        moving: Cow<'a, BTreeMap<SiteId, SiteMoving>>,
+        last_move: u64,
     },
     /// Who keeps replicas of a shard, from the directory's on.
     Replicas(ShardId, Cow<'a, BTreeSet<NodeId>>),
@@ -90,8 +102,10 @@ enum Record<'a> {
     },
     /// What somebody did, under its number.
     Audit(u64, Cow<'a, AuditRecord>),
+    /// A new node's folder that waits.
+    JoinToken(JoinTokenId, Cow<'a, JoinToken>),
     /// The last: how many there are of each kind between, and the digest of the state.
-    End { counts: [u64; 9], digest: u128 },
+    End { counts: [u64; 10], digest: u128 },
 }
 
 impl Record<'_> {
@@ -107,12 +121,13 @@ impl Record<'_> {
             Self::Floor(..) => 7,
             Self::Outcome { .. } => 8,
             Self::Audit(..) => 9,
+            Self::JoinToken(..) => 10,
             Self::End { .. } => END,
         }
     }
 }
 
-const END: u8 = 10;
+const END: u8 = 11;
 
 impl Directory {
     /// A view of the directory as it is, for a snapshot.
@@ -125,6 +140,9 @@ impl Directory {
             nodes: self.nodes.clone(),
             voteless: self.voteless.clone(),
             draining: self.draining.clone(),
+            founding: self.founding.clone(),
+            moving: self.moving.clone(),
+            last_move: self.last_move,
             last_core: self.last_core,
             upgrade: self.upgrade,
             tenants: self.tenants.clone(),
@@ -132,6 +150,7 @@ impl Directory {
             credentials: self.credentials.clone(),
             window: self.window.clone(),
             audit: self.audit.clone(),
+            joins: self.joins.clone(),
         }
     }
 
@@ -162,7 +181,9 @@ impl Frozen {
         let [replicas, nodes, tenants, sites] = places;
         let floors = self.window.floors().len();
         let audit = self.audit.len();
-        let lengths = [replicas, nodes, tenants, sites, keys, users, floors, outcomes, audit];
+        let joins = self.joins.tokens.len();
+        let lengths =
+            [replicas, nodes, tenants, sites, keys, users, floors, outcomes, audit, joins];
         let end = Record::End { counts: lengths.map(|len| len as u64), digest: self.digest() };
         snapshot::chunks(Machine::Directory, self.records().chain(std::iter::once(end)))
     }
@@ -178,14 +199,19 @@ impl Frozen {
             floor_unix_ms: self.window.shared_floor_unix_ms(),
             last_core: self.last_core,
             last_audit: self.audit.last,
+            last_join: self.joins.last,
             voteless: Cow::Borrowed(&self.voteless),
             draining: Cow::Borrowed(&self.draining),
+            founding: Cow::Borrowed(&self.founding),
+            moving: Cow::Borrowed(&self.moving),
+            last_move: self.last_move,
         };
         let (replicas, nodes) = (self.replicas.iter(), self.nodes.iter());
         let tenants = self.tenants.iter();
         let sites = self.sites.iter();
         let (keys, users) = (self.credentials.keys.iter(), self.credentials.users.iter());
         let audit = self.audit.records_from(0);
+        let joins = self.joins.tokens.iter();
         let floors = self.window.floors();
         let outcomes =
             self.window.outcomes().map(|(at, (principal, request), kept)| Record::Outcome {
@@ -205,6 +231,7 @@ impl Frozen {
             .chain(floors.map(|(principal, floor)| Record::Floor(principal, floor)))
             .chain(outcomes)
             .chain(audit.map(|(number, record)| Record::Audit(number, Cow::Borrowed(record))))
+            .chain(joins.map(|(id, token)| Record::JoinToken(*id, Cow::Borrowed(token))))
     }
 }
 
@@ -251,7 +278,7 @@ struct Building {
     directory: Directory,
     window: Window,
     last: Option<u8>,
-    counts: [u64; 9],
+    counts: [u64; 10],
 }
 
 impl Default for Restore {
@@ -310,6 +337,7 @@ impl Building {
         Ok(())
     }
 
+    // long: one arm a kind of record, and nothing else.
     fn take(&mut self, record: Record) -> Result<(), RestoreError> {
         self.expect(record.kind())?;
         let directory = &mut self.directory;
@@ -323,8 +351,12 @@ impl Building {
                 floor_unix_ms,
                 last_core,
                 last_audit,
+                last_join,
                 voteless,
                 draining,
+                founding,
+                moving,
+                last_move,
             } => {
                 directory.restore_upgrade(upgrade, self.can)?;
                 is(shards <= SHARDS_MAX, "there are more data shards than there may be")?;
@@ -335,8 +367,12 @@ impl Building {
                 directory.last_stamp = last_stamp;
                 directory.last_core = last_core;
                 Arc::make_mut(&mut directory.audit).last = last_audit;
+                Arc::make_mut(&mut directory.joins).last = last_join;
                 directory.voteless = Arc::new(voteless.into_owned());
                 directory.draining = Arc::new(draining.into_owned());
+                directory.founding = Arc::new(founding.into_owned());
+                directory.moving = Arc::new(moving.into_owned());
+                directory.last_move = last_move;
                 self.window = Window::forgotten_up_to(floor_unix_ms);
                 Ok(())
             }
@@ -365,9 +401,11 @@ impl Building {
                 let fine = Arc::make_mut(&mut directory.audit).restore(number, record.into_owned());
                 is(fine, "records of what people did are out of order, or too many")
             }
+            Record::JoinToken(id, token) => directory.restore_join_token(id, token.into_owned()),
             Record::End { counts, digest } => {
                 directory.window = Arc::new(std::mem::take(&mut self.window));
                 directory.check_replicas()?;
+                directory.check_moves()?;
                 if counts != self.counts {
                     return Err(RestoreError::Count);
                 }
@@ -378,6 +416,15 @@ impl Building {
 }
 
 impl Directory {
+    fn check_moves(&self) -> Result<(), RestoreError> {
+        let fine = |(site, moving): (&SiteId, &SiteMoving)| {
+            let known = self.sites.contains_key(site) && self.placed.contains_key(&moving.to);
+            known && moving.is_valid() && moving.number <= self.last_move
+        };
+        let few = self.moving.len() <= MOVES_MAX;
+        is(few && self.moving.iter().all(fine), "sites are on a way that there is not")
+    }
+
     fn restore_upgrade(
         &mut self,
         upgrade: Upgrade,
@@ -416,6 +463,10 @@ impl Directory {
         is(keeps, "a node without replicas is said to have no vote")?;
         let is_node = |node: &NodeId| self.keeps_replicas(*node) || self.node(*node).is_some();
         is(self.draining.iter().all(is_node), "a node drains that is not there")?;
+        let there = |(shard, founding): (&ShardId, &Founding)| {
+            (1..=self.shards).contains(&shard.0) && founding.is_valid()
+        };
+        is(self.founding.iter().all(there), "a shard is to begin that is not there")?;
         let votes = cores.clone().any(|node| !self.voteless.contains(node));
         is(votes || wanted == 0, "nobody has a vote")
     }
@@ -460,6 +511,21 @@ impl Directory {
             && self.credentials.keys.len() < limits::API_KEYS_MAX;
         is(fine, "API keys are out of order, of nobody, or too many")?;
         Arc::make_mut(&mut self.credentials).keys.insert(id, key);
+        Ok(())
+    }
+
+    fn restore_join_token(
+        &mut self,
+        id: JoinTokenId,
+        token: JoinToken,
+    ) -> Result<(), RestoreError> {
+        let last = self.joins.tokens.last_key_value().map_or(0, |(last, _)| last.0);
+        let fine = (last + 1..=self.joins.last).contains(&id.0)
+            && check_shape(&token).is_ok()
+            && token.until > self.last_stamp
+            && self.joins.tokens.len() < limits::JOIN_TOKENS_MAX;
+        is(fine, "join tokens are out of order, over, or too many")?;
+        Arc::make_mut(&mut self.joins).tokens.insert(id, token);
         Ok(())
     }
 

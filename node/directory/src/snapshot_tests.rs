@@ -8,6 +8,7 @@ use rotary_proto::Wall;
 use rotary_proto::snapshot::{HEADER_BYTES, mend};
 
 use super::*;
+use crate::joins::tests::{join_token, taken};
 use crate::nodes::tests::announced;
 use crate::state::tests::{any_entry, members};
 use crate::{Credential, DirectoryCommand, DirectoryEntry, Grant};
@@ -64,6 +65,7 @@ proptest! {
 }
 
 /// A directory with something of everything.
+// long: one row a command.
 fn eventful() -> Directory {
     let mut directory = Directory::new();
     let name = |text: &str| Name::new(text).expect("valid");
@@ -86,6 +88,8 @@ fn eventful() -> Directory {
         },
         DirectoryCommand::SetVote { node: NodeId(4), votes: false },
         DirectoryCommand::SetDraining { node: NodeId(3), drains: true },
+        DirectoryCommand::AddShards { shards: 5 },
+        DirectoryCommand::ShardFounded { shard: ShardId(5) },
         DirectoryCommand::Release { node: NodeId(2) },
         DirectoryCommand::Announce { node: NodeId(3), announced: announced(NodeKind::Core, "2") },
         DirectoryCommand::Finalize { version: 2 },
@@ -98,6 +102,13 @@ fn eventful() -> Directory {
             name: name("south"),
             shard: Some(ShardId(3)),
         },
+        DirectoryCommand::MoveSite { site: SiteId::new(1, 1), to: ShardId(2) },
+        DirectoryCommand::MoveSite { site: SiteId::new(2, 1), to: ShardId(2) },
+        DirectoryCommand::MoveFailed {
+            site: SiteId::new(2, 1),
+            number: 2,
+            why: "it was full".to_owned(),
+        },
         DirectoryCommand::CreatePrincipal { tenant: Some(TenantId(1)) },
         DirectoryCommand::CreateApiKey {
             grant: Grant::Supervisor { tenant: TenantId(1), site: Some(SiteId::new(1, 1)) },
@@ -108,6 +119,14 @@ fn eventful() -> Directory {
         },
         DirectoryCommand::FoundUser { login: name("admin"), hash: "$argon2id$x".to_owned() },
         DirectoryCommand::CreateSite { tenant: TenantId(9), name: name("none"), shard: None },
+        join_token(9, NodeKind::Core),
+        join_token(20, NodeKind::Gateway),
+        DirectoryCommand::TakeJoinToken {
+            token: JoinTokenId(1),
+            node: NodeId(9),
+            hash: [9; 32],
+            taken: taken(5),
+        },
     ];
     for (index, command) in (1u64..).zip(commands) {
         let key = (PrincipalId(1), RequestId(u128::from(index) << 80));
@@ -155,8 +174,12 @@ fn records_that_contradict_each_other_are_refused() {
         floor_unix_ms: 0,
         last_core: 1,
         last_audit: 2,
+        last_join: 2,
         voteless: Cow::Owned(BTreeSet::new()),
         draining: Cow::Owned(BTreeSet::new()),
+        founding: Cow::Owned(BTreeMap::new()),
+        moving: Cow::Owned(BTreeMap::new()),
+        last_move: 0,
     };
     let name = || Cow::Owned(Name::new("name").expect("valid"));
     let tenant = |number| Record::Tenant(TenantId(number), name());
@@ -166,8 +189,8 @@ fn records_that_contradict_each_other_are_refused() {
     assert_eq!(refused(vec![head(1)]), RestoreError::Count);
     assert_eq!(refused(vec![tenant(1)]), RestoreError::OutOfOrder { kind: 3 });
     assert_eq!(refused(vec![head(1), head(1)]), RestoreError::OutOfOrder { kind: 0 });
-    assert_eq!(refused(vec![head(0), end([0; 9])]), RestoreError::Digest);
-    assert_eq!(refused(vec![head(0), tenant(1), end([0; 9])]), RestoreError::Count);
+    assert_eq!(refused(vec![head(0), end([0; 10])]), RestoreError::Digest);
+    assert_eq!(refused(vec![head(0), tenant(1), end([0; 10])]), RestoreError::Count);
     let inconsistent = |error| matches!(error, RestoreError::Inconsistent { .. });
     assert!(inconsistent(refused(vec![head(SHARDS_MAX + 1)])));
     assert!(inconsistent(refused(vec![head(1), tenant(2)])));
@@ -209,6 +232,44 @@ fn records_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn join_tokens_that_cannot_be_are_refused() {
+    let head = || Record::Head {
+        upgrade: Upgrade::default(),
+        shards: 1,
+        principals: 0,
+        last_key: 0,
+        last_stamp: Stamp(7),
+        floor_unix_ms: 0,
+        last_core: 1,
+        last_audit: 0,
+        last_join: 2,
+        voteless: Cow::Owned(BTreeSet::new()),
+        draining: Cow::Owned(BTreeSet::new()),
+        founding: Cow::Owned(BTreeMap::new()),
+        moving: Cow::Owned(BTreeMap::new()),
+        last_move: 0,
+    };
+    let join = |id, until, bytes| {
+        let (node, kind, principal) = (NodeId(9), NodeKind::Core, PrincipalId(1));
+        let (hash, sealed, created) = ([9; 32], vec![7; bytes], Wall(1));
+        let (ttl_ms, until, taken) = (limits::JOIN_TTL_MIN_MS, Stamp(until), None);
+        let token =
+            JoinToken { node, kind, principal, hash, sealed, created, ttl_ms, until, taken };
+        Record::JoinToken(JoinTokenId(id), Cow::Owned(token))
+    };
+    let inconsistent = |joins: Vec<Record<'static>>| {
+        let error = refused([head()].into_iter().chain(joins).collect());
+        assert!(matches!(error, RestoreError::Inconsistent { .. }), "{error}");
+    };
+    inconsistent(vec![join(3, 8, 1)]);
+    inconsistent(vec![join(1, 7, 1)]);
+    inconsistent(vec![join(1, 8, 0)]);
+    inconsistent(vec![join(1, 8, limits::JOIN_FOLDER_BYTES_MAX + 1)]);
+    inconsistent(vec![join(1, 8, 1), join(1, 8, 1)]);
+    assert_eq!(refused(vec![head(), join(1, 8, 1)]), RestoreError::Count);
+}
+
+#[test]
 fn a_build_takes_no_snapshot_that_it_cannot_apply() {
     let directory = eventful();
     assert_eq!(directory.upgrade(), Upgrade { acts_by: 2, wanted: 2 });
@@ -236,10 +297,14 @@ fn versions_out_of_order_are_refused() {
             floor_unix_ms: 0,
             last_core: 0,
             last_audit: 0,
+            last_join: 2,
             voteless: Cow::Owned(BTreeSet::new()),
             draining: Cow::Owned(BTreeSet::new()),
+            founding: Cow::Owned(BTreeMap::new()),
+            moving: Cow::Owned(BTreeMap::new()),
+            last_move: 0,
         };
-        let end = Record::End { counts: [0; 9], digest: 5 };
+        let end = Record::End { counts: [0; 10], digest: 5 };
         let error = refused(vec![head, end]);
         let wrong = matches!(error, RestoreError::Inconsistent { .. } | RestoreError::Unfit(_));
         assert!(wrong, "{acts_by} {wanted}: {error}");
@@ -258,14 +323,18 @@ fn nodes_and_replicas_that_cannot_be_are_refused() {
         floor_unix_ms: 0,
         last_core,
         last_audit: 0,
+        last_join: 2,
         voteless: nodes(voteless),
         draining: nodes(draining),
+        founding: Cow::Owned(BTreeMap::new()),
+        moving: Cow::Owned(BTreeMap::new()),
+        last_move: 0,
     };
     let of = |shards, last_core, voteless: &[u64]| with_draining(shards, last_core, voteless, &[]);
     let head = |shards| of(shards, 1, &[]);
     let replicas = |shard, count| Record::Replicas(ShardId(shard), Cow::Owned(members(count)));
     let node = |id, kind| Record::Node(NodeId(id), Cow::Owned(announced(kind, "1")));
-    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
+    let end = || Record::End { counts: [2, 0, 0, 0, 0, 0, 0, 0, 0, 0], digest: 5 };
     let inconsistent = |records| {
         let error = refused(records);
         assert!(matches!(error, RestoreError::Inconsistent { .. }), "{error}");

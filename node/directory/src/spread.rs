@@ -67,11 +67,12 @@ impl Directory {
     }
 
     /// Zones whose loss would leave no majority of the votes, where there is more than one zone.
-    pub fn overweight_zones(&self) -> Vec<ZoneVotes> {
+    pub fn overweight_zones(&self) -> Vec<Name> {
         let (votes, zones) = (self.voters(), self.zones());
         let is_alone = zones.len() < 2;
-        let too_many = |zone: &ZoneVotes| zone.zone.is_some() && zone.voters.len() * 2 >= votes;
-        zones.into_iter().filter(|zone| !is_alone && too_many(zone)).collect()
+        let too_many = |zone: &ZoneVotes| zone.voters.len() * 2 >= votes;
+        let zones = zones.into_iter().filter(|zone| !is_alone && too_many(zone));
+        zones.filter_map(|zone| zone.zone).collect()
     }
 
     /// Who would have a vote if there were `count` of them, or as many as there are, spread over
@@ -163,7 +164,7 @@ mod tests {
 
     fn overweight(directory: &Directory) -> Vec<String> {
         let zones = directory.overweight_zones().into_iter();
-        zones.filter_map(|zone| zone.zone).map(|zone| zone.as_str().to_owned()).collect()
+        zones.map(|zone| zone.as_str().to_owned()).collect()
     }
 
     #[test]

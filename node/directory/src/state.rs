@@ -12,7 +12,10 @@ use crate::command::{
     DirectoryOutcome, DirectoryRefusal,
 };
 use crate::credentials::{ApiKey, Credentials};
+use crate::joins::{JoinToken, Joins};
+use crate::moves::SiteMoving;
 use crate::nodes::{Announced, Replicas, check_members, everywhere};
+use crate::shards::Founding;
 use crate::upgrade::Upgrade;
 use crate::window::{Kept, Known, Window};
 
@@ -63,11 +66,17 @@ pub struct Directory {
     pub(crate) voteless: Arc<BTreeSet<NodeId>>,
     /// Nodes that are to be empty.
     pub(crate) draining: Arc<BTreeSet<NodeId>>,
+    /// Data shards that have no beginning yet.
+    pub(crate) founding: Arc<BTreeMap<ShardId, Founding>>,
     /// The highest number that a core node ever had.
     pub(crate) last_core: u64,
     pub(crate) upgrade: Upgrade,
     pub(crate) tenants: Arc<BTreeMap<TenantId, Name>>,
     pub(crate) sites: Arc<BTreeMap<SiteId, (ShardId, Name)>>,
+    /// Sites that are to live elsewhere.
+    pub(crate) moving: Arc<BTreeMap<SiteId, SiteMoving>>,
+    /// How many moves were asked for.
+    pub(crate) last_move: u64,
     /// How many sites each data shard has; every data shard has an entry. Derived.
     pub(crate) placed: BTreeMap<ShardId, u32>,
     /// The last principal's number, beside [`FIRST_PRINCIPAL`].
@@ -75,6 +84,7 @@ pub struct Directory {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) window: Arc<Window>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) joins: Arc<Joins>,
     pub(crate) last_stamp: Stamp,
 }
 
@@ -103,7 +113,12 @@ impl Directory {
             Err(refusal) => (DirectoryOutcome::Refused(refusal), Vec::new()),
         };
         // A refusal that asks to come again is no answer to who comes again.
-        let settled = outcome != DirectoryOutcome::Refused(DirectoryRefusal::NotFounded);
+        let settled = !matches!(
+            outcome,
+            DirectoryOutcome::Refused(
+                DirectoryRefusal::NotFounded | DirectoryRefusal::ShardNotFounded { .. }
+            )
+        );
         if let Some((asked, told)) = told.filter(|_| settled) {
             self.record(asked, told, &outcome);
         }
@@ -124,6 +139,7 @@ impl Directory {
         let next = stamp.after(self.last_stamp);
         assert!(next > self.last_stamp, "shard time rises with every entry");
         self.last_stamp = next;
+        self.end_joins();
     }
 
     /// The stamp of the last entry applied.
@@ -176,6 +192,8 @@ impl Directory {
             DirectoryCommand::Release { node } => self.release(node),
             DirectoryCommand::SetVote { node, votes } => self.set_vote(node, votes),
             DirectoryCommand::SpreadVotes { count } => self.spread_votes(count),
+            DirectoryCommand::AddShards { shards } => self.add_shards(shards),
+            DirectoryCommand::ShardFounded { shard } => self.shard_founded(shard),
             DirectoryCommand::SetDraining { node, drains } => self.set_draining(node, drains),
             DirectoryCommand::CreateTenant { name } => self.create_tenant(name),
             DirectoryCommand::CreateSite { tenant, name, shard } => {
@@ -200,6 +218,33 @@ impl Directory {
             DirectoryCommand::Finalize { version } => self.finalize(version),
             DirectoryCommand::AbortUpgrade => self.abort_upgrade(),
             DirectoryCommand::RaiseVersion { version } => self.raise_version(version),
+            DirectoryCommand::CreateJoinToken { node, kind, hash, sealed, ttl_ms, created } => {
+                let (principal, until, taken) = Default::default();
+                let draft = JoinToken {
+                    node,
+                    kind,
+                    principal,
+                    hash,
+                    sealed,
+                    created,
+                    ttl_ms,
+                    until,
+                    taken,
+                };
+                self.create_join_token(draft, asked)
+            }
+            DirectoryCommand::TakeJoinToken { token, node, hash, taken } => {
+                self.take_join_token((token, node), &hash, taken)
+            }
+            DirectoryCommand::RevokeJoinToken { token, node } => {
+                self.revoke_join_token(token, node)
+            }
+            DirectoryCommand::MoveSite { site, to } => self.move_site(site, to),
+            DirectoryCommand::CancelMove { site } => self.cancel_move(site),
+            DirectoryCommand::SiteMoved { site, to } => self.site_moved(site, to),
+            DirectoryCommand::MoveFailed { site, number, why } => {
+                self.move_failed(site, number, &why)
+            }
         }
     }
 
@@ -248,8 +293,9 @@ impl Directory {
         if last as usize >= limits::SITES_PER_TENANT_MAX {
             return Err(limit("sites_per_tenant_max"));
         }
+        let coming = self.moving.values().filter(|moving| moving.to == shard).count();
         let placed = self.placed.get_mut(&shard).expect("a placement names an existing shard");
-        if *placed as usize >= limits::SITES_PER_SHARD_MAX {
+        if *placed as usize + coming >= limits::SITES_PER_SHARD_MAX {
             return Err(limit("sites_per_shard_max"));
         }
         *placed += 1;
@@ -262,12 +308,15 @@ impl Directory {
 
     /// Checks that a site may be made, and says where.
     fn place(&self, tenant: TenantId, named: Option<ShardId>) -> Result<ShardId, DirectoryRefusal> {
-        let fewest = self.placed.iter().min_by_key(|(shard, sites)| (**sites, **shard));
+        let has_begun = |shard: &ShardId| !self.founding.contains_key(shard);
+        let begun = self.placed.iter().filter(|(shard, _)| has_begun(shard));
+        let fewest = begun.min_by_key(|(shard, sites)| (**sites, **shard));
         let (fewest, _) = fewest.ok_or(DirectoryRefusal::NotFounded)?;
         if !self.tenants.contains_key(&tenant) {
             return Err(DirectoryRefusal::TenantUnknown);
         }
         match named {
+            Some(shard) if !has_begun(&shard) => Err(DirectoryRefusal::ShardNotFounded { shard }),
             Some(shard) if self.placed.contains_key(&shard) => Ok(shard),
             Some(_) => Err(DirectoryRefusal::ShardUnknown { shards: self.shards }),
             None => Ok(*fewest),

@@ -1,10 +1,11 @@
 //! The directory's rules, each as one story, and replay as a property.
 
 use proptest::prelude::*;
-use rotary_proto::{ApiKeyId, RequestId, UserId, Wall};
+use rotary_proto::{ApiKeyId, JoinTokenId, RequestId, UserId, Wall};
 
 use super::*;
 use crate::audit::tests::asked;
+use crate::joins::tests::{join_token, taken};
 use crate::nodes::tests::announced;
 use crate::{Grant, NodeKind};
 
@@ -135,6 +136,7 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         proptest::option::of(0u32..3)
             .prop_map(|tenant| DirectoryCommand::CreatePrincipal { tenant: tenant.map(TenantId) }),
         any_credential(),
+        any_join(),
     ]
 }
 
@@ -186,6 +188,22 @@ fn any_credential() -> impl Strategy<Value = DirectoryCommand> {
         (1u32..4, any::<bool>()).prop_map(|(user, disabled)| DirectoryCommand::SetDisabled {
             user: UserId(user),
             disabled,
+        }),
+    ]
+}
+
+fn any_join() -> impl Strategy<Value = DirectoryCommand> {
+    let id = || (1u32..4).prop_map(JoinTokenId);
+    prop_oneof![
+        (0u64..6, any::<bool>()).prop_map(|(node, core)| {
+            join_token(node, if core { NodeKind::Core } else { NodeKind::Gateway })
+        }),
+        (id(), 0u64..6, 0u8..3).prop_map(|(token, node, by)| {
+            let hash = [node as u8; 32];
+            DirectoryCommand::TakeJoinToken { token, node: NodeId(node), hash, taken: taken(by) }
+        }),
+        (id(), 0u64..6).prop_map(|(token, node)| {
+            DirectoryCommand::RevokeJoinToken { token, node: NodeId(node) }
         }),
     ]
 }

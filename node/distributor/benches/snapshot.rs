@@ -21,14 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rotary_distributor::{Frozen, Restore, Shard};
-use rotary_proto::command::Subject;
-use rotary_proto::ids::{CustomerId, ItemId, NodeId, SkillId};
-use rotary_proto::plan::RequiredSkill;
-use rotary_proto::values::{Attributes, Item};
-use rotary_proto::{
-    Actor, Body, Channel, Command, ConversationId, Envelope, GatewayId, Origin, QueueId, SessionId,
-    ShardCommand, ShardId,
-};
+use rotary_proto::ShardId;
 use world::{AGENTS, SITE, World};
 
 const CALLS: u64 = 100_000;
@@ -43,42 +36,6 @@ fn resident_kib() -> u64 {
 
 fn live(world: &World) -> u64 {
     world.shard.site_view(SITE).expect("the site exists").conversations
-}
-
-/// A customer attaches, opens a chat with a first message and posts another.
-fn chat(world: &mut World, number: u64) {
-    let customer = CustomerId(u128::from(number) << 32 | 0xabc);
-    let (subject, session) =
-        (Subject::Customer(customer), SessionId(u128::from(number) + (1 << 64)));
-    let gateway = GatewayId { node: NodeId(1), run: 1 };
-    world.ask(Actor::Customer(customer), Command::Attach { session, subject, gateway });
-    world.conversations += 1;
-    let conversation = ConversationId::new(SITE, world.conversations);
-    let item = |at: u128| {
-        let body = Body::plain("Good morning, I have a question.").expect("short");
-        Item { id: ItemId(u128::from(number) * 2 + at), body }
-    };
-    let skill = world.random.below(100) as u32;
-    let level = world.random.below(10) as u8 + 1;
-    let commands = [
-        Command::Open {
-            conversation,
-            queue: QueueId(skill % 20),
-            channel: Channel::Chat,
-            priority: None,
-            skills: vec![RequiredSkill { skill: SkillId(skill), level }],
-            customer: Some(customer),
-            attributes: Attributes::default(),
-            item: Some(item(0)),
-            mail: None,
-        },
-        Command::Post { conversation, item: item(1), note: false, seen_to: None },
-    ];
-    for (sequence, command) in (1..).zip(commands) {
-        let origin = Origin::Session { session, sequence, acknowledged: sequence - 1 };
-        let actor = Actor::Customer(customer);
-        world.apply(ShardCommand::Site(Envelope { site: SITE, origin, actor, command }));
-    }
 }
 
 fn ms(taken: Duration) -> f64 {
@@ -108,7 +65,7 @@ fn fill() -> World {
     }
     weigh("call", CALLS - present);
     for number in 0..LIVE - CALLS {
-        chat(&mut world, number);
+        world.chat(number);
         world.accept_all();
     }
     weigh("chat with its session", LIVE - CALLS);

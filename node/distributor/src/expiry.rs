@@ -78,7 +78,7 @@ impl Turn<'_> {
             let (requests, buffer) = self.site.requests_mut();
             requests.forget_oldest(buffer);
         }
-        while self.effort.remains() && due(self.site.tombstones.due(self.site.recorded)) {
+        while self.effort.remains() && due(self.site.forgets_tombstones_at()) {
             self.effort.spend(1);
             let (tombstones, buffer) = self.site.tombstones_mut();
             tombstones.forget_oldest(buffer);

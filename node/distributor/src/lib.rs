@@ -32,6 +32,9 @@
 //! **Snapshots** (`snapshot`): the state as it was after one entry, written out while applying goes
 //! on, and a shard made from it that goes on as if it had applied every entry itself.
 //!
+//! **Sites move** (`moves`, `shard/moving`): in steps that are entries of the two shards' logs; a
+//! site has a clock of its own, so that its deadlines mean the same in the other shard.
+//!
 //! What is left out on purpose: words and names (only ids and counts are hot; words are in the
 //! journal), wall time (an annotation), sockets and sessions' positions (actors hold them), and
 //! any effect on the world.
@@ -51,6 +54,7 @@ mod life;
 mod line;
 mod marks;
 mod matching;
+mod moves;
 mod offerable;
 mod page;
 mod presence;
@@ -74,7 +78,9 @@ pub const REHEARSED_LOGIC: u32 = LOGIC_VERSIONS.newest + 1;
 
 use rotary_proto::{FIRST_LOGIC, LogicVersions};
 
+pub use moves::{Assembled, Assembly};
 pub use offerable::Obstacle;
-pub use shard::{Applied, Shard};
+pub use queries::Leaving;
+pub use shard::{Applied, Forgotten, Shard};
 pub use snapshot::{Frozen, Restore, RestoreError};
 pub use turn::Counters;

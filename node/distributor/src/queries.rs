@@ -6,7 +6,7 @@ use rotary_proto::bot::BotPlan;
 use rotary_proto::effect::PendingEffect;
 use rotary_proto::ids::{
     AgentId, ConversationId, CustomerId, DispositionId, EffectId, GatewayId, QueueId, ReasonId,
-    SessionId, SiteId, SkillId, WebhookId,
+    SessionId, ShardId, SiteId, SkillId, WebhookId,
 };
 use rotary_proto::outcome::Answer;
 use rotary_proto::plan::WebhookPlan;
@@ -21,15 +21,91 @@ use rotary_proto::{Channel, Priority, Stamp};
 use crate::agent::Agent;
 use crate::conversation::{Conversation, Place, Stage};
 use crate::effects::Webhook;
+use crate::moves::Departure;
 use crate::offerable::{Obstacle, obstacle};
 use crate::queue::Queue;
 use crate::shard::Shard;
 use crate::site::Site;
 
+/// A site that is on its way to another shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaving {
+    /// Where it is to live.
+    pub to: ShardId,
+    /// Counts its departures.
+    pub number: u64,
+    /// The index of the entry by which it departed.
+    pub index: u64,
+}
+
 impl Shard {
     /// The sites of this shard.
     pub fn sites(&self) -> impl Iterator<Item = SiteId> + '_ {
         self.sites.keys().copied()
+    }
+
+    /// Whether a site lives here: its state is here, and it has not departed.
+    pub fn has(&self, site: SiteId) -> bool {
+        self.sites.contains_key(&site) && !self.moves.is_departed(site)
+    }
+
+    /// Whether the state of a site is here, departed or not.
+    pub fn knows(&self, site: SiteId) -> bool {
+        self.sites.contains_key(&site)
+    }
+
+    /// Whether a site that is here has ever departed.
+    pub fn has_moved(&self, site: SiteId) -> bool {
+        self.sites.get(&site).is_some_and(|site| site.travel.is_some())
+    }
+
+    /// Where a site went that lived here or was about to leave.
+    pub fn gone_to(&self, site: SiteId) -> Option<ShardId> {
+        self.moves.away.get(&site).map(|away| away.to)
+    }
+
+    /// The departure of a site whose state is still here.
+    pub fn departure(&self, site: SiteId) -> Option<Leaving> {
+        let (to, Departure { number, index, .. }) = self.moves.departure(site)?;
+        Some(Leaving { to, number, index })
+    }
+
+    /// How often a site that is here has departed.
+    pub fn departures_of(&self, site: SiteId) -> u64 {
+        let travel = self.sites.get(&site).and_then(|site| site.travel.as_ref());
+        travel.map_or(0, |travel| travel.departures)
+    }
+
+    /// Sites that have departed and whose state is still here.
+    pub fn departures(&self) -> impl Iterator<Item = SiteId> + '_ {
+        self.moves.away.iter().filter(|(_, away)| away.departed.is_some()).map(|(id, _)| *id)
+    }
+
+    /// Sites that lived here and whose state is here no more, and where each went.
+    pub fn gone(&self) -> impl Iterator<Item = (SiteId, ShardId)> + '_ {
+        let gone = self.moves.away.iter().filter(|(_, away)| away.departed.is_none());
+        gone.map(|(site, away)| (*site, away.to))
+    }
+
+    /// The attempt to give this shard a site that is under way, if there is one: the index of the
+    /// entry by which it is expected.
+    pub fn expects(&self, site: SiteId) -> Option<u64> {
+        self.moves.arriving.get(&site).map(|arrival| arrival.attempt())
+    }
+
+    /// The shards that a site lived in, each with the sequence of its first event there; the last
+    /// one is where it is. None of a site that never moved.
+    pub fn stays(&self, site: SiteId) -> Vec<(ShardId, u64)> {
+        let travel = self.sites.get(&site).and_then(|site| site.travel.as_ref());
+        let stays = travel.map_or(&[][..], |travel| &travel.stays);
+        stays.iter().map(|stay| (stay.shard, stay.first)).collect()
+    }
+
+    /// Whether a site came from another shard and was not told yet that everything from before is
+    /// on the disks of a quorum.
+    pub fn is_unsettled(&self, site: SiteId) -> bool {
+        let travel = self.sites.get(&site).and_then(|site| site.travel.as_ref());
+        travel.is_some_and(|travel| !travel.settled)
     }
 
     /// The number of the site's last event.
@@ -56,12 +132,13 @@ impl Shard {
     /// One queue.
     pub fn queue_view(&self, site: SiteId, queue: QueueId) -> Option<QueueView> {
         let site = self.sites.get(&site)?;
-        Some(queue_view(site, queue, site.queues.get(queue)?, self.last_stamp()))
+        Some(queue_view(site, queue, site.queues.get(queue)?, self.clock_of(site)))
     }
 
     /// Every queue of a site.
     pub fn queue_views(&self, site: SiteId) -> Option<Vec<QueueView>> {
-        let (site, now) = (self.sites.get(&site)?, self.last_stamp());
+        let site = self.sites.get(&site)?;
+        let now = self.clock_of(site);
         Some(site.queues.iter().map(|(id, queue)| queue_view(site, id, queue, now)).collect())
     }
 
@@ -98,6 +175,11 @@ impl Shard {
         self.sites.get(&site)?.queues.get(queue)?.bot.as_ref().map(|bot| bot.version)
     }
 
+    /// What the clock of a site says: its deadlines are by that.
+    pub fn clock(&self, site: SiteId) -> Option<Stamp> {
+        self.sites.get(&site).map(|site| self.clock_of(site))
+    }
+
     /// Whether an effect waits for its outcome still.
     pub fn is_pending(&self, site: SiteId, effect: EffectId) -> bool {
         self.sites.get(&site).is_some_and(|site| site.effects.pending.contains(effect))
@@ -110,17 +192,19 @@ impl Shard {
 
     /// How many effects of all sites wait for their outcomes.
     pub fn effects_pending(&self) -> usize {
-        self.sites.values().map(|site| site.effects.pending.len()).sum()
+        let here = self.sites.values().filter(|site| self.has(site.id));
+        here.map(|site| site.effects.pending.len()).sum()
     }
 
-    /// At most `limit` effects that wait to be performed, oldest first, after a given one.
+    /// At most `limit` effects that wait to be performed, oldest first, after a given one; none
+    /// of a site that has departed.
     pub fn effects(
         &self,
         site: SiteId,
         after: Option<EffectId>,
         limit: usize,
     ) -> Option<Vec<PendingEffect>> {
-        let pending = &self.sites.get(&site)?.effects.pending;
+        let pending = &self.sites.get(&site).filter(|_| self.has(site))?.effects.pending;
         Some(pending.iter_after(after).take(limit).map(|(_, effect)| effect.clone()).collect())
     }
 
@@ -146,7 +230,7 @@ impl Shard {
     pub fn conversation_view(&self, id: ConversationId) -> Option<ConversationView> {
         let site = self.sites.get(&id.site)?;
         match site.conversations.get(id.unique) {
-            Some(conversation) => Some(conversation_view(id, conversation, self.last_stamp())),
+            Some(conversation) => Some(conversation_view(id, conversation, self.clock_of(site))),
             None if site.tombstones.contains(id.unique) => Some(closed_view(id)),
             None => None,
         }
@@ -159,7 +243,8 @@ impl Shard {
         after: Option<u128>,
         limit: usize,
     ) -> Option<Vec<ConversationView>> {
-        let (found, now) = (self.sites.get(&site)?, self.last_stamp());
+        let found = self.sites.get(&site)?;
+        let now = self.clock_of(found);
         let rows = found.conversations.iter_after(after).take(limit);
         let view = |(unique, conversation)| {
             conversation_view(ConversationId { site, unique }, conversation, now)

@@ -1,5 +1,7 @@
 //! A shard: the sites that one log orders, and the leases of the gateways that serve them.
 
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,11 +18,14 @@ use rotary_proto::{
 
 use crate::commands::attach;
 use crate::marks::Marks;
+use crate::moves::Moves;
 use crate::session::SessionState;
-use crate::site::{Site, Work};
+use crate::site::Site;
 use crate::turn::{Counters, Effort, Turn};
 use crate::window::Known;
 use crate::{apply, authority};
+
+pub use moving::Forgotten;
 
 /// Entities of a kind that a site leaves unhashed between entries: those that may be edited again
 /// soon.
@@ -36,11 +41,15 @@ pub struct Shard {
     leases: BTreeMap<GatewayId, Stamp>,
     marks: Marks,
     view: View,
+    /// Sites on their way from and to here.
+    pub(crate) moves: Moves,
     /// When each site is due, in order of time. Derived.
     due: BTreeSet<(Stamp, SiteId)>,
     due_of: BTreeMap<SiteId, Stamp>,
     /// Sites that have something to hash. Derived.
     unsettled: Vec<SiteId>,
+    /// No part of the state.
+    forgotten: moving::LastForgotten,
     effort: Effort,
 }
 
@@ -73,9 +82,11 @@ impl Shard {
             leases: BTreeMap::new(),
             marks: Marks::default(),
             view: View::default(),
+            moves: Moves::default(),
             due: BTreeSet::new(),
             due_of: BTreeMap::new(),
             unsettled: Vec::new(),
+            forgotten: moving::LastForgotten::default(),
             effort: Effort::NONE,
         }
     }
@@ -147,6 +158,13 @@ impl Shard {
         self.may_hold_lease(gateway) && self.leases.insert(gateway, until).is_none()
     }
 
+    /// What the clock of a site says: shard time, unless it came from another shard or has
+    /// departed.
+    pub(crate) fn clock_of(&self, site: &Site) -> Stamp {
+        let stands = self.moves.departure(site.id).map(|(_, departure)| departure.at);
+        stands.unwrap_or_else(|| site.clock(self.last))
+    }
+
     /// Puts a site back that is whole; whether it is new.
     pub(crate) fn restore_site(&mut self, site: Site, due: Option<Stamp>) -> bool {
         let id = site.id;
@@ -196,9 +214,9 @@ impl Shard {
     fn note_recorded(&mut self) {
         let recorded = self.marks.recorded();
         let told = self.sites.values_mut().filter_map(|site| {
-            let before = site.tombstones.due(site.recorded);
+            let before = site.forgets_tombstones_at();
             site.recorded = recorded;
-            (site.tombstones.due(recorded) != before).then_some(site.id)
+            (site.forgets_tombstones_at() != before).then_some(site.id)
         });
         let told: Vec<SiteId> = told.collect();
         told.into_iter().for_each(|id| self.note_due(id));
@@ -257,6 +275,12 @@ impl Shard {
                 self.note_recorded();
                 answer(raised.map(|()| Done::Ok), 0, index)
             }
+            ShardCommand::Move(step) => {
+                let id = step.site();
+                let moved = self.move_site(entry, step, &mut events);
+                let sequence = self.sites.get(&id).map_or(0, |site| site.sequence);
+                answer(moved, sequence, index)
+            }
         };
         self.effort.end();
         Applied { answer, events }
@@ -268,9 +292,9 @@ impl Shard {
         Applied { answer: answer(Err(Refusal::Malformed), 0, index), events: Vec::new() }
     }
 
-    /// Applies an entry that made this logic panic: it is not carried out, and the sites that it
-    /// would have touched are frozen. They refuse every command until the logic version is raised;
-    /// the other sites go on.
+    /// Applies an entry that made this logic panic: it is not carried out, the sites that it would
+    /// have touched are frozen, and a site that it would have taken is declined. Frozen ones refuse
+    /// every command until the logic version is raised; the other sites go on.
     pub fn refuse_poisoned(
         &mut self,
         index: u64,
@@ -283,6 +307,11 @@ impl Shard {
             Some(ShardCommand::Tick) => {
                 let due = self.due.iter().take_while(|(at, _)| *at <= self.last);
                 due.map(|(_, id)| *id).collect()
+            }
+            // What cannot be taken must not be offered again.
+            Some(ShardCommand::Move(step)) => {
+                self.moves.abandon(step.site());
+                Vec::new()
             }
             _ => Vec::new(),
         };
@@ -326,7 +355,8 @@ impl Shard {
         let leases = self.leases.iter().collect::<Vec<_>>();
         let head = (self.id, self.last, self.logic_version, leases, self.marks.all(), &self.view);
         let head = crate::digest::hash_of(105, &head, &mut Vec::new());
-        self.sites.values().map(Site::digest).fold(head, u128::wrapping_add)
+        let moves = self.moves.digest();
+        self.sites.values().map(Site::digest).fold(head, u128::wrapping_add).wrapping_add(moves)
     }
 
     fn site_command(
@@ -338,6 +368,9 @@ impl Shard {
         let Envelope { site: id, origin, actor, command } = envelope;
         let gateway = gateway_of(&command);
         let no_lease = gateway.is_some_and(|gateway| !self.may_hold_lease(gateway));
+        if let Some(away) = self.moves.refusal(id) {
+            return answer(Err(away), 0, entry.index);
+        }
         let Some(site) = self.sites.get_mut(&id) else {
             return answer(Err(Refusal::SiteUnknown), 0, entry.index);
         };
@@ -386,10 +419,13 @@ impl Shard {
         if let Err(bad) = settings.check() {
             return answer(Err(bad.into()), 0, entry.index);
         }
+        if let Some(away) = self.moves.refusal(id) {
+            return answer(Err(away), 0, entry.index);
+        }
         if let Some(site) = self.sites.get(&id) {
             return answer(Ok(Done::Ok), site.sequence, entry.index);
         }
-        if self.sites.len() >= limits::SITES_PER_SHARD_MAX {
+        if self.sites.len() + self.moves.arriving.len() >= limits::SITES_PER_SHARD_MAX {
             let limit = "sites_per_shard_max".to_owned();
             return answer(Err(Refusal::LimitReached { limit }), 0, entry.index);
         }
@@ -430,12 +466,9 @@ impl Shard {
             self.leases.iter().filter(|(_, until)| **until <= now).map(|(id, _)| *id).collect();
         for gateway in gone {
             self.leases.remove(&gateway);
-            for site in self.sites.values_mut() {
-                if let Some(mut sessions) = site.by_gateway.remove(&gateway) {
-                    site.lost_gateways.entry(gateway).or_default().append(&mut sessions);
-                    site.work.push_back(Work::LoseGateway(gateway));
-                }
-            }
+            let moves = &self.moves;
+            let here = self.sites.values_mut().filter(|site| !moves.is_departed(site.id));
+            here.for_each(|site| moving::lose(site, gateway));
         }
         let ids: Vec<SiteId> = self.sites.keys().copied().collect();
         ids.into_iter().for_each(|id| self.note_due(id));
@@ -467,7 +500,8 @@ impl Shard {
     }
 
     fn note_due(&mut self, id: SiteId) {
-        let next = self.sites.get(&id).filter(|site| !site.frozen).and_then(|s| s.due(self.last));
+        let served = self.sites.get(&id).filter(|site| !site.frozen && !self.moves.is_departed(id));
+        let next = served.and_then(|site| Some(site.shard_time(site.due(site.clock(self.last))?)));
         let before = match next {
             Some(at) => self.due_of.insert(id, at),
             None => self.due_of.remove(&id),
@@ -499,6 +533,7 @@ fn turn<'a>(
     effort: &'a mut Effort,
 ) -> Turn<'a> {
     let Entry { shard, index, now, wall } = entry;
+    let now = site.clock(now);
     Turn { site, view, now, wall, shard, index, events, effort }
 }
 

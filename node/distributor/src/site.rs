@@ -20,6 +20,7 @@ use crate::class::Classes;
 use crate::conversation::Conversation;
 use crate::digest::{Sum, hash_of};
 use crate::effects::{Effects, Webhook};
+use crate::moves::Travel;
 use crate::page::{Fifo, FrozenFifo};
 use crate::queue::Queue;
 use crate::session::Session;
@@ -37,6 +38,8 @@ pub(crate) struct Site {
     pub(crate) sequence: u64,
     /// The last offer's number.
     pub(crate) offers: u64,
+    /// Where it was before, once it has moved.
+    pub(crate) travel: Option<Travel>,
     pub(crate) skills: Arc<BTreeMap<SkillId, Name>>,
     pub(crate) reasons: Arc<BTreeMap<ReasonId, Name>>,
     pub(crate) dispositions: Arc<BTreeMap<DispositionId, Name>>,
@@ -150,10 +153,9 @@ impl Tombstones {
         }
     }
 
-    /// When the oldest is to be forgotten, if a quorum has its closing on disk: everything up to
-    /// the index `recorded`.
-    pub(crate) fn due(&self, recorded: u64) -> Option<Stamp> {
-        let oldest = self.ages.front().filter(|oldest| oldest.index <= recorded)?;
+    /// When the oldest is to be forgotten, if its closing is `recorded`.
+    fn due(&self, recorded: impl Fn(&Tombstone) -> bool) -> Option<Stamp> {
+        let oldest = self.ages.front().filter(|oldest| recorded(oldest))?;
         Some(coarse(oldest.at.plus_ms(limits::TOMBSTONE_MS)))
     }
 
@@ -184,6 +186,7 @@ impl Site {
             frozen: false,
             sequence: 0,
             offers: 0,
+            travel: None,
             skills: Arc::default(),
             reasons: Arc::default(),
             dispositions: Arc::default(),
@@ -207,13 +210,34 @@ impl Site {
         }
     }
 
-    /// When something must happen here by itself.
+    /// What the site's clock says at a shard time. It goes on where it stood when the site moved.
+    pub(crate) fn clock(&self, shard: Stamp) -> Stamp {
+        let offset = self.travel.as_ref().map_or(0, |travel| travel.clock_us);
+        Stamp(shard.0.saturating_add_signed(offset))
+    }
+
+    /// The shard time at which the site's clock says that.
+    pub(crate) fn shard_time(&self, clock: Stamp) -> Stamp {
+        let offset = self.travel.as_ref().map_or(0, |travel| travel.clock_us);
+        Stamp(clock.0.saturating_add_signed(offset.saturating_neg()))
+    }
+
+    /// When the oldest tombstone is to be forgotten, if a quorum has its closing on disk.
+    pub(crate) fn forgets_tombstones_at(&self) -> Option<Stamp> {
+        let recorded = |oldest: &Tombstone| match &self.travel {
+            Some(travel) if oldest.at <= travel.arrived => travel.settled,
+            _ => oldest.index <= self.recorded,
+        };
+        self.tombstones.due(recorded)
+    }
+
+    /// When something must happen here by itself, by the site's clock.
     pub(crate) fn due(&self, now: Stamp) -> Option<Stamp> {
         if !self.work.is_empty() {
             return Some(now);
         }
         let alarm = self.alarms.order.first().map(|(at, _)| *at);
-        let tombstone = self.tombstones.due(self.recorded);
+        let tombstone = self.forgets_tombstones_at();
         [alarm, self.requests.due(), tombstone].into_iter().flatten().min()
     }
 
@@ -337,6 +361,7 @@ impl Site {
             self.effects.pending.sum(),
             self.tombstones.sum.value(),
             self.requests.sum(),
+            self.travel.as_ref().map_or(0, |travel| travel.digest(&mut buffer)),
         ]
         .into_iter()
         .fold(0, u128::wrapping_add)
@@ -384,8 +409,9 @@ mod tests {
         tombstones.bury(tombstone(1, 10), &mut buffer);
         tombstones.bury(tombstone(2, 11), &mut buffer);
         assert_eq!((tombstones.len(), tombstones.contains(7)), (1, true));
-        assert_eq!(tombstones.due(9), None, "its closing is not on a quorum's disks");
-        let due = tombstones.due(10).expect("there is one");
+        let due = |recorded| tombstones.due(|oldest| oldest.index <= recorded);
+        assert_eq!(due(9), None, "its closing is not on a quorum's disks");
+        let due = due(10).expect("there is one");
         assert!(due >= Stamp(1).plus_ms(limits::TOMBSTONE_MS));
         tombstones.forget_oldest(&mut buffer);
         assert_eq!((tombstones.contains(7), tombstones.sum), (false, Sum::default()));

@@ -6,7 +6,8 @@
 //! chunks and gives a shard that *behaves* as the frozen one did: to every further entry the same
 //! answer, events, digest, next deadline and steps of work.
 //!
-//! What travels (`record`): entities, windows, tombstones, leases, marks, the view, and the few
+//! What travels (`record`): entities, windows, tombstones, leases, marks, the view, sites on their
+//! way from or to the shard (`moves`), and the few
 //! things that look derived and are not, because they follow from history:
 //!
 //! * work that entries left over, sessions of lost gateways that are still to be walked, and since
@@ -34,7 +35,7 @@ use rotary_proto::ids::{
 use rotary_proto::plan::SiteSettings;
 use rotary_proto::snapshot::{self, Machine};
 use rotary_proto::values::Name;
-use rotary_proto::{Stamp, limits};
+use rotary_proto::{SitePart, Stamp, limits};
 
 pub use restore::{Restore, RestoreError};
 
@@ -42,6 +43,7 @@ use crate::agent::Agent;
 use crate::class::FrozenClasses;
 use crate::conversation::Conversation;
 use crate::effects::Webhook;
+use crate::moves::{Arrival, Away, Expected, Passed, Travel};
 use crate::page::FrozenFifo;
 use crate::queue::Queue;
 use crate::session::Session;
@@ -62,8 +64,17 @@ pub struct Frozen {
     marks: BTreeMap<NodeId, u64>,
     view: View,
     leases: BTreeMap<GatewayId, Stamp>,
+    moves: FrozenMoves,
     sites: Vec<FrozenSite>,
     digest: u128,
+}
+
+/// Sites on their way from and to the shard.
+#[derive(Debug, Default)]
+struct FrozenMoves {
+    away: BTreeMap<SiteId, Away>,
+    passed: BTreeMap<SiteId, Passed>,
+    arriving: Vec<(Expected, Vec<Arc<SitePart>>)>,
 }
 
 const _: () = {
@@ -81,6 +92,7 @@ struct FrozenSite {
     /// When the site is next due, as its shard has it.
     due: Option<Stamp>,
     digest: u128,
+    travel: Option<Travel>,
     skills: Arc<BTreeMap<SkillId, Name>>,
     reasons: Arc<BTreeMap<ReasonId, Name>>,
     dispositions: Arc<BTreeMap<DispositionId, Name>>,
@@ -111,9 +123,21 @@ impl Shard {
             marks: self.journal_marks().clone(),
             view: self.view().clone(),
             leases: self.lease_table().clone(),
+            moves: FrozenMoves {
+                away: self.moves.away.clone(),
+                passed: self.moves.passed.clone(),
+                arriving: self.moves.arriving.values().map(Arrival::freeze).collect(),
+            },
             digest: self.digest(),
             sites: self.sites_with_due().map(|(site, due)| site.freeze(due)).collect(),
         }
+    }
+
+    /// The state of a site that has departed, as a snapshot of a shard that has nothing else: what
+    /// the shard that expects it is given. `None` if it has not departed.
+    pub fn freeze_departed(&mut self, site: SiteId) -> Option<Frozen> {
+        self.settle_all();
+        self.freeze_alone(site)
     }
 }
 
@@ -127,6 +151,7 @@ impl Site {
             offers: self.offers,
             due,
             digest: self.digest(),
+            travel: self.travel.clone(),
             skills: self.skills.clone(),
             reasons: self.reasons.clone(),
             dispositions: self.dispositions.clone(),
@@ -146,6 +171,13 @@ impl Site {
 }
 
 impl Frozen {
+    /// Adds a site behind all that are in it.
+    pub(crate) fn add(&mut self, site: &mut Site, due: Option<Stamp>) {
+        let site = site.freeze(due);
+        self.digest = self.digest.wrapping_add(site.digest);
+        self.sites.push(site);
+    }
+
     /// Which shard it is of.
     pub const fn id(&self) -> ShardId {
         self.id

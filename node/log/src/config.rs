@@ -167,6 +167,14 @@ pub enum LogError {
         /// What Raft said.
         reason: String,
     },
+    /// A shard may have begun already, so it is not begun here.
+    #[error("{shard} is not begun here: {reason}")]
+    Unsure {
+        /// The shard.
+        shard: ShardId,
+        /// What speaks for that.
+        reason: String,
+    },
 }
 
 #[cfg(test)]

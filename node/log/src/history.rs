@@ -142,6 +142,9 @@ enum Had {
 /// Says who keeps a shard at the moment.
 pub type MembersOf = Box<dyn Fn(ShardId) -> Vec<NodeId> + Send + Sync>;
 
+/// Says which shards a node has a journal of at the moment.
+pub type ShardsOf = Box<dyn Fn() -> Vec<ShardId> + Send + Sync>;
+
 /// What a node does for the history of its replicas.
 pub struct History {
     /// The node's journal.
@@ -151,14 +154,14 @@ pub struct History {
     /// Who keeps a shard at the moment.
     pub members: MembersOf,
     /// The shards that have a journal.
-    pub shards: Vec<ShardId>,
+    pub shards: ShardsOf,
     /// Where pieces are written to disk.
     pub blocking: Blocking,
 }
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("History").field("shards", &self.shards).finish_non_exhaustive()
+        f.debug_struct("History").field("shards", &(self.shards)()).finish_non_exhaustive()
     }
 }
 
@@ -167,9 +170,9 @@ impl History {
     pub async fn keep_whole(self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            for shard in &self.shards {
+            for shard in (self.shards)() {
                 if self.journal.missing(shard.0).is_some() {
-                    self.fetch(*shard).await;
+                    self.fetch(shard).await;
                 }
             }
         }

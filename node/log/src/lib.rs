@@ -43,6 +43,7 @@ mod config;
 mod digests;
 mod door;
 mod forward;
+mod founding;
 mod history;
 mod inbound;
 mod log;
@@ -74,7 +75,9 @@ pub use backup::{Place, plant};
 pub use config::{Blocking, LogConfig, LogError};
 pub use digests::SERVICE_DIGEST;
 pub use door::Door;
-pub use history::{History, MembersOf, SERVICE_HISTORY, answer_history, decode_base, encode_base};
+pub use history::{
+    History, MembersOf, SERVICE_HISTORY, ShardsOf, answer_history, decode_base, encode_base,
+};
 pub use inbound::{SERVICE_PROPOSE, SERVICE_RAFT};
 pub use log::Log;
 pub use machine::{Chunks, Frozen, JournalRecords, Machine, Records};

@@ -2,8 +2,8 @@
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,18 +19,24 @@ use tokio::time::Instant;
 use crate::config::{LogConfig, LogError};
 use crate::door::Door;
 use crate::forward;
+use crate::founding;
 use crate::machine::Machine;
 use crate::members::{Change, ChangeError, Members};
+use crate::offline::OfflineLog;
 use crate::propose::{ProposeError, Proposed};
 use crate::proposer::Outcome;
 use crate::read::{self, ReadError};
 use crate::shard::{Follower, LeaderView, LogStores, Shard, ShardCounters, ShardStatus};
+use crate::store::RaftLog;
+use crate::tail;
 use crate::types::seeded;
 
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
 /// How long a graceful stop waits for another leader.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Why a lock is never poisoned.
+const LOCK: &str = "no code panics while it holds this lock";
 
 /// The shards of a node. [`Log::stop`] or [`Log::halt`] it before dropping it: Raft's own tasks do
 /// not end by themselves.
@@ -38,7 +44,8 @@ pub struct Log {
     config: LogConfig,
     stores: LogStores,
     transport: Arc<Transport>,
-    shards: BTreeMap<ShardId, Arc<Shard>>,
+    shards: RwLock<BTreeMap<ShardId, Arc<Shard>>>,
+    door: Door,
 }
 
 impl std::fmt::Debug for Log {
@@ -73,27 +80,19 @@ impl Log {
         door: &Door,
         machines: Vec<(ShardId, Box<dyn Machine>)>,
     ) -> Result<Self, LogError> {
+        let log = Self { config, stores, transport, shards: RwLock::default(), door: door.clone() };
         let mut starting = JoinSet::new();
         for (id, machine) in machines {
-            let (config, stores, transport) = (config.clone(), stores.clone(), transport.clone());
-            let turn = id.0 as usize % config.runtimes.len().max(1);
-            let runtime = config.runtimes.get(turn).cloned().unwrap_or_else(Handle::current);
-            let seed = config.seed.map(|seed| seed.wrapping_add(u64::from(id.0)));
-            let start = Shard::start(id, machine, config, stores, transport);
-            starting.spawn_on(seeded(seed, start), &runtime);
+            log.begin(id, machine, &mut starting);
         }
-        let mut log = Self { config, stores, transport, shards: BTreeMap::new() };
         while let Some(started) = starting.join_next().await {
             let started = started.map_err(|error| LogError::Storage(std::io::Error::other(error)));
             match started.and_then(|started| started) {
-                Ok(shard) => {
-                    door.open_for(&shard);
-                    log.shards.insert(shard.id, shard);
-                }
+                Ok(shard) => log.take_in(shard),
                 Err(error) => {
                     starting.abort_all();
                     while let Some(other) = starting.join_next().await {
-                        log.shards.extend(other.ok().and_then(Result::ok).map(|it| (it.id, it)));
+                        other.ok().and_then(Result::ok).into_iter().for_each(|it| log.take_in(it));
                     }
                     log.halt().await;
                     return Err(error);
@@ -102,6 +101,61 @@ impl Log {
         }
         door.complete();
         Ok(log)
+    }
+
+    /// Has a replica start, on the runtime whose turn it is.
+    fn begin(
+        &self,
+        id: ShardId,
+        machine: Box<dyn Machine>,
+        starting: &mut JoinSet<Result<Arc<Shard>, LogError>>,
+    ) {
+        let Self { config, stores, transport, .. } = self;
+        let turn = id.0 as usize % config.runtimes.len().max(1);
+        let runtime = config.runtimes.get(turn).cloned().unwrap_or_else(Handle::current);
+        let seed = config.seed.map(|seed| seed.wrapping_add(u64::from(id.0)));
+        let (config, stores, transport) = (config.clone(), stores.clone(), transport.clone());
+        let start = Shard::start(id, machine, config, stores, transport);
+        starting.spawn_on(seeded(seed, start), &runtime);
+    }
+
+    fn take_in(&self, shard: Arc<Shard>) {
+        self.door.open_for(&shard);
+        let before = self.shards.write().expect(LOCK).insert(shard.id, shard);
+        assert!(before.is_none(), "a shard has one replica on a node");
+    }
+
+    fn get(&self, shard: ShardId) -> Option<Arc<Shard>> {
+        self.shards.read().expect(LOCK).get(&shard).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Shard>> {
+        self.shards.read().expect(LOCK).values().cloned().collect()
+    }
+
+    /// Starts a replica of one more shard, beside those that stand. Whoever calls this makes sure
+    /// that nobody else adds the same.
+    ///
+    /// # Errors
+    /// As [`Log::start`]; the others go on.
+    pub async fn add(&self, shard: ShardId, machine: Box<dyn Machine>) -> Result<(), LogError> {
+        let mut starting = JoinSet::new();
+        self.begin(shard, machine, &mut starting);
+        let started = starting.join_next().await.expect("one was begun");
+        let started = started.map_err(|error| LogError::Storage(std::io::Error::other(error)));
+        self.take_in(started.and_then(|started| started)?);
+        Ok(())
+    }
+
+    /// Says that this node never had anything of a shard: whatever its log lost, that shard's
+    /// replica lost nothing with it. To be called before the first [`Log::add`] of it, and never
+    /// after one.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn never_had(&self, shard: ShardId) -> Result<(), LogError> {
+        assert!(self.get(shard).is_none(), "a shard with a replica here is not new here");
+        RaftLog::new(shard.0, self.stores.log.clone()).forget_cut().await.map_err(LogError::from)
     }
 
     /// Founds a shard, if it falls to this node and the shard is empty: the founders are its
@@ -117,17 +171,56 @@ impl Log {
             return Ok(());
         }
         let replica = self.shard(shard)?;
-        if replica.tail.is_cut() {
-            // The others have its entries: a second beginning would be another shard.
+        // One that was cut: the others have its entries, and a second beginning would be another
+        // shard. One that votes: somebody began it.
+        if replica.tail.is_cut() || founding::has_begun(&replica).await? {
             return Ok(());
         }
-        let raft = &replica.raft;
-        let failed = |reason: String| LogError::Raft { shard, reason };
-        if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+        founding::begin(&replica, founders).await
+    }
+
+    /// Founds a shard that has no entries here, with those voters; one that has any is left as it
+    /// is. Whoever calls this makes sure that nobody else founds it with others.
+    ///
+    /// # Errors
+    /// `NoShard`, `Raft`; `Unsure` where this replica may have lost what it had of the shard, or
+    /// has voted for somebody who began it.
+    pub async fn found(&self, shard: ShardId, voters: &BTreeSet<NodeId>) -> Result<(), LogError> {
+        let replica = self.shard(shard)?;
+        if founding::has_entries(&replica)? {
             return Ok(());
         }
-        let voters: BTreeMap<u64, ()> = founders.iter().map(|node| (node.0, ())).collect();
-        raft.initialize(voters).await.map_err(|error| failed(error.to_string()))
+        if founding::has_begun(&replica).await? {
+            return Err(founding::unsure(shard, "somebody else has asked for votes in it"));
+        }
+        founding::begin(&replica, voters).await
+    }
+
+    /// The same, for a shard that somebody else may have begun, who is gone for good: where all of
+    /// those voters say that they have no entry of it, nothing of that beginning is left but votes.
+    ///
+    /// # Errors
+    /// As [`Log::found`]; `Unsure` also where somebody does not say so.
+    pub async fn found_again(
+        &self,
+        shard: ShardId,
+        voters: &BTreeSet<NodeId>,
+    ) -> Result<(), LogError> {
+        let replica = self.shard(shard)?;
+        if founding::has_entries(&replica)? {
+            return Ok(());
+        }
+        let others = voters.iter().copied().filter(|node| *node != self.config.node);
+        let Some(term) = tail::term_of_new(&replica, &self.transport, others).await else {
+            return Err(founding::unsure(
+                shard,
+                "not all of its voters say that it is new to them",
+            ));
+        };
+        if founding::has_begun(&replica).await? {
+            return founding::begin_after(&replica, term, voters).await;
+        }
+        founding::begin(&replica, voters).await
     }
 
     /// Proposes a command and waits until it is committed and applied on the leader. A node that
@@ -189,7 +282,7 @@ impl Log {
         if count == 0 {
             return Vec::new();
         }
-        let Some(replica) = self.shards.get(&shard) else {
+        let Some(replica) = self.get(shard) else {
             return vec![Err(ProposeError::NoShard(shard)); count];
         };
         let leader = at.or(replica.view.borrow().leader);
@@ -198,7 +291,7 @@ impl Log {
             Some(leader) if leader == self.config.node => replica.propose_in_time(payloads).await,
             Some(leader) if at.is_some() => {
                 let ttl = self.config.propose_timeout;
-                forward::send(replica, &self.transport, leader, payloads, ttl).await
+                forward::send(&replica, &self.transport, leader, payloads, ttl).await
             }
             Some(_) => replica.forward(payloads).await,
         }
@@ -254,7 +347,7 @@ impl Log {
     /// # Errors
     /// See [`ReadError`]; all are definite.
     pub async fn read_index(&self, shard: ShardId) -> Result<u64, ReadError> {
-        read::index(self.shards.get(&shard).ok_or(ReadError::NoShard(shard))?).await
+        read::index(&*self.get(shard).ok_or(ReadError::NoShard(shard))?).await
     }
 
     /// The same, again and again with a growing pause until it succeeds or the deadline passes.
@@ -284,7 +377,7 @@ impl Log {
 
     /// Rests, but no longer than until this node learns of another leader; says whether it has.
     async fn pause(&self, shard: ShardId, pause: Duration) -> bool {
-        let Some(replica) = self.shards.get(&shard) else { return false };
+        let Some(replica) = self.get(shard) else { return false };
         let mut view = replica.view.subscribe();
         let before = *view.borrow();
         let learns = view.wait_for(|view| *view != before && view.leader.is_some());
@@ -298,7 +391,7 @@ impl Log {
         if let ProposeError::NotLeader { leader: Some(leader) } = error {
             return Some(*leader);
         }
-        let replica = self.shards.get(&shard)?;
+        let replica = self.get(shard)?;
         let view = *replica.view.borrow();
         let voters = replica.members().voters.into_iter();
         let others: Vec<NodeId> = voters.filter(|node| Some(*node) != view.leader).collect();
@@ -309,38 +402,38 @@ impl Log {
         }
     }
 
-    pub(crate) fn shard(&self, shard: ShardId) -> Result<&Arc<Shard>, LogError> {
-        self.shards.get(&shard).ok_or(LogError::NoShard(shard))
+    pub(crate) fn shard(&self, shard: ShardId) -> Result<Arc<Shard>, LogError> {
+        self.get(shard).ok_or(LogError::NoShard(shard))
     }
 
-    /// The shards with a replica on this node.
-    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
-        self.shards.keys().copied()
+    /// The shards with a replica on this node at the moment.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.shards.read().expect(LOCK).keys().copied().collect()
     }
 
     /// A replica at this moment.
     pub fn status(&self, shard: ShardId) -> Option<ShardStatus> {
-        self.shards.get(&shard).map(|shard| shard.status())
+        self.get(shard).map(|shard| shard.status())
     }
 
     /// Shard time at this moment: it runs on the leader, and elsewhere is the last applied stamp.
     pub fn shard_time(&self, shard: ShardId) -> Option<Stamp> {
-        self.shards.get(&shard).map(|shard| shard.time(Instant::now()))
+        self.get(shard).map(|shard| shard.time(Instant::now()))
     }
 
     /// The other replicas of a shard that this node leads; `None` if it does not.
     pub fn followers(&self, shard: ShardId) -> Option<Vec<Follower>> {
-        self.shards.get(&shard)?.followers()
+        self.get(shard)?.followers()
     }
 
     /// Who leads a shard, and every change of it.
     pub fn watch_leader(&self, shard: ShardId) -> Option<watch::Receiver<LeaderView>> {
-        self.shards.get(&shard).map(|shard| shard.view.subscribe())
+        self.get(shard).map(|shard| shard.view.subscribe())
     }
 
     /// What a replica has done since it was started.
     pub fn counters(&self, shard: ShardId) -> Option<ShardCounters> {
-        self.shards.get(&shard).map(|shard| shard.counters())
+        self.get(shard).map(|shard| shard.counters())
     }
 
     /// What the log store has done since it was opened.
@@ -359,6 +452,11 @@ impl Log {
         self.stores.log.look_at_space();
     }
 
+    /// The entries of every shard, as this node's store has them: read only what is applied.
+    pub fn stored(&self) -> OfflineLog {
+        OfflineLog::of(Arc::clone(&self.stores.log))
+    }
+
     /// Asks for a snapshot of a shard, however little was applied since the last. That there is one
     /// shows in [`Log::counters`].
     ///
@@ -371,7 +469,7 @@ impl Log {
 
     /// Who keeps a shard, as far as this node's replica knows.
     pub fn members(&self, shard: ShardId) -> Option<Members> {
-        self.shards.get(&shard).map(|shard| shard.members())
+        self.get(shard).map(|shard| shard.members())
     }
 
     /// Takes a step towards other members of a shard that this node leads, and waits until it is
@@ -380,7 +478,7 @@ impl Log {
     /// # Errors
     /// See [`ChangeError`].
     pub async fn change_members(&self, shard: ShardId, change: Change) -> Result<(), ChangeError> {
-        let replica = self.shards.get(&shard).ok_or(ChangeError::NotLeader)?;
+        let replica = self.get(shard).ok_or(ChangeError::NotLeader)?;
         replica.change(change, self.config.propose_timeout).await
     }
 
@@ -398,7 +496,8 @@ impl Log {
     /// # Errors
     /// `Storage` if the flush fails.
     pub async fn stop(&self) -> Result<(), LogError> {
-        let handed_on = futures::future::join_all(self.shards.values().map(|s| self.hand_on(s)));
+        let all = self.all();
+        let handed_on = futures::future::join_all(all.iter().map(|shard| self.hand_on(shard)));
         if tokio::time::timeout(TRANSFER_TIMEOUT, handed_on).await.is_err() {
             tracing::warn!("stopping while still the leader of a shard");
         }
@@ -425,7 +524,7 @@ impl Log {
 
     /// Stops every replica where it stands, without handing anything on and without a flush.
     pub async fn halt(&self) {
-        futures::future::join_all(self.shards.values().map(|shard| shard.stop())).await;
+        futures::future::join_all(self.all().iter().map(|shard| shard.stop())).await;
     }
 }
 
@@ -436,7 +535,7 @@ fn fits(payload: &Bytes) -> Result<(), ProposeError> {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        for shard in self.shards.values() {
+        for shard in self.all() {
             shard.abort_tasks();
         }
     }

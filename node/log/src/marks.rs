@@ -12,13 +12,20 @@ use std::time::Duration;
 use rotary_proto::{ShardId, limits};
 use rotary_storage::{ChainHash, Journal, JournalHead};
 
+use crate::history::ShardsOf;
+
 /// What a node tells of its journal.
-#[derive(Debug, Clone)]
 pub struct Marks {
     /// The node's journal.
     pub journal: Arc<Journal>,
     /// The shards that have a journal.
-    pub shards: Vec<ShardId>,
+    pub shards: ShardsOf,
+}
+
+impl std::fmt::Debug for Marks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Marks").field("shards", &(self.shards)()).finish_non_exhaustive()
+    }
 }
 
 /// What this node has told of each of its shards.
@@ -60,8 +67,9 @@ impl Marks {
         told: &Told,
         marked: impl Fn(ShardId) -> Option<u64>,
     ) -> Vec<(ShardId, JournalHead)> {
-        let whole = self.shards.iter().filter(|shard| self.journal.missing(shard.0).is_none());
-        let heads = whole.map(|shard| (*shard, self.journal.durable_head(shard.0)));
+        let shards = (self.shards)().into_iter();
+        let whole = shards.filter(|shard| self.journal.missing(shard.0).is_none());
+        let heads = whole.map(|shard| (shard, self.journal.durable_head(shard.0)));
         heads.filter(|(shard, head)| told.is_due(*shard, *head, marked(*shard))).collect()
     }
 }

@@ -1,7 +1,11 @@
-//! The log of a node that does not run, read entry by entry: for judges and for diagnosis.
+//! The log of a node as its store has it, read entry by entry: for judges and diagnosis, of a node
+//! that does not run, and for backups ([`Log::stored`]).
 //!
 //! It reads a [`LogStore`] that its caller has opened, and writes nothing. Opening a store may
-//! write (a torn end is cut), so whoever wants the files as they are opens a copy of them.
+//! write (a torn end is cut), so whoever wants the files as they are opens a copy of them. While
+//! the node runs, entries that it has not applied may still be replaced, and old ones go.
+//!
+//! [`Log::stored`]: crate::Log::stored
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use rotary_proto::{Stamp, Wall};
 use rotary_storage::LogStore;
 
 use crate::store::RaftLog;
-use crate::types::{Entry, decode};
+use crate::types::{Entry, LogId, decode};
 
 /// What an entry carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +42,40 @@ pub enum OfflinePayload {
 pub struct OfflineEntry {
     /// Its place in the log.
     pub index: u64,
+    /// The term that it was made in.
+    pub term: u64,
+    /// Who led the shard then.
+    pub leader: NodeId,
     /// All of it: equal entries of two nodes have equal bytes.
     pub bytes: Arc<[u8]>,
     /// What it carries.
     pub payload: OfflinePayload,
 }
 
-/// The logs of a node that does not run.
+impl OfflineEntry {
+    /// Of an entry's bytes, as a store has them.
+    ///
+    /// # Errors
+    /// Bytes that are no entry.
+    pub fn decode(bytes: Arc<[u8]>) -> io::Result<Self> {
+        let entry: Entry = decode(&bytes).map_err(io::Error::other)?;
+        let LogId { leader_id, index } = entry.log_id;
+        let payload = match entry.payload {
+            EntryPayload::Blank => OfflinePayload::Blank,
+            EntryPayload::Membership(members) => {
+                OfflinePayload::Members(members.voter_ids().map(NodeId).collect())
+            }
+            EntryPayload::Normal(command) => OfflinePayload::Command {
+                stamp: command.stamp,
+                wall: command.wall,
+                payload: command.payload.0,
+            },
+        };
+        Ok(Self { index, term: leader_id.term, leader: NodeId(leader_id.node_id), bytes, payload })
+    }
+}
+
+/// The logs of a node.
 #[derive(Clone)]
 pub struct OfflineLog {
     store: Arc<dyn LogStore>,
@@ -74,6 +105,16 @@ impl OfflineLog {
         Ok(self.store.purged(shard.0)?.map_or(0, |(index, _)| index))
     }
 
+    /// The term of the last entry that was forgotten; 0 where none was.
+    ///
+    /// # Errors
+    /// What the disk says, or bytes that are no place in a log.
+    pub fn forgotten_term(&self, shard: ShardId) -> io::Result<u64> {
+        let Some((_, mark)) = self.store.purged(shard.0)? else { return Ok(0) };
+        let last: LogId = decode(&mark).map_err(io::Error::other)?;
+        Ok(last.leader_id.term)
+    }
+
     /// Entries from an index on, in order, of about `bytes_max` bytes; none at the end.
     ///
     /// # Errors
@@ -85,22 +126,7 @@ impl OfflineLog {
         bytes_max: usize,
     ) -> io::Result<Vec<OfflineEntry>> {
         let found = self.store.read(shard.0, from..u64::MAX, bytes_max)?;
-        let entry = |found: rotary_storage::LogEntry| {
-            let entry: Entry = decode(&found.bytes).map_err(io::Error::other)?;
-            let payload = match entry.payload {
-                EntryPayload::Blank => OfflinePayload::Blank,
-                EntryPayload::Membership(members) => {
-                    OfflinePayload::Members(members.voter_ids().map(NodeId).collect())
-                }
-                EntryPayload::Normal(command) => OfflinePayload::Command {
-                    stamp: command.stamp,
-                    wall: command.wall,
-                    payload: command.payload.0,
-                },
-            };
-            Ok(OfflineEntry { index: found.index, bytes: found.bytes, payload })
-        };
-        found.into_iter().map(entry).collect()
+        found.into_iter().map(|found| OfflineEntry::decode(found.bytes)).collect()
     }
 }
 
@@ -110,7 +136,7 @@ mod tests {
     use rotary_storage::{LogEntry, MemoryLog};
 
     use super::*;
-    use crate::types::{Command, LogId, Octets, encode};
+    use crate::types::{Command, Octets, encode};
 
     const SHARD: ShardId = ShardId(3);
 
@@ -133,6 +159,7 @@ mod tests {
         let (stamp, wall, payload) = (Stamp(7), Wall(9), Bytes::from_static(b"open"));
         assert_eq!(read[1].payload, OfflinePayload::Command { stamp, wall, payload });
         assert_eq!(read[1].bytes, entries[1].bytes);
+        assert_eq!((read[1].index, read[1].term, read[1].leader), (5, 2, NodeId(1)));
         assert_eq!(
             (log.committed(SHARD).expect("none"), log.forgotten(SHARD).expect("none")),
             (0, 0)

@@ -100,6 +100,19 @@ pub struct Follower {
     pub silent: Option<Duration>,
 }
 
+impl Follower {
+    /// Whether it answered within `silent_max`, and lacks at most so many of the entries up to
+    /// `last`, the leader's last one.
+    pub fn is_caught_up(&self, last: u64, silent_max: Duration, behind_max: u64) -> bool {
+        self.silent.is_some_and(|silent| silent <= silent_max) && self.behind(last) <= behind_max
+    }
+
+    /// How many entries it lacks up to `last`.
+    pub fn behind(&self, last: u64) -> u64 {
+        last.saturating_sub(self.matched)
+    }
+}
+
 /// What a replica has done since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShardCounters {

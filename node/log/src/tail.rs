@@ -9,7 +9,8 @@
 //! * nobody leads and *every* member has said what the last entry of its log is. Then the log with
 //!   the highest of them, term first, has everything that any of them still has, and votes go to
 //!   replicas with such a log only. If an entry beyond it is known to have been committed, it is
-//!   lost, and an alarm says so.
+//!   lost, and an alarm says so. Where nobody has any entry, there was nothing to lose: a shard
+//!   that never began.
 //!
 //! A replica whose whole log was lost is no different, once that is noted ([`doubt_note`]).
 //!
@@ -71,6 +72,13 @@ pub(crate) struct Report {
     pub(crate) electorate: Electorate,
 }
 
+impl Report {
+    /// Whether there is no entry, nor anything that stands for one.
+    fn is_empty(&self) -> bool {
+        self.last.is_none() && self.committed == 0
+    }
+}
+
 /// Whose votes count, as an entry of the log says: a majority of each set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Electorate {
@@ -111,9 +119,17 @@ pub(crate) struct Electorates {
 impl Electorates {
     /// Everybody, as long as nothing is known.
     fn everybody(nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        let sets = vec![nodes.into_iter().map(|node| node.0).collect()];
-        let everybody = Electorate { since: None, sets };
-        Self { by_entry: BTreeMap::from([(None, everybody)]), settled: None }
+        let by_entry = BTreeMap::from([(None, Electorate::default())]);
+        let mut everybody = Self { by_entry, settled: None };
+        everybody.are(nodes);
+        everybody
+    }
+
+    /// Takes in who is there, where nothing else is known: nodes come and go meanwhile.
+    fn are(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+        if let Some(everybody) = self.by_entry.get_mut(&None) {
+            everybody.sets = vec![nodes.into_iter().map(|node| node.0).collect()];
+        }
     }
 
     /// Takes in one that somebody's log has, who knows entries up to there to be committed.
@@ -222,6 +238,27 @@ fn report(shard: &Shard) -> std::io::Result<Report> {
     Ok(Report { term, leads, cut, last, committed, electorate })
 }
 
+/// The latest term that this replica and all of those nodes know of, where all of them say that
+/// their replica of a shard has no entries.
+pub(crate) async fn term_of_new(
+    shard: &Shard,
+    transport: &Transport,
+    nodes: impl Iterator<Item = NodeId>,
+) -> Option<u64> {
+    let asked = nodes.map(|node| report_of(shard.id, transport, node));
+    let reports = futures::future::join_all(asked).await.into_iter();
+    let reports: Option<Vec<Report>> = reports.chain([report(shard).ok()]).collect();
+    let reports = reports?;
+    let are_new = reports.iter().all(|report| report.is_empty() && !report.cut);
+    are_new.then(|| reports.iter().map(|report| report.term).max().unwrap_or(0))
+}
+
+/// What another node knows of its replica's log.
+async fn report_of(shard: ShardId, transport: &Transport, node: NodeId) -> Option<Report> {
+    let answer = transport.call(node, Lane::Live, SERVICE_TAIL, about(shard), ASK_TTL).await;
+    decode::<Report>(&answer.ok()?).ok()
+}
+
 /// Ends the doubt; returns once the replica may vote.
 pub(crate) async fn run(shard: &Shard, transport: &Transport) {
     if !shard.tail.is_cut() {
@@ -232,14 +269,16 @@ pub(crate) async fn run(shard: &Shard, transport: &Transport) {
         shard = %shard.id,
         "the log lost its tail: no vote until it has caught up"
     );
-    let everybody = transport.peers().into_iter().chain([transport.node()]);
-    let (mut target, mut electorates) = (None, Electorates::everybody(everybody));
+    let everybody = || transport.peers().into_iter().chain([transport.node()]);
+    let (mut target, mut electorates) = (None, Electorates::everybody(everybody()));
     let mut round = 0;
     loop {
         if shard.view.borrow().is_self {
             break;
         }
+        electorates.are(everybody());
         let absent = look(shard, &mut electorates, transport, &mut target).await;
+        let Some(absent) = absent else { break };
         if target.is_some_and(|index| shard.status().applied_index >= index) {
             break;
         }
@@ -265,22 +304,19 @@ pub(crate) async fn run(shard: &Shard, transport: &Transport) {
 }
 
 /// Asks the others once. Finds the index to catch up to, if somebody leads; else the floor, if
-/// everybody answered. Returns who did not.
+/// everybody answered. Returns who did not; `None` where everybody did, and nobody has anything.
 async fn look(
     shard: &Shard,
     electorates: &mut Electorates,
     transport: &Transport,
     target: &mut Option<u64>,
-) -> Vec<NodeId> {
+) -> Option<Vec<NodeId>> {
     let this = transport.node();
     electorates.add(&Electorate::of(shard), shard.status().applied_index);
     let others = electorates.without(this);
-    let asked = others.iter().map(|node| async move {
-        let node = *node;
-        let group = about(shard.id);
-        let answer = transport.call(node, Lane::Live, SERVICE_TAIL, group, ASK_TTL).await;
-        (node, answer.ok().and_then(|answer| decode::<Report>(&answer).ok()))
-    });
+    let asked = others
+        .iter()
+        .map(|node| async move { (*node, report_of(shard.id, transport, *node).await) });
     let answers = futures::future::join_all(asked).await;
     let reports: Reports =
         answers.into_iter().filter_map(|(node, report)| Some((node, report?))).collect();
@@ -298,10 +334,17 @@ async fn look(
         target.get_or_insert(last);
     } else if absent.is_empty() {
         let mut all: Vec<Report> = reports.into_values().collect();
-        all.extend(report(shard).ok());
+        match report(shard) {
+            Ok(own) => all.push(own),
+            // Whoever cannot read its own log knows nothing.
+            Err(_) => return Some(absent),
+        }
+        if all.iter().all(Report::is_empty) {
+            return None;
+        }
         everybody_reported(shard, &all);
     }
-    absent
+    Some(absent)
 }
 
 fn everybody_reported(shard: &Shard, reports: &[Report]) {
@@ -422,10 +465,15 @@ mod tests {
             known.without(NodeId(1)).into_iter().map(|node| node.0).collect()
         };
         assert_eq!(others(&known), [2, 3]);
+        known.are([1, 2].map(NodeId));
+        assert_eq!(others(&known), [2], "one was let go");
+        known.are([1, 2, 3].map(NodeId));
         known.add(&since(5, &[&[1, 2, 4]]), 4);
         assert_eq!(others(&known), [2, 3, 4], "it may never be committed");
         known.add(&since(5, &[&[1, 2, 4]]), 5);
         assert_eq!(others(&known), [2, 4]);
+        known.are([1, 9].map(NodeId));
+        assert_eq!(others(&known), [2, 4], "the log knows better");
         known.add(&since(3, &[&[1, 2, 3]]), 3);
         assert_eq!(others(&known), [2, 4], "that was before");
         known.add(&since(8, &[&[5, 6, 7]]), 5);

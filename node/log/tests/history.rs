@@ -103,7 +103,7 @@ fn join(journals: &[Arc<Journal>]) -> Nodes {
             journal: journal.clone(),
             transport: transport.clone(),
             members: Box::new(move |_| (1..=count).map(NodeId).collect()),
-            shards: vec![SHARD],
+            shards: Box::new(|| vec![SHARD]),
             blocking: Blocking::Threads,
         };
         nodes.0.spawn(history.keep_whole());

@@ -22,6 +22,8 @@ pub(crate) enum Delivery {
 pub(crate) enum Why {
     /// The session did not take its events in time.
     Slow,
+    /// The site lives in another shard from here on: the session reads on there.
+    Moved,
     /// The session is served elsewhere.
     TakenOver,
     /// The session is over.
@@ -32,7 +34,8 @@ pub(crate) enum Why {
     Broken,
 }
 
-/// Since when the log knows of a socket: the log index of its attachment, once there is one.
+/// Since when the log knows of a socket: the site's last sequence after its attachment, once there
+/// is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing(Arc<AtomicU64>);
 
@@ -42,14 +45,14 @@ impl Standing {
         Self(Arc::new(AtomicU64::new(u64::MAX)))
     }
 
-    /// The log knows since that index.
-    pub(crate) fn attached_at(&self, index: u64) {
-        self.0.store(index, Ordering::Release);
+    /// The log knows since the entry after which that was the last sequence.
+    pub(crate) fn attached_at(&self, sequence: u64) {
+        self.0.store(sequence, Ordering::Release);
     }
 
-    /// Whether what became true at an index came after the attachment.
-    pub(crate) fn is_before(&self, index: u64) -> bool {
-        self.0.load(Ordering::Acquire) < index
+    /// Whether what became true at a sequence came after the attachment.
+    pub(crate) fn is_before(&self, sequence: u64) -> bool {
+        self.0.load(Ordering::Acquire) < sequence
     }
 
     /// Whether it is of the same socket.

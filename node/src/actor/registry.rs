@@ -87,6 +87,17 @@ impl Registry {
         }
     }
 
+    /// Gives an event to every viewer of a site who is awake.
+    pub(crate) fn deliver_to_all(&self, site: SiteId, record: &Arc<EventRecord>) {
+        let viewers: Vec<Viewer> = {
+            let awake = self.awake();
+            let of_site = awake.viewers.range((site, Viewer::Supervisor)..);
+            let of_site = of_site.take_while(|((of, _), _)| *of == site);
+            of_site.map(|((_, viewer), _)| *viewer).collect()
+        };
+        viewers.into_iter().for_each(|viewer| self.deliver(site, viewer, record));
+    }
+
     /// Gives a viewer's actor, if it is awake, something that may be lost.
     pub(crate) fn tell(&self, site: SiteId, viewer: Viewer, message: ViewerMessage) {
         let mailbox = self.awake().viewers.get(&(site, viewer)).cloned();

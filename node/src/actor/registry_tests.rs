@@ -19,14 +19,15 @@ async fn registry(dir: &tempfile::TempDir) -> Arc<Registry> {
     // The journal's writer may outlive the directory.
     let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), dir.path(), options).expect("an empty one");
-    let replica = Arc::new(Replica::new(1, Arc::new(journal), Lookup::in_memory()));
+    let replica =
+        Arc::new(Replica::new([rotary_proto::ShardId(1)], Arc::new(journal), Lookup::in_memory()));
     Registry::start(replica).await.expect("it starts")
 }
 
 async fn join(registry: &Arc<Registry>, session: u128) -> Inbox {
     let inbox = Inbox::new();
     let standing = Standing::unknown();
-    standing.attached_at(10);
+    standing.attached_at(0);
     join_with(registry, session, &standing, &inbox).await;
     inbox
 }
@@ -104,9 +105,10 @@ async fn what_the_log_says_of_a_session_ends_its_link() {
     let ended = Event::SessionEnded { session, subject };
     registry.deliver(SITE, AGENT, &record(3, 1, ended));
     assert_eq!(why(&mut two).await, Why::Ended);
-    let old = EventRecord { index: 10, ..(*record(4, 1, attached(3, ELSEWHERE))).clone() };
-    let mut three = join(&registry, 3).await;
-    registry.deliver(SITE, AGENT, &Arc::new(old));
+    let (mut three, standing) = (Inbox::new(), Standing::unknown());
+    standing.attached_at(4);
+    join_with(&registry, 3, &standing, &three).await;
+    registry.deliver(SITE, AGENT, &record(4, 1, attached(3, ELSEWHERE)));
     assert_eq!(sequence(&mut three).await, 4);
 }
 
@@ -118,7 +120,7 @@ async fn nothing_ends_a_link_before_the_log_knows_of_its_socket() {
     join_with(&registry, 1, &standing, &inbox).await;
     registry.deliver(SITE, AGENT, &record(1, 1, attached(1, ELSEWHERE)));
     assert_eq!(sequence(&mut inbox).await, 1);
-    standing.attached_at(11);
+    standing.attached_at(1);
     registry.deliver(SITE, AGENT, &record(2, 1, attached(1, ELSEWHERE)));
     assert_eq!(why(&mut inbox).await, Why::TakenOver);
 }
@@ -143,4 +145,14 @@ async fn a_panic_in_an_actor_ends_its_sessions_links_and_the_next_join_finds_a_n
     let mut after = join(&registry, 1).await;
     registry.deliver(SITE, AGENT, &record(1, 1, named()));
     assert_eq!(sequence(&mut after).await, 1);
+}
+
+#[tokio::test]
+async fn everybody_hears_that_a_site_has_moved() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let registry = registry(&dir).await;
+    let mut inbox = join(&registry, 1).await;
+    let (from, to) = (rotary_proto::ShardId(1), rotary_proto::ShardId(2));
+    registry.deliver_to_all(SITE, &record(1, 9, Event::SiteMoved { from, to }));
+    assert_eq!(why(&mut inbox).await, Why::Moved);
 }

@@ -86,7 +86,10 @@ impl ViewerState {
 
 /// Whether an event ends a session's link here.
 fn end_by(link: &Link, record: &EventRecord) -> Option<Why> {
-    if !link.standing.is_before(record.index) {
+    if matches!(record.event, Event::SiteMoved { .. }) {
+        return Some(Why::Moved);
+    }
+    if !link.standing.is_before(record.sequence) {
         return None;
     }
     match record.event {

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use rotary_proto::query::{ConversationView, Stage};
 use rotary_proto::{
-    AgentId, ConversationId, CustomerId, Event, EventRecord, QueueId, ShardId, SiteId, Wall,
+    AgentId, ConversationId, CustomerId, Event, EventRecord, QueueId, SiteId, Wall,
 };
 use rotary_storage::{Found, LookupPosition};
 
 use crate::archive::keys::{self, By, Parts};
+use crate::replica::stays::Stay;
 use crate::replica::{ReadError, Replica};
 
 /// Conversations that one question may look through.
@@ -48,11 +49,14 @@ pub(crate) struct ClosedCursor {
     wall: Wall,
     index: u64,
     ordinal: u32,
+    /// In which of the shards that the site lived in, counted from 0.
+    stay: u32,
 }
 
 impl fmt::Display for ClosedCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.wall.0, self.index, self.ordinal)
+        write!(f, "{}.{}.{}", self.wall.0, self.index, self.ordinal)?;
+        if self.stay == 0 { Ok(()) } else { write!(f, ".{}", self.stay) }
     }
 }
 
@@ -63,9 +67,14 @@ impl FromStr for ClosedCursor {
         let wrong = || format!("`{text}` is no cursor; give back the `next` of the page before");
         let read = |part: &str| part.parse::<u64>().map_err(|_| wrong());
         let parts: Vec<&str> = text.split('.').collect();
-        let [wall, index, ordinal] = parts[..] else { return Err(wrong()) };
-        let ordinal = u32::try_from(read(ordinal)?).map_err(|_| wrong())?;
-        Ok(Self { wall: Wall(read(wall)?), index: read(index)?, ordinal })
+        let (wall, index, ordinal, stay) = match parts[..] {
+            [wall, index, ordinal] => (wall, index, ordinal, "0"),
+            [wall, index, ordinal, stay] => (wall, index, ordinal, stay),
+            _ => return Err(wrong()),
+        };
+        let small = |part: &str| u32::try_from(read(part)?).map_err(|_| wrong());
+        let (ordinal, stay) = (small(ordinal)?, small(stay)?);
+        Ok(Self { wall: Wall(read(wall)?), index: read(index)?, ordinal, stay })
     }
 }
 
@@ -86,64 +95,77 @@ pub(crate) struct ClosedPage {
 }
 
 impl Replica {
-    /// Conversations of a site that are over, in the order in which they closed. May read the
-    /// disk, and so blocks.
+    /// Conversations of a site that are over, in the order in which they closed, those of one
+    /// shard that it lived in after those of another. May read the disk, and so blocks.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) fn closed(
         &self,
-        shard: ShardId,
         site: SiteId,
         filter: &ClosedFilter,
         after: Option<ClosedCursor>,
         limit: usize,
     ) -> Result<ClosedPage, ReadError> {
-        self.indexed(shard)?;
-        let by = filter.by();
-        let before = filter.to.map_or(u64::MAX, |to| to.0.saturating_sub(1));
         let mut page = ClosedPage { rows: Vec::new(), next: None };
         if filter.to == Some(Wall(0)) {
             return Ok(page);
         }
-        let (from, to) =
-            (keys::closed(site, by, filter.from), keys::closed(site, by, Wall(before)));
+        let begun = after.map_or(0, |after| after.stay);
+        for (number, stay) in (0..).zip(self.stays(site)).skip(begun as usize) {
+            self.indexed(stay.shard)?;
+            let after = after.filter(|after| after.stay == number);
+            if !self.closed_in(site, (number, &stay), filter, after, (limit, &mut page))? {
+                return Ok(page);
+            }
+        }
+        page.next = None;
+        Ok(page)
+    }
+
+    /// Adds those of one stay to a page; whether those were all.
+    fn closed_in(
+        &self,
+        site: SiteId,
+        (number, stay): (u32, &Stay),
+        filter: &ClosedFilter,
+        after: Option<ClosedCursor>,
+        (limit, page): (usize, &mut ClosedPage),
+    ) -> Result<bool, ReadError> {
+        let by = filter.by();
+        let before = filter.to.map_or(u64::MAX, |to| to.0.saturating_sub(1));
+        let from = keys::closed(site, by, filter.from);
+        let to = keys::closed(site, by, Wall(before));
         let after = after.map(|after| Found {
             key: keys::closed(site, by, after.wall),
             at: LookupPosition {
                 index: after.index,
                 ordinal: after.ordinal,
-                stream: site.key(),
+                stream: stay.stream,
                 sequence: 0,
             },
         });
-        let found = self.lookup().find(shard.0, &from, &to, after.as_ref(), LOOK_MAX)?;
-        let all = found.len() < LOOK_MAX;
+        let found = self.found_in(site, stay, (&from, &to), after.as_ref(), LOOK_MAX)?;
         for found in &found {
             if page.rows.len() == limit {
-                return Ok(page);
+                return Ok(false);
             }
-            let Some(end) = self.found(shard, site, std::slice::from_ref(found))?.pop() else {
+            let Some(end) = self.found(stay.shard, site, std::slice::from_ref(found))?.pop() else {
                 continue;
             };
-            let cursor =
-                ClosedCursor { wall: end.wall, index: found.at.index, ordinal: found.at.ordinal };
-            page.next = Some(cursor);
+            let LookupPosition { index, ordinal, .. } = found.at;
+            page.next = Some(ClosedCursor { wall: end.wall, index, ordinal, stay: number });
             let Some(conversation) = end.event.conversation() else { continue };
-            let key = keys::parts(conversation);
-            let parts = self.lookup().find(shard.0, &key, &key, None, usize::MAX)?;
-            if !filter.admits(&Parts::of(&self.found(shard, site, &parts)?)) {
+            let parts = self.records_under(site, &keys::parts(conversation), usize::MAX)?;
+            if !filter.admits(&Parts::of(&parts)) {
                 continue;
             }
-            let story = self.story(shard, conversation, usize::MAX)?;
+            let story = self.story(conversation, usize::MAX)?;
             if let Some(view) = over(conversation, &story) {
                 page.rows.push(ClosedRow { closed: end.wall, view });
             }
         }
-        if all {
-            page.next = None;
-        }
-        Ok(page)
+        Ok(found.len() < LOOK_MAX)
     }
 }
 

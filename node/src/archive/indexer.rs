@@ -94,7 +94,7 @@ impl Work {
     }
 
     fn shards(&self) -> Vec<ShardId> {
-        self.replica.shards().map(|shard| shard.id).collect()
+        self.replica.shard_ids()
     }
 
     /// Whether the journal's closed segments are as they were written.
@@ -121,7 +121,7 @@ impl Work {
     /// Indexes some of a shard; whether there is more, if it can go on.
     fn index(&self, shard: ShardId) -> Option<bool> {
         let replica = &self.replica;
-        let keys = NotingKeys(replica.named());
+        let keys = NotingKeys(replica);
         let step = replica.lookup().catch_up(replica.journal(), shard.0, &keys, STEP_RECORDS);
         match step {
             Ok(progress) if progress.is_done() => Some(false),

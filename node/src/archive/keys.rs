@@ -23,9 +23,17 @@ use rotary_proto::{
 use rotary_storage::{Earlier, JournalRecord, KeyList, Keys, LookupError};
 
 /// The keys of events.
-pub(crate) struct EventKeys;
+pub(crate) struct EventKeys<'a> {
+    /// What tells of a conversation in the shards that its site lived in before an event.
+    pub(crate) before: &'a Before<'a>,
+}
 
-impl Keys for EventKeys {
+/// Gives the events that say who and what took part in a conversation, of those before a sequence
+/// that another shard's journal has.
+pub(crate) type Before<'a> =
+    dyn Fn(ConversationId, u64) -> Result<Vec<EventRecord>, LookupError> + Send + Sync + 'a;
+
+impl Keys for EventKeys<'_> {
     fn keys(&self, record: &JournalRecord, earlier: &Earlier<'_>) -> Result<KeyList, LookupError> {
         let Ok(event) = codec::decode::<EventRecord>(&record.bytes, Limit::Entry) else {
             // A reader of the journal is told; here there is nothing to find it by.
@@ -42,7 +50,11 @@ impl Keys for EventKeys {
         if let Event::Closed { conversation, .. } = &event.event {
             let story = earlier(&parts(*conversation))?;
             let story = story.iter().filter_map(|r| codec::decode(&r.bytes, Limit::Entry).ok());
-            let story: Vec<EventRecord> = story.collect();
+            let mut story: Vec<EventRecord> = story.collect();
+            // A stream of a site that came from elsewhere begins later than the site.
+            if event.sequence > record.sequence {
+                story.extend((self.before)(*conversation, event.sequence)?);
+            }
             keys.extend(closed_keys(site, &Parts::of(&story), event.wall));
         }
         Ok(keys)

@@ -7,13 +7,14 @@ use std::io::Read;
 use rotary_directory::Directory;
 use rotary_distributor::Shard;
 use rotary_log::decode_base;
-use rotary_proto::ShardId;
+use rotary_proto::{ShardId, Wall};
 use rotary_storage::{
     BackupFileError, BackupFrames, BlobDigest, JournalBase, JournalCheck, JournalChunk,
 };
 use serde::Serialize;
 
 use crate::backup::format::{self, BlobHead, End, Frame, Head};
+use crate::backup::manifest::DataShards;
 use crate::build;
 use crate::replica::DIRECTORY;
 
@@ -36,18 +37,33 @@ pub(crate) enum State {
     },
 }
 
-/// Is given what a backup holds, checked, in the order of the file.
+/// Is given what a backup holds, checked, in the order of the file. What it does not ask for is
+/// passed over.
 pub(crate) trait Taker {
     /// The state, which comes first.
-    fn state(&mut self, head: &Head, state: State) -> Result<(), String>;
+    fn state(&mut self, _: &Head, _: State) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Where the journal begins; not of the directory.
-    fn base(&mut self, base: JournalBase) -> Result<(), String>;
+    fn base(&mut self, _: JournalBase) -> Result<(), String> {
+        Ok(())
+    }
+
     /// A piece of it.
-    fn piece(&mut self, piece: &JournalChunk) -> Result<(), String>;
+    fn piece(&mut self, _: &JournalChunk) -> Result<(), String> {
+        Ok(())
+    }
+
     /// A file begins.
-    fn blob(&mut self, head: BlobHead) -> Result<(), String>;
+    fn blob(&mut self, _: BlobHead) -> Result<(), String> {
+        Ok(())
+    }
+
     /// More of it.
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), String>;
+    fn bytes(&mut self, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What a backup was found to hold.
@@ -59,37 +75,17 @@ pub(crate) struct Checked {
     pub(crate) sites: usize,
     pub(crate) records: u64,
     pub(crate) files: u64,
+    /// When its snapshot was there, by its node's clock.
+    pub(crate) made: Wall,
+    /// As the directory's state has them; of no other shard.
+    pub(crate) data_shards: Option<DataShards>,
 }
 
-/// Looks at all of a backup, and keeps nothing.
-///
-/// # Errors
-/// What is wrong with it, and where.
-pub(crate) fn check(from: impl Read) -> Result<Checked, BackupError> {
-    walk(from, &mut Nobody)
-}
-
-struct Nobody;
-
-impl Taker for Nobody {
-    fn state(&mut self, _: &Head, _: State) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn base(&mut self, _: JournalBase) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn piece(&mut self, _: &JournalChunk) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn blob(&mut self, _: BlobHead) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn bytes(&mut self, _: &[u8]) -> Result<(), String> {
-        Ok(())
+impl DataShards {
+    /// As a directory has them.
+    pub(crate) fn of(directory: &Directory) -> Self {
+        let not_begun = directory.founding().map(|(shard, _)| shard).collect();
+        Self { count: directory.shards(), not_begun }
     }
 }
 
@@ -140,8 +136,9 @@ impl Walk {
             DIRECTORY => Restoring::Directory(rotary_directory::Restore::fitting(can)),
             shard => Restoring::Data(rotary_distributor::Restore::fitting(shard, can), None),
         };
-        let Head { cluster, shard, index, .. } = head.clone();
-        let checked = Checked { cluster, shard, index, sites: 0, records: 0, files: 0 };
+        let Head { cluster, shard, index, wall: made, .. } = head.clone();
+        let (sites, records, files, data_shards) = (0, 0, 0, None);
+        let checked = Checked { cluster, shard, index, sites, records, files, made, data_shards };
         Self {
             head,
             restoring,
@@ -156,6 +153,7 @@ impl Walk {
     fn take(&mut self, frame: Frame, taker: &mut dyn Taker) -> Result<(), String> {
         match frame {
             Frame::Head(_) => Err("a second beginning".to_owned()),
+            Frame::Log(_) | Frame::Entries(_) => Err("a log's entries in it".to_owned()),
             Frame::Chunk(bytes) => self.chunk(&bytes),
             Frame::Base(bytes) => {
                 self.finish_state(taker)?;
@@ -216,6 +214,7 @@ impl Walk {
             Restoring::Directory(restore) => {
                 let directory = restore.finish().map_err(|error| error.to_string())?;
                 self.checked.sites = directory.sites(None).count();
+                self.checked.data_shards = Some(DataShards::of(&directory));
                 State::Directory(directory)
             }
             Restoring::Data(restore, base) => {

@@ -5,8 +5,11 @@
 //! its pieces from there to the snapshot's place; each file, its name and then its bytes; one
 //! [`End`]. The directory has no journal and no files.
 //!
+//! A file of entries, of the log of a shard, has the same form: one [`LogHead`], entries, one
+//! [`End`].
+//!
 //! Nothing in it is believed: what frames hold is checked by what takes it in (a snapshot's digest,
-//! the journal's hash chain, files' digests).
+//! the journal's hash chain, files' digests, the order of entries).
 
 use std::io::Read;
 
@@ -36,6 +39,26 @@ pub(crate) struct Head {
     pub(crate) term: u64,
     pub(crate) leader: NodeId,
     /// The build that wrote it, on which node, and when by that node's clock.
+    pub(crate) build: String,
+    pub(crate) node: NodeId,
+    pub(crate) wall: Wall,
+}
+
+/// Whose entries they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogHead {
+    pub(crate) cluster: String,
+    pub(crate) shard: ShardId,
+    /// Whether the log can be the one whose last entry the asker knew.
+    pub(crate) goes_on: bool,
+    /// They follow this index, up to and with the other.
+    pub(crate) after: u64,
+    pub(crate) through: u64,
+    /// The term of the last one, also where there are none.
+    pub(crate) term: u64,
+    /// A sum of that entry's bytes; 0 where a snapshot stands for it.
+    pub(crate) sum: u64,
+    /// The build that wrote them, on which node, and when by that node's clock.
     pub(crate) build: String,
     pub(crate) node: NodeId,
     pub(crate) wall: Wall,
@@ -81,6 +104,7 @@ pub(crate) struct End {
     pub(crate) chunks: u64,
     pub(crate) pieces: u64,
     pub(crate) blobs: u64,
+    pub(crate) entries: u64,
 }
 
 /// One frame.
@@ -95,6 +119,9 @@ pub(crate) enum Frame {
     Blob(BlobHead),
     /// Of the last file named.
     Bytes(Vec<u8>),
+    Log(LogHead),
+    /// Of a log, in order, each as its store has it ([`rotary_log::OfflineEntry`]).
+    Entries(Vec<Vec<u8>>),
     End(End),
 }
 
@@ -112,6 +139,8 @@ impl Frame {
             Self::Piece(piece) => of(4, piece),
             Self::Blob(blob) => of(5, blob),
             Self::Bytes(bytes) => backup_frame(6, bytes),
+            Self::Log(head) => of(7, head),
+            Self::Entries(entries) => of(8, entries),
             Self::End(end) => of(BACKUP_END, end),
         }
     }
@@ -127,6 +156,8 @@ impl Frame {
             4 => Self::Piece(of(&payload)?),
             5 => Self::Blob(of(&payload)?),
             6 => Self::Bytes(payload),
+            7 => Self::Log(of(&payload)?),
+            8 => Self::Entries(of(&payload)?),
             BACKUP_END => Self::End(of(&payload)?),
             other => return Err(format!("a frame of kind {other}")),
         })
@@ -172,7 +203,20 @@ mod tests {
             Frame::Piece(chunk.clone().into()),
             Frame::Blob(BlobHead { scope: 1, digest: [9; 32], bytes: 3 }),
             Frame::Bytes(vec![1, 2, 3]),
-            Frame::End(End { chunks: 1, pieces: 1, blobs: 1 }),
+            Frame::Log(LogHead {
+                cluster: "blue".to_owned(),
+                shard: ShardId(2),
+                goes_on: true,
+                after: 5,
+                through: 70,
+                term: 3,
+                sum: 9,
+                build: "1.2".to_owned(),
+                node: NodeId(1),
+                wall: Wall(9),
+            }),
+            Frame::Entries(vec![vec![1], vec![2, 3]]),
+            Frame::End(End { chunks: 1, pieces: 1, blobs: 1, entries: 2 }),
         ];
         let bytes = written.iter().flat_map(Frame::encode);
         let file: Vec<u8> = backup_preamble().into_iter().chain(bytes).collect();

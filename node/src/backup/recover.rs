@@ -6,32 +6,39 @@
 //! that a torn end of a log is cut, as it is at every start), so whatever comes of it can be tried
 //! again.
 //!
+//! The directory's is made first: it says which shards there are. One that has no beginning, as it
+//! says, has nothing to recover.
+//!
 //! What is made of the backups is another cluster, with another authority: should nodes of the old
 //! one come back, the two have nothing to say to each other.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt as _, StreamExt as _, pin_mut};
+use futures::{FutureExt as _, TryStreamExt as _};
 use rotary_log::{Door, Log, Machine, Reach, leave_alone, reach};
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::{DataDir, Fatal, Lookup};
 use rotary_transport::{Transport, TransportConfig};
 
-use crate::backup::restore::file_of;
+use crate::backup::Checked;
+use crate::backup::failure::{BackupFailure, of_file};
+use crate::backup::making::Making;
+use crate::backup::manifest::{Maker, Manifest, RunName};
+use crate::backup::pace::Pace;
 use crate::backup::source::{Origin, Source};
-use crate::backup::{Checked, check};
+use crate::backup::store::Store;
 use crate::build;
 use crate::config::{Config, Role};
 use crate::feed;
 use crate::machine::directory::DirectoryMachine;
 use crate::machine::fence::Fences;
 use crate::machine::site::SiteMachine;
+use crate::nodes::hosting;
 use crate::replica::{DIRECTORY, Replica};
 use crate::server::running::log_config;
 use crate::server::{self, Disks, peer_tls};
@@ -43,23 +50,18 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Where copies are, in the folder of the backups, while they are made.
 const COPIES: &str = "copies";
 
-/// Why there are no backups.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecoverError {
-    #[error("{path}: {what}")]
-    File { path: PathBuf, what: String },
-    #[error("{0}")]
-    Wrong(String),
-}
-
-fn of_file(path: &Path, what: impl std::fmt::Display) -> RecoverError {
-    RecoverError::File { path: path.to_owned(), what: what.to_string() }
-}
-
 /// A node's folder, and how far its replicas reach.
 struct Survivor {
     config: Config,
+    /// The last data shard that it keeps.
+    last: ShardId,
     reaches: BTreeMap<ShardId, Reach>,
+}
+
+impl Survivor {
+    fn node(&self) -> NodeId {
+        NodeId(self.config.node.id)
+    }
 }
 
 /// Which node's replica of a shard counts.
@@ -73,49 +75,64 @@ pub(crate) struct Choice {
 /// What would be recovered.
 pub(crate) struct Plan {
     survivors: Vec<Survivor>,
-    /// Of each shard.
+    /// Of each shard that a folder has.
     pub(crate) choices: Vec<Choice>,
+    /// Shards that none has, as far as the folders say that there are such.
+    pub(crate) nowhere: Vec<ShardId>,
 }
 
 /// Looks into nodes' folders.
 ///
 /// # Errors
-/// A folder that is none of a stopped core node of one cluster; a shard that no folder has.
-pub(crate) fn plan(folders: &[PathBuf]) -> Result<Plan, RecoverError> {
+/// A folder that is none of a stopped core node of one cluster; where none has the directory.
+pub(crate) fn plan(folders: &[PathBuf]) -> Result<Plan, BackupFailure> {
     let survivors: Vec<Survivor> =
         folders.iter().map(|folder| survivor(folder)).collect::<Result<_, _>>()?;
     let Some(first) = survivors.first().map(|survivor| survivor.config.cluster.clone()) else {
-        return Err(RecoverError::Wrong("name the folder of at least one node".to_owned()));
+        return Err(BackupFailure::Wrong("name the folder of at least one node".to_owned()));
     };
     if let Some(other) = survivors.iter().find(|other| other.config.cluster.id != first.id) {
-        return Err(RecoverError::Wrong(format!(
+        return Err(BackupFailure::Wrong(format!(
             "one node is of the cluster {}, another of {}: name nodes of one cluster",
             first.id, other.config.cluster.id
         )));
     }
-    let shards = survivors.iter().map(|survivor| survivor.config.cluster.shards).max().unwrap_or(0);
-    let choose = |shard| choose(&survivors, shard);
-    let choices = (0..=shards).map(ShardId).map(choose).collect::<Result<_, _>>()?;
-    Ok(Plan { survivors, choices })
+    let last = survivors.iter().map(|survivor| survivor.last).max().unwrap_or(DIRECTORY);
+    let directory = choose(&survivors, DIRECTORY).ok_or_else(|| nowhere(DIRECTORY))?;
+    let (mut choices, mut nowhere) = (vec![directory], Vec::new());
+    for shard in (1..=last.0).map(ShardId) {
+        match choose(&survivors, shard) {
+            Some(choice) => choices.push(choice),
+            None => nowhere.push(shard),
+        }
+    }
+    Ok(Plan { survivors, choices, nowhere })
 }
 
-fn survivor(folder: &Path) -> Result<Survivor, RecoverError> {
+fn nowhere(shard: ShardId) -> BackupFailure {
+    BackupFailure::Wrong(format!("no folder has all of {shard}: name another node's"))
+}
+
+fn survivor(folder: &Path) -> Result<Survivor, BackupFailure> {
     let file = folder.join("rotary.toml");
     let config = Config::load(&file, &[]).map_err(|error| of_file(&file, error))?;
     if config.node.role != Role::Core {
         return Err(of_file(folder, "a gateway-only node keeps nothing"));
     }
     let (data, disks) = open(&config)?;
+    let kept = hosting::kept(config.cluster.shards, &disks.stores.notes);
+    let kept = kept.map_err(|error| of_file(data.path(), error))?;
+    let last = kept.last().copied().unwrap_or(DIRECTORY);
     let mut reaches = BTreeMap::new();
-    for shard in (0..=config.cluster.shards).map(ShardId) {
+    for shard in std::iter::once(DIRECTORY).chain(kept) {
         let found = reach(&disks.stores, shard).map_err(|error| of_file(data.path(), error))?;
         let is_whole = shard == DIRECTORY || disks.journal.missing(shard.0).is_none();
         reaches.extend(found.filter(|_| is_whole).map(|found| (shard, found)));
     }
-    Ok(Survivor { config, reaches })
+    Ok(Survivor { config, last, reaches })
 }
 
-fn open(config: &Config) -> Result<(DataDir, Disks), RecoverError> {
+fn open(config: &Config) -> Result<(DataDir, Disks), BackupFailure> {
     let path = &config.node.data_dir;
     let data = DataDir::open(path, &config.cluster.id, config.node.id)
         .map_err(|error| of_file(path, error))?;
@@ -124,55 +141,58 @@ fn open(config: &Config) -> Result<(DataDir, Disks), RecoverError> {
 }
 
 /// The replica that reaches furthest; of two alike the first node's.
-fn choose(survivors: &[Survivor], shard: ShardId) -> Result<Choice, RecoverError> {
+fn choose(survivors: &[Survivor], shard: ShardId) -> Option<Choice> {
     let of = |survivor: &Survivor| {
         let reach = *survivor.reaches.get(&shard)?;
-        Some(Choice { shard, node: NodeId(survivor.config.node.id), reach })
+        Some(Choice { shard, node: survivor.node(), reach })
     };
     let all = survivors.iter().filter_map(of);
-    let best = all.max_by_key(|choice| {
-        (choice.reach.term, choice.reach.index, std::cmp::Reverse(choice.node))
-    });
-    best.ok_or_else(|| {
-        RecoverError::Wrong(format!("no folder has all of {shard}: name another node's"))
-    })
+    all.max_by_key(|choice| (choice.reach.term, choice.reach.index, std::cmp::Reverse(choice.node)))
 }
 
 impl Plan {
-    /// Writes a backup of each shard into a folder; `told` hears of each.
+    /// Writes a run into a store; copies of what the nodes have are meanwhile in `beside`. `told`
+    /// hears of each shard. With the run comes why nothing can be made from it, if a site moved
+    /// between shards just then.
     ///
     /// # Errors
     /// What is wrong with a file, or does not come.
     pub(crate) async fn carry_out(
         self,
-        to: &Path,
+        store: Arc<dyn Store>,
+        beside: &Path,
         mut told: impl FnMut(&Checked),
-    ) -> Result<Vec<Checked>, RecoverError> {
-        let mut done = Vec::new();
-        for survivor in &self.survivors {
-            let node = NodeId(survivor.config.node.id);
+    ) -> Result<(RunName, Manifest, Option<String>), BackupFailure> {
+        let cluster = self.survivors.first().map(|first| first.config.cluster.id.as_str());
+        let name = RunName::begun(cluster.unwrap_or_default(), Maker::Recovery);
+        let last = self.choices.last().map_or(DIRECTORY, |choice| choice.shard);
+        let mut making = Making::begin(store, name);
+        // The one with the directory first.
+        let with_directory = self.choices.first().map(|choice| choice.node);
+        let mut survivors: Vec<&Survivor> = self.survivors.iter().collect();
+        survivors.sort_by_key(|survivor| Some(survivor.node()) != with_directory);
+        for survivor in survivors {
+            let node = survivor.node();
             let chosen = self.choices.iter().filter(|choice| choice.node == node);
             let chosen: Vec<ShardId> = chosen.map(|choice| choice.shard).collect();
             if chosen.is_empty() {
                 continue;
             }
-            let copy = to.join(COPIES).join(node.to_string());
+            let copy = beside.join(COPIES).join(node.to_string());
             let original = &survivor.config.node.data_dir;
             copy_folder(original, &copy).map_err(|error| of_file(original, error))?;
             let mut config = survivor.config.clone();
             config.node.data_dir.clone_from(&copy);
-            let written = alone(&config, &chosen, to).await;
+            let here = Here { chosen: &chosen, choices: &self.choices, last };
+            let written = alone(&config, here, &mut making, &mut told).await;
             std::fs::remove_dir_all(&copy).map_err(|error| of_file(&copy, error))?;
-            for found in written? {
-                told(&found);
-                done.push(found);
-            }
+            written?;
         }
         // What is left of it is empty.
-        let copies = to.join(COPIES);
+        let copies = beside.join(COPIES);
         std::fs::remove_dir(&copies).map_err(|error| of_file(&copies, error))?;
-        done.sort_by_key(|found| found.shard);
-        Ok(done)
+        let unfit = making.unfit();
+        making.finish().map(|(name, manifest)| (name, manifest, unfit))
     }
 }
 
@@ -192,33 +212,44 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs shards of a node's copy with no other member, and writes their backups.
+/// Which shards a node's copy counts for, the directory first if it is among them, beside all that
+/// any counts for; and the last that the folders know of.
+struct Here<'a> {
+    chosen: &'a [ShardId],
+    choices: &'a [Choice],
+    last: ShardId,
+}
+
+/// Runs shards of a node's copy with no other member, one after the other, and writes the backups
+/// of those that have begun.
 async fn alone(
     config: &Config,
-    shards: &[ShardId],
-    to: &Path,
-) -> Result<Vec<Checked>, RecoverError> {
+    here: Here<'_>,
+    making: &mut Making,
+    told: &mut impl FnMut(&Checked),
+) -> Result<(), BackupFailure> {
     let (data, Disks { stores, journal, blobs }) = open(config)?;
     let node = NodeId(config.node.id);
     let wrong = |what: String| of_file(data.path(), what);
-    for shard in shards {
-        let left = leave_alone(&stores, *shard, node).await;
-        left.map_err(|error| wrong(error.to_string()))?;
-    }
-    let count = config.cluster.shards;
-    let replica = Arc::new(Replica::new(count, Arc::new(journal), Lookup::in_memory()));
+    let count = here.last.0;
+    let data_shards = (1..=count).map(ShardId);
+    let replica = Arc::new(Replica::new(data_shards, Arc::new(journal), Lookup::in_memory()));
     let fences = Fences::new(build::logic(), stores.notes.clone(), Fatal::exit());
     fences.check().map_err(|error| wrong(error.to_string()))?;
-    let made = |shard: &ShardId| (*shard, machine(&replica, *shard, &fences));
-    let machines = shards.iter().map(made).collect();
     let mut log = log_config(config);
     log.founders.clear();
     let (transport, door) = (nobody(config)?, Door::new());
-    let log = Log::start(log, stores, transport.clone(), &door, machines).await;
+    let log = Log::start(log, stores.clone(), transport.clone(), &door, Vec::new()).await;
     let log = log.map_err(|error| wrong(error.to_string()))?;
     let (log, blobs) = (Arc::new(log), Arc::new(blobs));
-    let mut written = Vec::new();
-    for shard in shards {
+    for shard in here.chosen {
+        if *shard != DIRECTORY && !making.wanted().contains(shard) {
+            continue;
+        }
+        let left = leave_alone(&stores, *shard, node).await;
+        left.map_err(|error| wrong(error.to_string()))?;
+        let added = log.add(*shard, machine(&replica, *shard, &fences)).await;
+        added.map_err(|error| wrong(error.to_string()))?;
         until_applied(&log, node, *shard).await?;
         let origin = Origin {
             node,
@@ -227,11 +258,15 @@ async fn alone(
             replica: replica.clone(),
             blobs: blobs.clone(),
         };
-        written.push(write(origin, &log, *shard, to).await?);
+        told(&write(origin, &log, *shard, making).await?);
+        let is_there = |shard: &ShardId| here.choices.iter().any(|choice| choice.shard == *shard);
+        if let Some(missing) = making.wanted().into_iter().find(|shard| !is_there(shard)) {
+            return Err(nowhere(missing));
+        }
     }
     log.halt().await;
     transport.close().await;
-    Ok(written)
+    Ok(())
 }
 
 fn machine(replica: &Arc<Replica>, shard: ShardId, fences: &Fences) -> Box<dyn Machine> {
@@ -248,9 +283,9 @@ fn machine(replica: &Arc<Replica>, shard: ShardId, fences: &Fences) -> Box<dyn M
 }
 
 /// A transport that knows no other node.
-fn nobody(config: &Config) -> Result<Arc<Transport>, RecoverError> {
-    let wrong = |what: String| RecoverError::Wrong(what);
-    let certificates = peer_tls::read(config).map_err(|error| wrong(error.to_string()))?.0;
+fn nobody(config: &Config) -> Result<Arc<Transport>, BackupFailure> {
+    let wrong = |what: String| BackupFailure::Wrong(what);
+    let certificates = peer_tls::certificates(config).map_err(|error| wrong(error.to_string()))?;
     let (node, listen) = (NodeId(config.node.id), SocketAddr::from(([127, 0, 0, 1], 0)));
     let config = TransportConfig { node, listen, peers: BTreeMap::new(), certificates };
     let started = Transport::start(config, Arc::new(Door::new()));
@@ -258,7 +293,7 @@ fn nobody(config: &Config) -> Result<Arc<Transport>, RecoverError> {
 }
 
 /// Until a shard leads itself and has applied all that its log has.
-async fn until_applied(log: &Log, node: NodeId, shard: ShardId) -> Result<(), RecoverError> {
+async fn until_applied(log: &Log, node: NodeId, shard: ShardId) -> Result<(), BackupFailure> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         let status = log.status(shard);
@@ -269,7 +304,7 @@ async fn until_applied(log: &Log, node: NodeId, shard: ShardId) -> Result<(), Re
         }
         tokio::time::sleep(LOOK).await;
     }
-    Err(RecoverError::Wrong(format!("{shard} has not applied its log within an hour")))
+    Err(BackupFailure::Wrong(format!("{shard} has not applied its log within an hour")))
 }
 
 /// Writes a shard's backup, and reads it back.
@@ -277,26 +312,15 @@ async fn write(
     origin: Origin,
     log: &Arc<Log>,
     shard: ShardId,
-    to: &Path,
-) -> Result<Checked, RecoverError> {
+    making: &mut Making,
+) -> Result<Checked, BackupFailure> {
     let asked = log.clone();
     let taken = async move { asked.snapshot(shard).await.map_err(|error| error.to_string()) };
     let source = Source::of(origin, shard, taken.boxed()).await;
-    let source = source.map_err(|what| RecoverError::Wrong(format!("{shard}: {what}")))?;
-    let (path, part) = (file_of(to, shard), to.join(format!("{shard}.part")));
-    let failed = |error: io::Error| of_file(&part, error);
-    let mut out = BufWriter::new(File::create(&part).map_err(failed)?);
-    let stream = source.stream();
-    pin_mut!(stream);
-    while let Some(piece) = stream.next().await {
-        out.write_all(&piece.map_err(failed)?).map_err(failed)?;
-    }
-    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
-    let file = File::open(&part).map_err(failed)?;
-    let found = check(BufReader::new(file)).map_err(|error| of_file(&part, error))?;
-    std::fs::rename(&part, &path).map_err(|error| of_file(&path, error))?;
-    Ok(found)
+    let source = source.map_err(|what| BackupFailure::Wrong(format!("{shard}: {what}")))?;
+    let stream = source.stream().map_err(|error| error.to_string());
+    let bytes = making.fill(shard, stream, &mut Pace::of(0)).await?;
+    making.prove(shard, bytes)
 }
 
 #[cfg(test)]
@@ -310,7 +334,8 @@ mod tests {
             let reach = Reach { term: *term, index: *index, committed: 0, cut: false };
             (ShardId(*shard), reach)
         };
-        Survivor { config, reaches: reaches.iter().map(reach).collect() }
+        let last = ShardId(reaches.len() as u32);
+        Survivor { config, last, reaches: reaches.iter().map(reach).collect() }
     }
 
     #[test]
@@ -320,10 +345,8 @@ mod tests {
             survivor(2, &[(0, 4, 80), (1, 2, 51), (2, 4, 7)]),
         ];
         let of = |shard| choose(&survivors, ShardId(shard)).map(|choice| choice.node.0);
-        assert_eq!(of(0).expect("there"), 2, "a later term decides");
-        assert_eq!(of(1).expect("there"), 2);
-        assert_eq!(of(2).expect("there"), 1, "both alike");
-        let none = of(3).expect_err("nobody has it").to_string();
-        assert!(none.contains("no folder has all of sh_3"), "{none}");
+        assert_eq!(of(0), Some(2), "a later term decides");
+        assert_eq!((of(1), of(2)), (Some(2), Some(1)), "of two alike the first");
+        assert_eq!(of(3), None, "nobody has it");
     }
 }

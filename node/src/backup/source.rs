@@ -1,7 +1,7 @@
 //! A shard's backup as it is read from a replica that serves: piece by piece, as fast as whoever
 //! wants it takes it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,8 +82,10 @@ impl Source {
             return Err(format!("this node is fetching the history of {shard}: ask another"));
         }
         let journal = replica.journal().clone();
+        // One that leaves after the snapshot is in it, and its files count.
+        let mut sites = sites_of(&replica, shard);
         let (place, snapshot) = settled(&journal, shard, taken).await?;
-        let sites = sites(&replica, shard);
+        sites.extend(sites_of(&replica, shard));
         let begin = move || -> io::Result<Self> {
             let through = match shard {
                 DIRECTORY => JournalHead::default(),
@@ -229,9 +231,9 @@ async fn settled(
 }
 
 /// The sites of a shard, as storage keys them.
-fn sites(replica: &Replica, shard: ShardId) -> Vec<u64> {
+fn sites_of(replica: &Replica, shard: ShardId) -> BTreeSet<u64> {
     let replica = replica.shard(shard);
-    replica.map_or_else(Vec::new, |replica| {
+    replica.map_or_else(BTreeSet::new, |replica| {
         let state = replica.read();
         state.sites().map(|site| site.key()).collect()
     })

@@ -148,12 +148,11 @@ async fn complete_one(doors: &Doors, site: SiteId, blob: BlobId) {
 
 /// Whether a record still names a blob; if nobody knows, it is.
 async fn is_wanted(doors: &Doors, site: SiteId, blob: BlobId) -> bool {
-    let Some(shard) = doors.replica.shard_of(site).map(|shard| shard.id) else { return true };
     let replica = doors.replica.clone();
-    let look = move || replica.is_named(shard, site, blob);
+    let look = move || replica.is_named(site, blob);
     let named = crate::blocking::run(look).await;
     // What has just been noted may not be findable yet.
-    !matches!(named, Ok(Ok(false))) || !doors.replica.knows_all_names(shard)
+    !matches!(named, Ok(Ok(false))) || !doors.replica.knows_all_names_of(site)
 }
 
 /// Holds what is named against what is there, shard by shard, as long as the node runs.
@@ -169,7 +168,7 @@ async fn sweep(doors: Doors) {
         if doors.blobs.look_again.swap(false, Ordering::Relaxed) {
             next.clear();
         }
-        let shards: Vec<ShardId> = doors.replica.shards().map(|shard| shard.id).collect();
+        let shards = doors.replica.shard_ids();
         for shard in shards {
             let due = next.get(&shard).is_none_or(|due| *due <= Instant::now());
             if !due || !is_settled(&doors, shard) {
@@ -220,11 +219,12 @@ async fn remove_unnamed(doors: &Doors, shard: ShardId, now_ms: u64) -> Result<()
     let scopes = on_disk(move || store.scopes()).await.map_err(|lack| lack.to_string())?;
     for scope in scopes {
         let site = SiteId::from_key(scope);
-        if doors.replica.shard_of(site).is_none_or(|found| found.id != shard) {
+        let elsewhere = doors.replica.shard_of(site).is_none_or(|found| found.id != shard);
+        if elsewhere || !doors.replica.knows_all_names_of(site) {
             continue;
         }
         let (store, replica) = (doors.blobs.store.clone(), doors.replica.clone());
-        let look = move || remove_of_site(&store, &replica, shard, site, before_ms);
+        let look = move || remove_of_site(&store, &replica, site, before_ms);
         let removed = crate::blocking::run(look).await;
         let removed = removed.map_err(|error| error.to_string())??;
         for blob in &removed {
@@ -242,14 +242,13 @@ async fn remove_unnamed(doors: &Doors, shard: ShardId, now_ms: u64) -> Result<()
 fn remove_of_site(
     store: &Store,
     replica: &Replica,
-    shard: ShardId,
     site: SiteId,
     before_ms: u64,
 ) -> Result<Vec<BlobId>, String> {
     let mut removed = Vec::new();
     for name in store.list(site.key()).map_err(|error| error.to_string())? {
         let blob = BlobId(name.digest);
-        if replica.is_named(shard, site, blob).map_err(|error| error.to_string())? {
+        if replica.is_named(site, blob).map_err(|error| error.to_string())? {
             continue;
         }
         if store.remove_older(name, before_ms).map_err(|error| error.to_string())? {

@@ -25,7 +25,7 @@ fn replica() -> Replica {
     let options = JournalOptions { drive, ..JournalOptions::default() };
     let disk = SimulatedDisk::new(1).process();
     let journal = Journal::open(disk, Path::new("/journal"), options).expect("empty");
-    Replica::new(1, Arc::new(journal), Lookup::in_memory())
+    Replica::new([rotary_proto::ShardId(1)], Arc::new(journal), Lookup::in_memory())
 }
 
 fn store() -> Arc<Store> {
@@ -69,7 +69,7 @@ fn tell(replica: &Replica, conversation: u128, blobs: &[BlobId]) {
     let kept = JournalRecord { stream: SITE.key(), sequence, index, ordinal: 0, bytes };
     journal.append(SHARD.0, vec![kept]).expect("in sequence");
     journal.flush().expect("written");
-    let keys = NotingKeys(replica.named());
+    let keys = NotingKeys(replica);
     let progress = replica.lookup().catch_up(journal, SHARD.0, &keys, 99).expect("indexed");
     assert!(progress.is_done());
 }
@@ -85,9 +85,8 @@ fn what_no_record_names_goes_when_it_is_old_and_the_rest_with_its_record() {
     let [named, unnamed] = [b"named".as_slice(), b"unnamed"].map(|it| put(&store, SITE, it));
     let elsewhere = put(&store, SiteId::new(1, 2), b"named");
     tell(&replica, 1, &[named]);
-    let sweep = |before_ms| {
-        remove_of_site(&store, &replica, SHARD, SITE, before_ms).expect("the disk is well")
-    };
+    let sweep =
+        |before_ms| remove_of_site(&store, &replica, SITE, before_ms).expect("the disk is well");
     assert!(sweep(STORED_MS).is_empty(), "nothing is old enough");
     assert_eq!((sweep(STORED_MS + 1), left(&store)), (vec![unnamed], vec![named]));
     // Its bytes are somebody else's, too, who is not asked.
@@ -109,7 +108,7 @@ fn names_are_found_by_conversation_and_noted_once_indexed() {
     assert_eq!(noted.blobs.into_iter().collect::<Vec<_>>(), [(SITE, one), (SITE, two)]);
     let naming = |conversation, blob| {
         let id = ConversationId::new(SITE, conversation);
-        let records = replica.naming(SHARD, id, blob, 9).expect("readable");
+        let records = replica.naming(id, blob, 9).expect("readable");
         records.iter().map(|record| record.sequence).collect::<Vec<_>>()
     };
     assert_eq!((naming(1, one), naming(1, two), naming(2, two)), (vec![1], vec![1], vec![2]));

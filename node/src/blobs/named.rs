@@ -13,6 +13,7 @@ use rotary_storage::{Earlier, Found, JournalRecord, KeyList, Keys, LookupError};
 use tokio::sync::Notify;
 
 use crate::archive::{EventKeys, keys};
+use crate::replica::stays::Stay;
 use crate::replica::{ReadError, Replica};
 
 /// Names that are noted and not yet looked at. When there are more the keys themselves are read.
@@ -66,29 +67,31 @@ impl Named {
 }
 
 /// The keys of events; what they name is noted.
-pub(crate) struct NotingKeys<'a>(pub(crate) &'a Named);
+pub(crate) struct NotingKeys<'a>(pub(crate) &'a Replica);
 
 impl Keys for NotingKeys<'_> {
     fn keys(&self, record: &JournalRecord, earlier: &Earlier<'_>) -> Result<KeyList, LookupError> {
-        let list = EventKeys.keys(record, earlier)?;
-        self.0.note(list.iter().filter_map(|key| keys::read_named(key)));
+        let before = |conversation, sequence| self.0.parts_before(conversation, sequence);
+        let list = EventKeys { before: &before }.keys(record, earlier)?;
+        self.0.named().note(list.iter().filter_map(|key| keys::read_named(key)));
         Ok(list)
     }
 }
 
 impl Replica {
-    /// Whether any item of a site names a blob, as far as is indexed. May read the disk.
+    /// Whether any item of a site names a blob, as far as is indexed, wherever the site lived. May
+    /// read the disk.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) fn is_named(
-        &self,
-        shard: ShardId,
-        site: SiteId,
-        blob: BlobId,
-    ) -> Result<bool, ReadError> {
+    pub(crate) fn is_named(&self, site: SiteId, blob: BlobId) -> Result<bool, ReadError> {
         let (from, to) = (keys::named(site, blob, 0), keys::named(site, blob, u128::MAX));
-        Ok(!self.lookup().find(shard.0, &from, &to, None, 1)?.is_empty())
+        for stay in self.stays(site) {
+            if !self.lookup().find(stay.shard.0, &from, &to, None, 1)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The events of a conversation that name a blob, in order. May read the disk.
@@ -97,13 +100,12 @@ impl Replica {
     /// [`ReadError`].
     pub(crate) fn naming(
         &self,
-        shard: ShardId,
         conversation: ConversationId,
         blob: BlobId,
         limit: usize,
     ) -> Result<Vec<EventRecord>, ReadError> {
         let key = keys::named(conversation.site, blob, conversation.unique);
-        self.records_under(shard, conversation.site, &key, limit)
+        self.records_under(conversation.site, &key, limit)
     }
 
     /// Some of the blobs that a shard's items name, each as often as it is named, and where the
@@ -122,6 +124,16 @@ impl Replica {
         let blobs = found.iter().filter_map(|found| keys::read_named(&found.key)).collect();
         let next = found.into_iter().nth(limit.saturating_sub(1));
         Ok((blobs, next))
+    }
+
+    /// Whether everything that is recorded of a site is indexed, wherever it lived.
+    pub(crate) fn knows_all_names_of(&self, site: SiteId) -> bool {
+        let stays = self.stays(site);
+        let here = |stay: &Stay| {
+            let last = stay.in_site(self.journal().last_sequence(stay.shard.0, stay.stream));
+            stay.last.is_none_or(|end| last >= end) && self.knows_all_names(stay.shard)
+        };
+        !stays.is_empty() && stays.iter().all(here)
     }
 
     /// Whether everything in the journal of a shard is indexed, and nothing of it is missing.

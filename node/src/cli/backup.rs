@@ -1,13 +1,14 @@
-//! `rotary backup`: a folder with a file for each shard, made from a cluster that serves, checked
-//! without one, and made into another.
+//! `rotary backup`: what a cluster is, put into a store while it serves, checked without it, and
+//! made into another.
 
-use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use futures::Stream;
 use http_body_util::BodyExt as _;
 use rotary_client::http::{Http, Outgoing};
 use rotary_client::{Method, Network};
@@ -15,12 +16,22 @@ use rotary_log::Reach;
 use rotary_proto::ShardId;
 use serde_json::{Value, json};
 
+use crate::backup::Checked;
+use crate::backup::entries::Known;
+use crate::backup::failure::BackupFailure;
+use crate::backup::line::Points;
+use crate::backup::making::Making;
+use crate::backup::manifest::{Kept, Maker, Moment, RunName};
+use crate::backup::pace::Pace;
+use crate::backup::points::{self, Wanted};
 use crate::backup::recover::{self, Choice};
-use crate::backup::restore::{self, file_of, shards_of};
-use crate::backup::{Checked, check};
+use crate::backup::restore;
+use crate::backup::run::{self, Run};
+use crate::backup::store::{self, Access, Store};
 use crate::cli::Remote;
 use crate::cli::client::{CliError, read_value, trust};
-use crate::cli::output::{Format, Table, rows};
+use crate::cli::output::{self, Format, Table, cell, moment, seconds};
+use crate::config::Config;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -32,84 +43,204 @@ const PIECE: Duration = Duration::from_secs(60);
 /// `rotary backup`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
-    /// Writes a backup of every shard into a new folder, while the cluster serves.
+    /// Puts a backup of every shard into a store, while the cluster serves.
     Create(CreateArgs),
-    /// Reads a folder's backups from end to end, and says what is in them.
-    Verify(FolderArgs),
+    /// Shows which backups a store has.
+    List(ListArgs),
+    /// Shows how the backups are doing that the cluster makes by itself.
+    Status(Remote),
+    /// Shows to which indexes, and so to which moments, each shard can be brought back.
+    Points(VerifyArgs),
+    /// Reads a backup from end to end, and says what is in it.
+    Verify(VerifyArgs),
+    /// Takes a backup out of a store, or what there is of one that was not finished.
+    Remove(RemoveArgs),
     /// Fills the data directories of a new cluster, which `rotary cluster init` has just made.
     Restore(RestoreArgs),
+}
+
+/// How a bucket is reached, where the store is one.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// A node's configuration, whose section [backup] says how a bucket is reached; AWS_* in the
+    /// environment come before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// `rotary backup create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Where to: a folder that is not there yet, or is empty.
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
+    /// Where to: a folder, or s3://BUCKET/PREFIX. Each backup has a folder of its own in it.
+    #[arg(long, value_name = "STORE")]
+    to: String,
+    /// Bytes a second that it reads from the cluster at most; as fast as it goes, if 0.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    bytes_per_second: u64,
+    #[command(flatten)]
+    access: StoreArgs,
     #[command(flatten)]
     remote: Remote,
 }
 
-/// `rotary backup verify`.
+/// `rotary backup list`.
 #[derive(Debug, Args)]
-pub(crate) struct FolderArgs {
-    /// The folder with the backups.
-    folder: PathBuf,
+pub(crate) struct ListArgs {
+    /// The folder, or s3://BUCKET/PREFIX.
+    store: String,
+    #[command(flatten)]
+    access: StoreArgs,
     /// How to show the answer.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
+/// `rotary backup verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The folder, or s3://BUCKET/PREFIX.
+    store: String,
+    /// Which backup, as `rotary backup list` names it; the newest that was finished, if not given.
+    #[arg(long)]
+    run: Option<RunName>,
+    #[command(flatten)]
+    access: StoreArgs,
+    /// How to show the answer.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// `rotary backup remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// The folder, or s3://BUCKET/PREFIX.
+    store: String,
+    /// Which backup, as `rotary backup list` names it.
+    #[arg(long)]
+    run: RunName,
+    #[command(flatten)]
+    access: StoreArgs,
+}
+
 /// `rotary backup restore`.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The folder with the backups.
-    folder: PathBuf,
+    /// The folder, or s3://BUCKET/PREFIX.
+    store: String,
+    /// Which backup, as `rotary backup list` names it; the newest that was finished, if not given.
+    #[arg(long)]
+    run: Option<RunName>,
     /// The folder of the new cluster, with a folder for each of its core nodes.
     #[arg(long, value_name = "CLUSTER")]
     into: PathBuf,
+    /// Brings every shard to where it was before this moment, in UTC, as in 2026-11-23T14:03:00Z:
+    /// nothing that was done then or later is there.
+    #[arg(long, value_name = "MOMENT")]
+    at_time: Option<Moment>,
+    /// Brings one shard to an index, with everything up to it, as in sh_1=4711; may be repeated.
+    /// Shards that are not named are as --at-time says, or as the backup has them.
+    #[arg(long, value_name = "SHARD=INDEX", value_parser = shard_index)]
+    at_index: Vec<(ShardId, u64)>,
+    #[command(flatten)]
+    access: StoreArgs,
+}
+
+/// `sh_1=4711`.
+fn shard_index(text: &str) -> Result<(ShardId, u64), String> {
+    let wrong = || format!("`{text}` is no shard and index: write them as in sh_1=4711");
+    let (shard, index) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((shard.parse().map_err(|_| wrong())?, index.parse().map_err(|_| wrong())?))
 }
 
 pub(crate) async fn command(command: BackupCommand) -> Result<(), CliError> {
     match command {
         BackupCommand::Create(args) => create(args).await,
+        BackupCommand::List(args) => list(&args),
+        BackupCommand::Status(remote) => {
+            let standing = read_value(&remote, "/v1/backups").await?;
+            output::show(remote.output, &standing, standing_table);
+            Ok(())
+        }
+        BackupCommand::Points(args) => list_points(&args),
         BackupCommand::Verify(args) => verify(&args),
+        BackupCommand::Remove(RemoveArgs { store, run, access }) => {
+            let store = open(&store, &access)?;
+            let run = run::choose(&*store, Some(&run)).map_err(failed)?;
+            run.remove(&*store).map_err(failed)?;
+            println!("{} is gone", run.name);
+            Ok(())
+        }
         BackupCommand::Restore(args) => fill(args).await,
     }
+}
+
+/// The store that somebody named.
+fn open(place: &str, StoreArgs { config }: &StoreArgs) -> Result<Arc<dyn Store>, CliError> {
+    let section = match config {
+        None => crate::config::Backup::default(),
+        Some(path) => {
+            let config = Config::load(path, &[]);
+            config.map_err(|error| CliError::File(error.to_string()))?.backup
+        }
+    };
+    let opened = store::open(place, &Access::of(&section));
+    opened.map_err(|error| CliError::File(error.to_string()))
 }
 
 fn of_file(path: &Path, what: impl std::fmt::Display) -> CliError {
     CliError::Local(format!("{}: {what}", path.display()))
 }
 
-async fn create(CreateArgs { to, remote }: CreateArgs) -> Result<(), CliError> {
-    be_empty(&to)?;
+fn failed(why: BackupFailure) -> CliError {
+    CliError::Local(why.to_string())
+}
+
+/// Says what a shard's backup has, once it is written or read.
+fn tell(found: &Checked) {
+    eprintln!("{}: {} sites, {} records", found.shard, found.sites, found.records);
+}
+
+async fn create(args: CreateArgs) -> Result<(), CliError> {
+    let CreateArgs { to, bytes_per_second, access, remote } = args;
+    let store = open(&to, &access)?;
     let cluster = read_value(&remote, "/v1/cluster").await?;
-    let mut done = Vec::new();
-    // The directory comes first in the list.
-    for shard in rows(&cluster["shards"]) {
-        let shard = shard["shard"].as_str().and_then(|id| id.parse::<ShardId>().ok());
-        let shard = shard.ok_or_else(|| CliError::Local("a shard has no id".to_owned()))?;
-        let (path, part) = (file_of(&to, shard), to.join(format!("{shard}.part")));
-        let bytes = fetch(&remote, shard, &part).await?;
-        let found = look(&part)?;
-        std::fs::rename(&part, &path).map_err(|error| of_file(&path, error))?;
-        eprintln!("{shard}: {} sites, {} records, {bytes} bytes", found.sites, found.records);
-        done.push(found);
+    let unnamed = || CliError::Local("the node does not say which cluster it is of".to_owned());
+    let id = cluster["cluster"].as_str().ok_or_else(unnamed)?;
+    let making = Making::begin(store, RunName::begun(id, Maker::Hand));
+    let mut making = making.go_on().map_err(failed)?;
+    let mut pace = Pace::of(bytes_per_second);
+    while let Some(shard) = making.next().map_err(failed)? {
+        // Before the snapshot, with which the log may forget them.
+        let known = making
+            .known(shard)
+            .map(|Known { after, term, sum }| format!("?after={after}&term={term}&sum={sum}"));
+        let wanted = format!("/v1/shards/{shard}/entries{}", known.unwrap_or_default());
+        let stream = fetch(&remote, shard, &wanted).await?;
+        let log = making.fill_entries(shard, stream, &mut pace).await.map_err(failed)?;
+        let stream = fetch(&remote, shard, &format!("/v1/shards/{shard}/backup")).await?;
+        let bytes = making.fill(shard, stream, &mut pace).await.map_err(failed)?;
+        making.prove_entries(shard, log, &mut Pace::of(0)).map_err(failed)?;
+        let found = making.prove(shard, bytes).map_err(failed)?;
+        let again = if making.is_again() { ", again: sites moved" } else { "" };
+        let Checked { sites, records, .. } = found;
+        eprintln!("{shard}: {sites} sites, {records} records, {bytes} bytes{again}");
     }
-    File::open(&to).and_then(|folder| folder.sync_all()).map_err(|error| of_file(&to, error))?;
-    show(remote.output, &done);
+    let (name, manifest) = making.finish().map_err(failed)?;
+    show(remote.output, &name, &manifest.shards);
     Ok(())
 }
 
-/// Writes what a node gives of a shard to a file, and syncs it; how many bytes.
-async fn fetch(remote: &Remote, shard: ShardId, path: &Path) -> Result<u64, CliError> {
+/// What a node gives of a shard.
+async fn fetch(
+    remote: &Remote,
+    shard: ShardId,
+    wanted: &str,
+) -> Result<impl Stream<Item = Result<Bytes, String>> + use<>, CliError> {
     let broken = |what: String| CliError::Local(format!("{shard}: {what}"));
     let http = Http::new(CONNECT, &trust(remote.ca.as_deref())?, &Network::Tcp);
-    let wanted = format!("/v1/shards/{shard}/backup");
     let request = Outgoing {
         method: Method::GET,
-        path: &wanted,
+        path: wanted,
         token: remote.token.trim(),
         key: None,
         min_index: None,
@@ -118,49 +249,126 @@ async fn fetch(remote: &Remote, shard: ShardId, path: &Path) -> Result<u64, CliE
     let opened = tokio::time::timeout(BEGIN, http.open(&remote.url, request)).await;
     let late = |_| broken("no answer came in ten minutes".to_owned());
     let opened = opened.map_err(late)?.map_err(|error| broken(error.to_string()))?;
-    let (status, mut body) = opened;
+    let (status, body) = opened;
     if !status.is_success() {
         let whole = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let problem: Value = serde_json::from_slice(&whole).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("it says nothing else");
         return Err(broken(format!("the node answers {status}: {detail}")));
     }
-    let file = File::create(path).map_err(|error| of_file(path, error))?;
-    let (mut out, mut bytes) = (BufWriter::new(file), 0);
-    loop {
-        let next = tokio::time::timeout(PIECE, body.frame()).await;
-        let next = next.map_err(|_| broken("nothing came for a minute".to_owned()))?;
-        let Some(next) = next else { break };
-        let next = next.map_err(|error| broken(format!("it broke off: {error}; try again")))?;
-        let Some(piece) = next.data_ref() else { continue };
-        bytes += piece.len() as u64;
-        out.write_all(piece).map_err(|error| of_file(path, error))?;
+    Ok(futures::stream::try_unfold(body, |mut body| async move {
+        loop {
+            let next = tokio::time::timeout(PIECE, body.frame()).await;
+            let next = next.map_err(|_| "nothing came for a minute".to_owned())?;
+            let Some(next) = next else { return Ok(None) };
+            let next = next.map_err(|error| format!("it broke off: {error}; try again"))?;
+            if let Ok(piece) = next.into_data() {
+                return Ok(Some((piece, body)));
+            }
+        }
+    }))
+}
+
+fn list(ListArgs { store, access, output }: &ListArgs) -> Result<(), CliError> {
+    let store = open(store, access)?;
+    let found = run::runs(&*store).map_err(failed)?;
+    let bytes = |run: &Run| run.files.values().sum::<u64>();
+    let state = |run: &Run| if run.is_complete() { "complete" } else { "half" };
+    if *output == Format::Json {
+        let row = |run: &Run| {
+            let (name, files) = (run.name.to_string(), &run.files);
+            json!({"run": name, "state": state(run), "bytes": bytes(run), "files": files})
+        };
+        println!("{:#}", json!(found.iter().map(row).collect::<Vec<_>>()));
+        return Ok(());
     }
-    let file = out.into_inner().map_err(|error| of_file(path, error))?;
-    file.sync_all().map_err(|error| of_file(path, error))?;
-    Ok(bytes)
-}
-
-fn look(path: &Path) -> Result<Checked, CliError> {
-    let file = File::open(path).map_err(|error| of_file(path, error))?;
-    check(BufReader::new(file)).map_err(|error| of_file(path, error))
-}
-
-fn verify(FolderArgs { folder, output }: &FolderArgs) -> Result<(), CliError> {
-    let shards = shards_of(folder).map_err(|error| CliError::Local(error.to_string()))?;
-    let found = shards.into_iter().map(|shard| look(&file_of(folder, shard)));
-    show(*output, &found.collect::<Result<Vec<_>, _>>()?);
+    let mut table = Table::new(["RUN", "BEGUN", "STATE", "FILES", "BYTES"]);
+    for run in &found {
+        let begun = moment(&json!(run.name.wall.0));
+        let (files, bytes) = (run.files.len().to_string(), bytes(run).to_string());
+        table.row([run.name.to_string(), begun, state(run).to_owned(), files, bytes]);
+    }
+    print!("{table}");
     Ok(())
 }
 
-async fn fill(RestoreArgs { folder, into }: RestoreArgs) -> Result<(), CliError> {
-    let told = |found: &Checked| {
-        eprintln!("{}: {} sites, {} records", found.shard, found.sites, found.records);
+fn standing_table(standing: &Value) -> Table {
+    let mut table = Table::new(["FIELD", "VALUE"]);
+    let mut row = |field: &str, value: String| table.row([field.to_owned(), value]);
+    if standing["to"].is_null() {
+        row("to", "nowhere: backup.to is not set on this node".to_owned());
+        return table;
+    }
+    row("to", cell(&standing["to"]));
+    row("every", seconds(&standing["every_ms"]));
+    row("keep", cell(&standing["keep"]));
+    row("made by", cell(&standing["made_by"]));
+    row("newest", cell(&standing["last"]["run"]));
+    row("age", seconds(&standing["age_ms"]));
+    row("bytes", cell(&standing["last"]["bytes"]));
+    row("took", seconds(&standing["last"]["ms"]));
+    row("being made here", cell(&standing["running"]["run"]));
+    row("failed here", cell(&standing["failed"]));
+    table
+}
+
+fn verify(VerifyArgs { store, run, access, output }: &VerifyArgs) -> Result<(), CliError> {
+    let store = open(store, access)?;
+    let run = run::choose(&*store, run.as_ref()).map_err(failed)?;
+    run::verify(&*store, &run).map_err(failed)?;
+    let manifest = run.manifest(&*store).map_err(failed)?;
+    show(*output, &run.name, &manifest.shards);
+    Ok(())
+}
+
+fn list_points(VerifyArgs { store, run, access, output }: &VerifyArgs) -> Result<(), CliError> {
+    let store = open(store, access)?;
+    let run = run::choose(&*store, run.as_ref()).map_err(failed)?;
+    let found = points::points(&*store, &run).map_err(failed)?;
+    let all = || found.iter().flat_map(|(shard, points)| points.iter().map(move |at| (shard, at)));
+    if *output == Format::Json {
+        let row = |(shard, Points { indexes, since, until }): (&ShardId, &Points)| {
+            let (first, last) = (indexes.start(), indexes.end());
+            json!({"shard": shard, "first": first, "last": last, "after_unix_ms": since,
+                   "until_unix_ms": until})
+        };
+        let rows: Vec<Value> = all().map(row).collect();
+        println!("{:#}", json!({"run": run.name.to_string(), "points": rows}));
+        return Ok(());
+    }
+    let mut table = Table::new(["SHARD", "FIRST", "LAST", "AFTER", "UNTIL"]);
+    for (shard, Points { indexes, since, until }) in all() {
+        let (first, last) = (indexes.start().to_string(), indexes.end().to_string());
+        let (since, until) = (Moment(*since).to_string(), Moment(*until).to_string());
+        table.row([shard.to_string(), first, last, since, until]);
+    }
+    print!("{table}");
+    println!("{}", run.name);
+    Ok(())
+}
+
+async fn fill(args: RestoreArgs) -> Result<(), CliError> {
+    let RestoreArgs { store, run, into, at_time, at_index, access } = args;
+    let store = open(&store, &access)?;
+    let run = run::choose(&*store, run.as_ref()).map_err(failed)?;
+    let count = at_index.len();
+    let (before, indexes) = (at_time.map(|Moment(wall)| wall), BTreeMap::from_iter(at_index));
+    if indexes.len() < count {
+        return Err(CliError::File("--at-index names a shard twice".to_owned()));
+    }
+    let wanted = Wanted { before, indexes };
+    let is_cut = |shard| before.is_some() || wanted.indexes.contains_key(&shard);
+    let told = |found: &Checked| match is_cut(found.shard) {
+        true => {
+            let Checked { shard, index, sites, records, .. } = found;
+            eprintln!("{shard}: {sites} sites, {records} records, up to index {index}");
+        }
+        false => tell(found),
     };
-    let filled = restore::restore(&folder, &into, told).await;
-    let nodes = filled.map_err(|error| CliError::Local(error.to_string()))?;
+    let filled = restore::restore((&*store, &run), &into, &wanted, told).await;
+    let nodes = filled.map_err(failed)?;
     let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    println!("{} have all of it: start them", names.join(", "));
+    println!("{} have all of {}: start them", names.join(", "), run.name);
     println!("users and API keys are those of the backup; tokens of the old cluster are not good");
     Ok(())
 }
@@ -186,8 +394,11 @@ pub(crate) struct RecoverArgs {
 /// `rotary cluster recover`
 pub(crate) async fn recover(args: RecoverArgs) -> Result<(), CliError> {
     let RecoverArgs { from, to, really, output } = args;
-    let plan = recover::plan(&from).map_err(|error| CliError::Local(error.to_string()))?;
+    let plan = recover::plan(&from).map_err(failed)?;
     eprint!("{}", chosen(&plan.choices));
+    for shard in &plan.nowhere {
+        eprintln!("{shard} is in no folder: it is left out if it never began, or else missing");
+    }
     if !really {
         return Err(CliError::File(
             "nothing was done. What a majority had acknowledged and none of these folders has \
@@ -196,12 +407,17 @@ pub(crate) async fn recover(args: RecoverArgs) -> Result<(), CliError> {
         ));
     }
     be_empty(&to)?;
-    let told = |found: &Checked| {
-        eprintln!("{}: {} sites, {} records", found.shard, found.sites, found.records);
-    };
-    let done = plan.carry_out(&to, told).await;
-    let done = done.map_err(|error| CliError::Local(error.to_string()))?;
-    show(output, &done);
+    let store = to.to_str().ok_or_else(|| of_file(&to, "its name is no text"))?;
+    let store = store::open(store, &Access::default());
+    let store = store.map_err(|error| CliError::File(error.to_string()))?;
+    let done = plan.carry_out(store, &to, tell).await;
+    let (name, manifest, unfit) = done.map_err(failed)?;
+    show(output, &name, &manifest.shards);
+    if let Some(what) = unfit {
+        return Err(CliError::Local(format!(
+            "these folders do not fit together: {what}. Name another node's, if there is one"
+        )));
+    }
     eprintln!("make a cluster of it: rotary cluster init, then rotary backup restore {to:?}");
     Ok(())
 }
@@ -229,16 +445,17 @@ fn be_empty(folder: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(format: Format, found: &[Checked]) {
+fn show(format: Format, name: &RunName, shards: &[Kept]) {
     if format == Format::Json {
-        println!("{:#}", json!(found));
+        println!("{:#}", json!({"run": name.to_string(), "shards": shards}));
         return;
     }
-    let mut table = Table::new(["SHARD", "INDEX", "SITES", "RECORDS", "FILES"]);
-    for row in found {
-        let counts = [row.index, row.sites as u64, row.records, row.files];
-        let [index, sites, records, files] = counts.map(|count| count.to_string());
-        table.row([row.shard.to_string(), index, sites, records, files]);
+    let mut table = Table::new(["SHARD", "INDEX", "SITES", "RECORDS", "FILES", "BYTES"]);
+    for row in shards {
+        let counts = [row.index, row.sites, row.records, row.files, row.bytes];
+        let [index, sites, records, files, bytes] = counts.map(|count| count.to_string());
+        table.row([row.shard.to_string(), index, sites, records, files, bytes]);
     }
     print!("{table}");
+    println!("{name}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use figment::providers::{Format as _, Toml};
-use rotary_client::{Api, ApiError, Method, Patience, Trust};
+use rotary_client::{Api, ApiError, Method, Outcome, Patience, Trust};
 use rotary_proto::limits::HTTP_BODY_BYTES_MAX;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ impl CliError {
 }
 
 /// One attempt waits for a commit that itself waits for a failover.
-const PATIENCE: Patience =
+pub(crate) const PATIENCE: Patience =
     Patience { attempt: Duration::from_secs(7), total: Duration::from_secs(15) };
 
 /// The API of the node that was named.
@@ -94,6 +94,10 @@ pub(crate) async fn read_value(remote: &Remote, path: &str) -> Result<Value, Cli
     read(remote, path).await
 }
 
+/// How often a change is asked for, under one key, while nobody knows whether it was done: a
+/// cluster that is short of time answers late.
+const DOUBTS_MAX: u32 = 4;
+
 /// Changes something, and gives the answer.
 pub(crate) async fn change(
     remote: &Remote,
@@ -101,7 +105,15 @@ pub(crate) async fn change(
     path: &str,
     body: &Value,
 ) -> Result<Value, CliError> {
-    Ok(api(remote)?.change(method, path, body).await.acknowledged()?.read()?)
+    let (api, key) = (api(remote)?, Api::key());
+    let mut outcome = api.change_as(key, method.clone(), path, body).await;
+    for _ in 1..DOUBTS_MAX {
+        if !matches!(outcome, Outcome::Unknown(_)) {
+            break;
+        }
+        outcome = api.change_as(key, method.clone(), path, body).await;
+    }
+    Ok(outcome.acknowledged()?.read()?)
 }
 
 /// Says that something was done: in a line for people, as the answer itself for programs.

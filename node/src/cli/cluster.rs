@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use rotary_client::Gateway;
+use rotary_proto::limits::FEED_SILENCE_MS;
 use rotary_proto::{Name, NodeId};
 use serde_json::Value;
 
@@ -12,13 +14,16 @@ use crate::cli::client::{CliError, read_value};
 use crate::cli::node::read_id;
 use crate::cli::output::{Format, Table, cell, moment, rows};
 use crate::cli::user::read_password;
-use crate::cli::{Remote, exit, fail};
+use crate::cli::{Remote, exit, fail, fail_with, join, members};
 use crate::cluster::authority::{self, Step};
-use crate::cluster::{Made, MadeNode, Plan, add_node, break_glass_token, init as make};
+use crate::cluster::{Goes, Made, MadeNode, Plan, add_node, break_glass_token, init as make};
 use crate::config::{Config, Role};
 
 /// How often `--wait` looks.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long all must have been well for `--wait`: what a node said counts for as long as that, and
+/// one that was restarted must have said it again.
+const STEADY: Duration = Duration::from_millis(FEED_SILENCE_MS + 200);
 
 /// `rotary cluster init`.
 #[derive(Debug, Args)]
@@ -134,30 +139,63 @@ pub(crate) struct AddNodeArgs {
     /// What fails together with it: a rack, a hall, an availability zone.
     #[arg(long, value_parser = |text: &str| Name::new(text))]
     zone: Option<Name>,
+    #[command(flatten)]
+    joining: JoiningArgs,
+}
+
+/// How the folder gets to its machine.
+#[derive(Debug, Args)]
+struct JoiningArgs {
+    /// Have the folder wait with the cluster, sealed, and print the command that fetches it from
+    /// the new machine (rotary node join). Without it somebody carries the folder.
+    #[arg(long, requires = "token")]
+    join_token: bool,
+    /// How long the join token is good for, in seconds: at most a week.
+    #[arg(long, default_value_t = 86_400, requires = "join_token",
+        value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    ttl_s: u64,
+    /// With --join-token: a node of the cluster.
+    #[arg(long, env = "ROTARY_URL", default_value = "http://127.0.0.1:7080")]
+    url: Gateway,
+    /// With --join-token: a token or API key of an administrator of the cluster.
+    #[arg(long, env = "ROTARY_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// With --join-token: who signs the certificates of nodes that speak TLS, in a PEM file.
+    #[arg(long, env = "ROTARY_CA")]
+    ca: Option<PathBuf>,
 }
 
 /// `rotary cluster add-gateway` and `add-node`: makes the directory of one more node. Of a
 /// gateway-only node the core nodes need not be told: its certificate says that it belongs to the
 /// cluster. A core node waits until it is taken in.
-pub(crate) fn add_to(args: &AddNodeArgs, role: Role) -> u8 {
-    match add_node(&args.dir, role, args.id, (args.public, args.peer), args.zone.clone()) {
-        Ok(made) => {
-            println!("Start it, here or on its own machine:\n");
-            println!("  rotary server --config {}", made.config.display());
-            if role == Role::Core {
-                let MadeNode { node, url, .. } = &made;
-                let zone = made.zone.as_ref().map(|zone| format!(" --zone {:?}", zone.as_str()));
-                let zone = zone.unwrap_or_default();
-                let at = format!("--peer {} --public {url}{zone}", args.peer);
-                println!("\nIt keeps nothing before it is taken in, beside the others:\n");
-                println!("  rotary node add {} {at} --wait", node.0);
-                println!("\nor instead of one of them:\n");
-                println!("  rotary node replace OLD {} {at} --wait", node.0);
-            }
-            exit::OK
+pub(crate) async fn add_to(args: AddNodeArgs, role: Role) -> u8 {
+    let AddNodeArgs { dir, public, peer, id, zone, joining } = args;
+    let goes = if joining.join_token { Goes::ByToken } else { Goes::AsItIs };
+    let made = match add_node(&dir, (role, goes), id, (public, peer), zone) {
+        Ok(made) => made,
+        Err(error) => return fail(error.exit_code(), &error),
+    };
+    let MadeNode { node, url, zone, .. } = &made;
+    if joining.join_token {
+        let JoiningArgs { ttl_s, url, token, ca, .. } = joining;
+        let (token, output) = (token.unwrap_or_default(), Format::Table);
+        let remote = Remote { url, token, ca, output };
+        let folder = made.config.parent().unwrap_or(&dir);
+        if let Err(error) = join::create(folder, ttl_s, &remote).await {
+            let code = fail_with(error.exit_code(), &error, error.code());
+            let (number, dir) = (node.0, dir.display());
+            eprintln!("rotary: {} is made, and has no join token yet:", folder.display());
+            eprintln!("rotary:   rotary cluster tokens create {number} --dir {dir}");
+            return code;
         }
-        Err(error) => fail(error.exit_code(), &error),
+    } else {
+        println!("Start it, here or on its own machine:\n");
+        println!("  rotary server --config {}", made.config.display());
     }
+    if role == Role::Core {
+        print!("{}", members::admission(*node, peer, url, zone.as_ref()));
+    }
+    exit::OK
 }
 
 /// `rotary cluster renew-node`.
@@ -270,7 +308,8 @@ pub(crate) fn break_glass(args: &BreakGlassArgs) -> u8 {
 /// `rotary cluster status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Wait until every node is connected, every shard has a leader, and those keep it that should.
+    /// Wait until every node is connected and has said what it runs, every shard has a leader, and
+    /// those keep it that should.
     #[arg(long)]
     wait: bool,
     /// How long, in seconds.
@@ -284,11 +323,14 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn status(args: &StatusArgs) -> Result<(), CliError> {
     let StatusArgs { wait, timeout_s, remote } = args;
     let (begun, patience) = (Instant::now(), Duration::from_secs(*timeout_s));
+    let mut since = None;
     let (cluster, health) = loop {
         let cluster = read_value(remote, "/v1/cluster").await;
         let health = cluster.as_ref().map_or_else(|error| Err(error.to_string()), health);
         let is_so = health.is_ok() && cluster.as_ref().is_ok_and(is_settled);
-        if is_so || !*wait || begun.elapsed() >= patience {
+        since = if is_so { since.or_else(|| Some(Instant::now())) } else { None };
+        let is_steady = since.is_some_and(|since| since.elapsed() >= STEADY);
+        if is_steady || !*wait || begun.elapsed() >= patience {
             break (cluster?, health);
         }
         tokio::time::sleep(LOOK).await;
@@ -313,15 +355,8 @@ fn show(remote: &Remote, cluster: &Value) {
 /// Whether every core node has said what it is, and every shard has the members that are wanted.
 fn is_settled(cluster: &Value) -> bool {
     let mut keeps = rows(&cluster["nodes"]).iter().filter(|node| node["keeps"] != false);
-    let is_so = |shard: &Value| {
-        let (mut wanted, voteless) = (rows(&shard["replicas"]).iter(), rows(&shard["voteless"]));
-        let has = |list: &str, node: &Value| rows(&shard[list]).contains(node);
-        let members = rows(&shard["voters"]).len() + rows(&shard["learners"]).len();
-        members == wanted.len()
-            && wanted.all(|node| has("voters", node) != voteless.contains(node))
-            && voteless.iter().all(|node| has("learners", node))
-    };
-    keeps.all(|node| !node["build"].is_null()) && rows(&cluster["shards"]).iter().all(is_so)
+    let announced = keeps.all(|node| !node["build"].is_null() && node["announced"] != false);
+    announced && rows(&cluster["shards"]).iter().all(members::is_settled)
 }
 
 /// What is wrong with nodes and shards.
@@ -467,7 +502,7 @@ mod tests {
     #[test]
     fn a_cluster_is_settled_when_those_keep_a_shard_that_should() {
         let of = |build: Value, voters: Value, learners: Value| {
-            let node = json!({"node": "nd_1", "build": build});
+            let node = json!({"node": "nd_1", "build": build, "announced": true});
             let gone = json!({"node": "nd_9", "build": null, "keeps": false});
             let shard = json!({"replicas": ["nd_1", "nd_2"], "voteless": ["nd_2"],
                 "voters": voters, "learners": learners});
@@ -479,6 +514,8 @@ mod tests {
         assert!(!of("1".into(), both, json!([])), "a vote too many");
         assert!(!of("1".into(), one.clone(), json!([])), "a member too few");
         assert!(!of("1".into(), one, json!(["nd_2", "nd_3"])), "a member too many");
+        let restarted = json!({"node": "nd_1", "build": "1", "announced": false});
+        assert!(!is_settled(&json!({"nodes": [restarted], "shards": []})), "an earlier build's");
     }
 
     #[test]

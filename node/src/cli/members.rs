@@ -39,6 +39,17 @@ pub(crate) struct RebalanceArgs {
     remote: Remote,
 }
 
+/// `rotary cluster set-shards`.
+#[derive(Debug, Args)]
+pub(crate) struct SetShardsArgs {
+    /// How many data shards there are to be in all, those included that there are: at most 1024.
+    shards: u32,
+    #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 /// How long to wait for the shards.
 #[derive(Debug, Args)]
 pub(crate) struct Waiting {
@@ -124,6 +135,18 @@ pub(crate) async fn add(args: AddArgs, instead_of: Option<NodeId>) -> Result<(),
     waiting.until(&remote, |shard| seated(shard) && gone(shard)).await
 }
 
+/// How a core node is taken in that has its folder, as whole commands.
+pub(crate) fn admission(node: NodeId, peer: SocketAddr, url: &str, zone: Option<&Name>) -> String {
+    let zone = zone.map(|zone| format!(" --zone {:?}", zone.as_str())).unwrap_or_default();
+    let (number, at) = (node.0, format!("--peer {peer} --public {url}{zone}"));
+    format!(
+        "\nIt keeps nothing before it is taken in, beside the others:\n\n\
+         \x20 rotary node add {number} {at} --wait\n\n\
+         or instead of one of them:\n\n\
+         \x20 rotary node replace OLD {number} {at} --wait\n"
+    )
+}
+
 /// `rotary node replace`
 pub(crate) async fn replace(args: ReplaceArgs) -> Result<(), CliError> {
     add(args.new, Some(args.old)).await
@@ -133,7 +156,7 @@ pub(crate) async fn replace(args: ReplaceArgs) -> Result<(), CliError> {
 pub(crate) async fn decommission(args: DecommissionArgs) -> Result<(), CliError> {
     let ChangeArgs { node, waiting, remote } = args.change;
     if args.dry_run {
-        let cluster = read_value(&remote, "/v1/cluster").await?;
+        let cluster = read_value(&remote, CLUSTER).await?;
         let (told, may) = without(&cluster, node)?;
         print!("{told}");
         return if may { Ok(()) } else { Err(CliError::Unhealthy(cannot(node))) };
@@ -172,6 +195,30 @@ pub(crate) async fn rebalance(args: RebalanceArgs) -> Result<(), CliError> {
         wanted.filter(|node| !voteless.contains(node)).eq(rows(&shard["voters"]))
     };
     waiting.until(&remote, is_so).await
+}
+
+/// `rotary cluster set-shards`
+pub(crate) async fn set_shards(args: SetShardsArgs) -> Result<(), CliError> {
+    let SetShardsArgs { shards, waiting, remote } = args;
+    let body = json!({"shards": shards});
+    let answer = change(&remote, Method::PUT, "/v1/cluster/shards", &body).await?;
+    said(&remote, &answer, &format!("there are to be {shards} data shards"));
+    if !waiting.wait {
+        return Ok(());
+    }
+    waiting.until_none(&remote, CLUSTER, |cluster| unmade(cluster, shards)).await
+}
+
+/// What keeps data shards from serving, if not all do.
+fn unmade(cluster: &Value, wanted: u32) -> Option<String> {
+    // The directory's is one more.
+    let there = rows(&cluster["shards"]).len().saturating_sub(1);
+    if there < wanted as usize {
+        return Some(format!("{there} of {wanted} are there"));
+    }
+    let serves = |shard: &Value| is_settled(shard) && shard["leader"].is_string();
+    let waits = |shard: &&Value| shard["waiting"].is_string() || !serves(shard);
+    waited_for(rows(&cluster["shards"]).iter().filter(waits))
 }
 
 /// The votes of each zone, as they are and as they would be.
@@ -213,7 +260,7 @@ pub(crate) async fn drain(args: ChangeArgs, drains: bool) -> Result<(), CliError
     }
     let emptied = |cluster: &Value| Some(format!("{node}: {}", remains(cluster, node)?));
     waiting.until_none(&remote, CLUSTER, emptied).await?;
-    let cluster = read_value(&remote, "/v1/cluster").await?;
+    let cluster = read_value(&remote, CLUSTER).await?;
     match without(&cluster, node) {
         Ok((told, false)) => eprint!("{node} is empty. Do not stop it yet:\n{told}"),
         _ => eprintln!("{node} is empty, and may be stopped"),
@@ -266,6 +313,13 @@ fn without(cluster: &Value, node: NodeId) -> Result<(String, bool), CliError> {
         told += &format!("{name}: {line}\n");
     }
     Ok((told, may))
+}
+
+/// Whether a shard has the members that are wanted.
+pub(super) fn is_settled(shard: &Value) -> bool {
+    let named = ["replicas", "voters", "learners"].into_iter().flat_map(|list| rows(&shard[list]));
+    let mut nodes = named.filter_map(|node| node.as_str()?.parse().ok());
+    nodes.all(|node| seat(shard, node) == wanted(shard, node))
 }
 
 /// What a node is to a shard, by the shard's own log.

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use clap::Args;
 use rotary_client::Method;
 use rotary_log::doubt_note;
-use rotary_proto::{NodeId, ShardId};
+use rotary_proto::NodeId;
 use rotary_storage::{DataDir, FileDisk, Notes};
 
 use serde_json::{Value, json};
 
 use crate::cli::client::{CliError, change, read_value};
-use crate::cli::output::{Table, cell, rows, show};
+use crate::cli::output::{Table, cell, rows, show, versions};
 use crate::cli::{Remote, exit, fail};
 use crate::config::Config;
 use crate::gateway::token::unix_ms;
+use crate::nodes::hosting;
+use crate::replica::DIRECTORY;
 use crate::server::StartError;
 
 /// What is made again from the others.
@@ -47,11 +49,7 @@ fn table(nodes: &Value) -> Table {
     for (kind, of_kind) in [("core", &nodes["nodes"]), ("gateway", &nodes["gateways"])] {
         for node in rows(of_kind) {
             let of = |key: &str| cell(&node[key]);
-            let logic = &node["logic"];
-            let logic = match (&logic["oldest"], &logic["newest"]) {
-                (oldest, newest) if oldest == newest => cell(oldest),
-                (oldest, newest) => format!("{} to {}", cell(oldest), cell(newest)),
-            };
+            let logic = versions(&node["logic"]);
             let [id, url, peer] = ["node", "url", "peer"].map(of);
             let [connected, build, sessions] = ["connected", "build", "sessions"].map(of);
             let kind = match (&node["keeps"], &node["drains"], &node["votes"]) {
@@ -115,8 +113,9 @@ fn set_aside(config: &Config, really: bool) -> Result<String, StartError> {
     let notes = data.notes_path();
     let noted = Notes::open(Arc::new(FileDisk), &notes).map_err(failed(&notes))?;
     // The notes first: a log that is gone without them would look like a new node's.
-    for shard in 0..=config.cluster.shards {
-        let note = doubt_note(ShardId(shard));
+    let kept = hosting::kept(config.cluster.shards, &noted).map_err(failed(&notes))?;
+    for shard in std::iter::once(DIRECTORY).chain(kept) {
+        let note = doubt_note(shard);
         noted.put(&note, "the log was set aside").map_err(failed(&notes))?;
     }
     let aside = data.path().join(format!("set-aside-{}", unix_ms()));

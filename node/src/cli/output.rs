@@ -60,6 +60,14 @@ pub(crate) fn cell(value: &Value) -> String {
     }
 }
 
+/// Versions of the routing logic that a build can apply.
+pub(crate) fn versions(logic: &Value) -> String {
+    match (&logic["oldest"], &logic["newest"]) {
+        (oldest, newest) if oldest == newest => cell(oldest),
+        (oldest, newest) => format!("{} to {}", cell(oldest), cell(newest)),
+    }
+}
+
 /// Milliseconds as seconds.
 pub(crate) fn seconds(ms: &Value) -> String {
     ms.as_u64().map_or_else(|| cell(ms), |ms| format!("{:.1} s", ms as f64 / 1_000.0))

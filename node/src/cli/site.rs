@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use rotary_client::Method;
 use rotary_proto::{ShardId, SiteId, TenantId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Remote;
 use crate::cli::client::{CliError, change, document, read_value, said};
+use crate::cli::members::Waiting;
 use crate::cli::output::{Table, cell, fields, rows, show};
+
+const SITES: &str = "/v1/sites";
 
 /// `rotary site`.
 #[derive(Debug, Subcommand)]
@@ -41,6 +44,26 @@ pub(crate) enum SiteCommand {
         /// The shard that it lives in; the emptiest if absent.
         #[arg(long)]
         shard: Option<ShardId>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Has sites live in another shard, while they serve. They move one at a time, in order.
+    Move {
+        /// Which ones, e.g. st_1.1.
+        #[arg(required = true)]
+        sites: Vec<SiteId>,
+        /// The shard that they are to live in, e.g. sh_2.
+        #[arg(long)]
+        to: ShardId,
+        #[command(flatten)]
+        waiting: Waiting,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Has a site stay where it is that was to move, or clears why it did not.
+    CancelMove {
+        /// Which one.
+        site: SiteId,
         #[command(flatten)]
         remote: Remote,
     },
@@ -78,6 +101,15 @@ pub(crate) async fn command(command: SiteCommand) -> Result<(), CliError> {
             show(remote.output, &answer, fields);
             Ok(())
         }
+        SiteCommand::Move { sites, to, waiting, remote } => {
+            relocate(&sites, to, waiting, &remote).await
+        }
+        SiteCommand::CancelMove { site, remote } => {
+            let path = format!("/v1/sites/{site}/shard");
+            let answer = change(&remote, Method::DELETE, &path, &json!({})).await?;
+            said(&remote, &answer, &format!("{site} stays where it is"));
+            Ok(())
+        }
         SiteCommand::Put { site, file, remote } => {
             let path = format!("/v1/sites/{site}/settings");
             let answer = change(&remote, Method::PUT, &path, &document(&file)?).await?;
@@ -87,12 +119,60 @@ pub(crate) async fn command(command: SiteCommand) -> Result<(), CliError> {
     }
 }
 
+async fn relocate(
+    sites: &[SiteId],
+    to: ShardId,
+    waiting: Waiting,
+    remote: &Remote,
+) -> Result<(), CliError> {
+    for site in sites {
+        let path = format!("/v1/sites/{site}/shard");
+        let answer = change(remote, Method::PUT, &path, &json!({"shard": to})).await?;
+        said(remote, &answer, &format!("{site} is to live in {to}"));
+    }
+    if !waiting.wait {
+        return Ok(());
+    }
+    let row = |all: &Value, site: &SiteId| {
+        let found = rows(&all["data"]).iter().find(|row| row["site"] == json!(site));
+        found.cloned().unwrap_or_default()
+    };
+    let on_its_way = |all: &Value| {
+        let waits = |site: &&SiteId| {
+            let moving = &row(all, site)["moving"];
+            moving.is_object() && moving["failed"].is_null()
+        };
+        let left: Vec<String> = sites.iter().filter(waits).map(SiteId::to_string).collect();
+        (!left.is_empty()).then(|| format!("{} to live in {to}", left.join(", ")))
+    };
+    waiting.until_none(remote, SITES, on_its_way).await?;
+    let (all, mut stayed) = (read_value(remote, SITES).await?, Vec::new());
+    for site in sites {
+        let row = row(&all, site);
+        let shard = cell(&row["shard"]);
+        match row["moving"]["failed"].as_str() {
+            Some(why) => stayed.push(format!("{site} lives in {shard} as before: {why}")),
+            None if shard != to.to_string() => {
+                stayed.push(format!("{site} lives in {shard}: somebody else wanted it there"));
+            }
+            None => eprintln!("{site} lives in {shard}"),
+        }
+    }
+    if stayed.is_empty() { Ok(()) } else { Err(CliError::Unhealthy(stayed.join("\n"))) }
+}
+
 async fn ls(remote: &Remote) -> Result<(), CliError> {
     let sites = read_value(remote, "/v1/sites").await?;
     show(remote.output, &sites, |sites| {
-        let mut table = Table::new(["SITE", "SHARD", "NAME"]);
+        let mut table = Table::new(["SITE", "SHARD", "NAME", "MOVES"]);
         for site in rows(&sites["data"]) {
-            table.row([cell(&site["site"]), cell(&site["shard"]), cell(&site["name"])]);
+            let moves = match (&site["moving"], &site["moving"]["failed"]) {
+                (Value::Null, _) => "-".to_owned(),
+                (moving, Value::Null) => format!("to {}", cell(&moving["to"])),
+                (moving, why) => format!("not to {}: {}", cell(&moving["to"]), cell(why)),
+            };
+            let [id, shard, name] = ["site", "shard", "name"].map(|key| cell(&site[key]));
+            table.row([id, shard, name, moves]);
         }
         table
     });

@@ -14,7 +14,7 @@ use crate::cli::Remote;
 use crate::cli::client::{CliError, change, read_value, said};
 use crate::cli::members::Waiting;
 use crate::cli::node::read_id;
-use crate::cli::output::{Format, Table, cell, rows};
+use crate::cli::output::{self, Format, Table, cell, rows};
 
 /// Where an upgrade is.
 const UPGRADE: &str = "/v1/upgrade";
@@ -110,11 +110,7 @@ fn restart(upgrade: &Value, node: NodeId) -> Result<(), CliError> {
 fn nodes(upgrade: &Value) -> Table {
     let mut table = Table::new(["NODE", "KIND", "BUILD", "LOGIC", "ANSWERS", "RESTART"]);
     for node in rows(&upgrade["nodes"]) {
-        let logic = &node["logic"];
-        let logic = match (&logic["oldest"], &logic["newest"]) {
-            (oldest, newest) if oldest == newest => cell(oldest),
-            (oldest, newest) => format!("{} to {}", cell(oldest), cell(newest)),
-        };
+        let logic = output::versions(&node["logic"]);
         let kind = if node["gateway"] == json!(true) { "gateway" } else { "core" };
         let restart = match &node["keep"] {
             Value::Null => "can be".to_owned(),

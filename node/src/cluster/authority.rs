@@ -214,7 +214,7 @@ fn nodes(dir: &Path) -> Result<Vec<NodeId>, InitError> {
 }
 
 /// Writes a file in place of the one that is there, whole or not at all.
-fn replace(path: &Path, text: &str, secret: bool) -> Result<(), InitError> {
+pub(crate) fn replace(path: &Path, text: &str, secret: bool) -> Result<(), InitError> {
     let failed = |source: io::Error| InitError::Io { path: path.to_owned(), source };
     let draft = path.with_extension("new");
     match std::fs::remove_file(&draft) {

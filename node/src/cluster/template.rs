@@ -19,9 +19,14 @@ pub(super) fn config(shards: u32, node: &MadeNode, core: &Core<'_>) -> String {
     file("Node", "data_dir = \"data\"\n", &shards, node, core)
 }
 
-/// The same of a gateway-only node.
-pub(super) fn gateway(core: &Core<'_>, node: &MadeNode) -> String {
-    file("Gateway-only node", "role = \"gateway\"\n", "", node, core)
+/// The same of a gateway-only node, whose sessions may resume at `others` when it is to go.
+pub(super) fn gateway(core: &Core<'_>, node: &MadeNode, others: &[String]) -> String {
+    let mut text = file("Gateway-only node", "role = \"gateway\"\n", "", node, core);
+    if !others.is_empty() {
+        let written = write!(text, "\n[gateway]\nothers = {others:?}\n");
+        written.expect("writing to a string does not fail");
+    }
+    text
 }
 
 /// What fails together with the node, as its file says it.

@@ -8,7 +8,7 @@ use rotary_client::Trust;
 use rotary_proto::NodeId;
 
 use crate::cli::trust;
-use crate::config::Config;
+use crate::config::{Config, PeerNode};
 use crate::doctor::{Finding, local, peers};
 use crate::telemetry::names;
 
@@ -19,9 +19,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Looks at this machine's disk and certificate at once, at the other nodes a little later, and
-/// again from time to time. `reaches` says whether peers are connected over UDP.
-pub(crate) async fn watch(config: Config, reaches: impl Fn(NodeId) -> bool) {
-    let mut told = BTreeSet::new();
+/// again from time to time. `peers` gives the core nodes that there are, `reaches` says whether
+/// they are connected over UDP.
+pub(crate) async fn watch(
+    config: Config,
+    peers: impl Fn() -> Vec<PeerNode>,
+    reaches: impl Fn(NodeId) -> bool,
+) {
+    let (mut told, mut compared) = (BTreeSet::new(), BTreeSet::new());
     let trusted = trust(config.gateway.trusted()).unwrap_or_else(|error| {
         tracing::warn!(%error, "gateway.ca_file is of no use: nodes that speak TLS are not seen");
         Trust::default()
@@ -30,21 +35,29 @@ pub(crate) async fn watch(config: Config, reaches: impl Fn(NodeId) -> bool) {
     tokio::time::sleep(FIRST_LOOK).await;
     loop {
         let mut found = look_here(&config).await;
-        for peer in &config.cluster.peers {
+        let mut answered = BTreeSet::new();
+        for peer in &peers() {
             // A node that nobody answers for may be stopped on purpose: the cluster view says so.
             let Ok(answer) = peers::ask(peer, &trusted, PATIENCE).await else { continue };
-            let ahead_s = answer.ahead_ms() as f64 / 1e3;
-            gauge!(names::CLOCK_AHEAD, "node" => NodeId(peer.id).to_string()).set(ahead_s);
-            found.extend(peers::differing(peer, &answer));
             let node = NodeId(peer.id);
+            ahead(node, answer.ahead_ms() as f64 / 1e3);
+            answered.insert(node);
+            found.extend(peers::differing(peer, &answer));
             if !reaches(node) {
                 let detail = format!("{} answers, {} (UDP) does not", peer.public, peer.peer);
                 found.push(Finding::failure("udp-blocked", node, detail));
             }
         }
+        // Of whom nothing is known, nothing is said.
+        compared.difference(&answered).for_each(|node| ahead(*node, 0.0));
+        compared.extend(answered);
         tell(&mut told, found);
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+fn ahead(node: NodeId, seconds: f64) {
+    gauge!(names::CLOCK_AHEAD, "node" => node.to_string()).set(seconds);
 }
 
 async fn look_here(config: &Config) -> Vec<Finding> {

@@ -20,7 +20,7 @@ use crate::telemetry::names;
 /// Tries a turn once.
 pub(super) async fn perform(doors: &Doors, endpoint: &Endpoint, queue: QueueId, job: &Job) -> Came {
     let effect = &job.waiting.effect;
-    let Some(shard) = doors.replica.shard(effect.id.shard) else { return Came::Postponed };
+    let Some(shard) = doors.replica.shard_of(job.site()) else { return Came::Postponed };
     let known = shard.read().bot(job.site(), queue).map(|(_, p, s)| (p.clone(), s.clone()));
     let Some((plan, secret)) = known else { return hand_over(doors, job, None).await };
     let message = match read(doors, job.site(), effect.id, effect.sequence).await {
@@ -101,7 +101,7 @@ async fn answered(doors: &Doors, job: &Job, status: u16, answer: BotAnswer) -> C
         // The bot is asked again, under the same id.
         Err(_) => return Came::Postponed,
     }
-    match tell(doors, job.site(), effect, command).await.map(|answer| answer.outcome) {
+    match tell(doors, job.site(), command).await.map(|answer| answer.outcome) {
         Some(Said::Done(_)) => {
             count("answered");
             Came::Over { took: true }

@@ -64,8 +64,8 @@ pub(crate) struct Line {
     /// Of the plan that says where it is.
     version: u32,
     pace: Pace,
-    /// What waits of each conversation, where that has an order.
-    orders: BTreeMap<u128, BTreeSet<EffectId>>,
+    /// What waits of each conversation, where that has an order: that of their events.
+    orders: BTreeMap<u128, BTreeSet<(u64, EffectId)>>,
 }
 
 impl Line {
@@ -77,13 +77,14 @@ impl Line {
     /// Takes an effect in, to be tried at once; one that is there stays as it is.
     pub(crate) fn add(&mut self, effect: PendingEffect, now: Instant) {
         let (id, unique) = (effect.id, effect.conversation.unique);
+        let place = (effect.sequence, id);
         if self.waiting.contains_key(&id) {
             return;
         }
         self.waiting.insert(id, Waiting { effect, attempts: 0, status: None });
         let first = self.pace == Pace::Patient || {
             let order = self.orders.entry(unique).or_default();
-            order.insert(id);
+            order.insert(place);
             order.len() == 1
         };
         if first {
@@ -125,9 +126,9 @@ impl Line {
         let Some(gone) = self.waiting.remove(&id) else { return };
         let unique = gone.effect.conversation.unique;
         let Some(order) = self.orders.get_mut(&unique) else { return };
-        order.remove(&id);
+        order.remove(&(gone.effect.sequence, id));
         match order.first() {
-            Some(next) if !self.running.contains(next) => drop(self.due.insert((now, *next))),
+            Some((_, next)) if !self.running.contains(next) => drop(self.due.insert((now, *next))),
             Some(_) => {}
             None => drop(self.orders.remove(&unique)),
         }
@@ -171,7 +172,7 @@ impl Line {
         waiting.retain(|id, waiting| running.contains(id) || mine(&waiting.effect));
         due.retain(|(_, id)| waiting.contains_key(id));
         orders.retain(|_, order| {
-            order.retain(|id| waiting.contains_key(id));
+            order.retain(|(_, id)| waiting.contains_key(id));
             !order.is_empty()
         });
     }

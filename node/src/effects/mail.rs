@@ -128,11 +128,11 @@ async fn start(doors: &Doors, job: &Job) -> Option<EffectStart> {
     if effect.started.is_some() {
         return effect.started;
     }
-    let shard = doors.replica.shard(effect.id.shard)?;
+    let shard = doors.replica.shard_of(job.site())?;
     let epoch = shard.read().view().epoch;
     let start = EffectStart { owner: doors.node, run: doors.gateway.run, epoch };
     let command = Command::StartEffect { effect: effect.id, start };
-    let answer = tell(doors, job.site(), effect.id, command).await?;
+    let answer = tell(doors, job.site(), command).await?;
     matches!(answer.outcome, Said::Done(_)).then_some(start)
 }
 
@@ -181,13 +181,14 @@ async fn send(
 /// Whether the shard's leader, asked after this call began, agrees that the mail is this run's.
 async fn is_confirmed(doors: &Doors, job: &Job, start: EffectStart) -> bool {
     let effect = &job.waiting.effect;
-    if doors.spine.read_index(effect.id.shard, CONFIRM_MAX).await.is_err() {
+    let Some(shard) = doors.replica.shard_of(job.site()) else { return false };
+    if doors.spine.read_index(shard.id, CONFIRM_MAX).await.is_err() {
         return false;
     }
-    let Some(shard) = doors.replica.shard(effect.id.shard) else { return false };
     let shard = shard.read();
     let owns = is_owner(shard.view(), effect, doors.node);
-    owns && shard.effect(job.site(), effect.id).is_some_and(|e| e.started == Some(start))
+    let found = shard.effect(job.site(), effect.id).filter(|_| shard.has(job.site()));
+    owns && found.is_some_and(|effect| effect.started == Some(start))
 }
 
 async fn draft(doors: &Doors, job: &Job) -> Drafted {
@@ -196,7 +197,7 @@ async fn draft(doors: &Doors, job: &Job) -> Drafted {
     let EffectTarget::Mail { opened, after, .. } = effect.target else {
         return Drafted::Never("it is no mail");
     };
-    let from = doors.replica.shard(id.shard).and_then(|shard| {
+    let from = doors.replica.shard_of(site).and_then(|shard| {
         let view = shard.read().site_view(site);
         view.and_then(|view| view.settings.mail_from)
     });

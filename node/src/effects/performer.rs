@@ -10,7 +10,7 @@
 //! How one is tried is said elsewhere: what may be repeated, in `webhook` and `bot`; what may not,
 //! in `mail`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -128,8 +128,11 @@ pub(crate) struct Performer {
     epoch: u64,
     /// When this node saw that epoch.
     owner_since: Instant,
-    /// The last effect of each site that was looked at under this epoch.
-    seen: BTreeMap<SiteId, EffectId>,
+    /// The last effect of each site that was looked at under this epoch, for each shard that the
+    /// site made effects in.
+    seen: BTreeMap<(SiteId, ShardId), EffectId>,
+    /// Since when each site lives here, at least.
+    since: BTreeMap<SiteId, Instant>,
     lines: BTreeMap<Place, Line>,
     running: Running,
     /// Whether the replica catches up with what was committed when that epoch was seen.
@@ -139,10 +142,22 @@ pub(crate) struct Performer {
 impl Performer {
     /// Of that shard.
     pub(crate) fn new(doors: Doors, shard: Arc<ShardReplica>, tools: Arc<Tools>) -> Self {
-        let (seen, lines, running) = (BTreeMap::new(), BTreeMap::new(), Running::new());
+        let (seen, since) = (BTreeMap::new(), BTreeMap::new());
+        let (lines, running) = (BTreeMap::new(), Running::new());
         let owner_since = Instant::now();
         let catching_up = Some(catch_up(doors.clone(), shard.id));
-        Self { doors, shard, tools, epoch: 0, owner_since, seen, lines, running, catching_up }
+        Self {
+            doors,
+            shard,
+            tools,
+            epoch: 0,
+            owner_since,
+            seen,
+            since,
+            lines,
+            running,
+            catching_up,
+        }
     }
 
     /// Works until the node ends.
@@ -187,12 +202,18 @@ impl Performer {
         for (place, line) in &mut self.lines {
             line.note_version(place.version(&shard), now);
         }
+        self.seen.retain(|(site, _), _| shard.has(*site));
+        self.since.retain(|site, _| shard.has(*site));
         let mut left = LOOK_MAX;
-        for site in shard.sites() {
-            let after = self.seen.get(&site).copied();
-            let found = shard.effects(site, after, left).unwrap_or_default();
+        let here = shard.sites().filter(|site| shard.has(*site));
+        for (site, origin) in here.flat_map(|site| origins(&shard, site)) {
+            self.since.entry(site).or_insert(now);
+            let first = EffectId { shard: origin, index: 0, ordinal: 0 };
+            let after = self.seen.get(&(site, origin)).copied().unwrap_or(first);
+            let mut found = shard.effects(site, Some(after), left).unwrap_or_default();
+            found.retain(|effect| effect.id.shard == origin);
             left -= found.len();
-            self.seen.extend(found.last().map(|last| (site, last.id)));
+            self.seen.extend(found.last().map(|last| ((site, origin), last.id)));
             for effect in found {
                 if is_owner(view, &effect, node) {
                     let place = Place::of(&effect);
@@ -212,7 +233,11 @@ impl Performer {
         let mut begun = Vec::new();
         for (place, line) in &mut self.lines {
             while let Some(waiting) = line.begin(now) {
-                begun.push((*place, waiting));
+                if self.tools.begin(waiting.effect.id) {
+                    begun.push((*place, waiting));
+                } else {
+                    line.postpone(waiting.effect.id, now + POSTPONED);
+                }
             }
         }
         for (place, waiting) in begun {
@@ -221,7 +246,10 @@ impl Performer {
                     let attempt = attempt(self.doors.clone(), self.tools.clone(), place, job);
                     self.running.push(Box::pin(attempt));
                 }
-                Err(id) => self.change(place, |line| line.forget(id, now)),
+                Err(id) => {
+                    self.tools.end(id);
+                    self.change(place, |line| line.forget(id, now));
+                }
             }
         }
         self.lines.retain(|_, line| !line.is_idle());
@@ -232,9 +260,12 @@ impl Performer {
         let shard = self.shard.read();
         let id = waiting.effect.id;
         let mine = is_owner(shard.view(), &waiting.effect, self.doors.node);
-        let found = shard.effect(waiting.effect.conversation.site, id);
+        let site = waiting.effect.conversation.site;
+        let found = shard.effect(site, id).filter(|_| shard.has(site));
         waiting.effect = found.filter(|_| mine).ok_or(id)?.clone();
-        let (now, pace, owner_since) = (shard.last_stamp(), place.pace(), self.owner_since);
+        let now = shard.clock(site).unwrap_or_else(|| shard.last_stamp());
+        let since = self.since.get(&site).copied().unwrap_or(self.owner_since);
+        let (pace, owner_since) = (place.pace(), self.owner_since.max(since));
         Ok(Job { waiting, now, pace, owner_since })
     }
 
@@ -247,6 +278,7 @@ impl Performer {
 
     fn end(&mut self, tried: Tried) {
         let Tried { place, id, came } = tried;
+        self.tools.end(id);
         let (now, scatter) = (Instant::now(), rand::rng().random_range(0..=1_000));
         self.change(place, |line| match came {
             Came::Over { took } => {
@@ -259,6 +291,14 @@ impl Performer {
             Came::Postponed => line.postpone(id, now + POSTPONED),
         });
     }
+}
+
+/// The shards that a site may have effects from, as their ids tell.
+fn origins(shard: &Shard, site: SiteId) -> Vec<(SiteId, ShardId)> {
+    let stays = shard.stays(site);
+    let lived: BTreeSet<ShardId> = stays.into_iter().map(|(shard, _)| shard).collect();
+    let here = [shard.id()].into_iter();
+    here.chain(lived.into_iter().filter(|id| *id != shard.id())).map(|id| (site, id)).collect()
 }
 
 /// Waits until this node has applied all that was committed before the call.
@@ -285,10 +325,10 @@ async fn caught_up(catching_up: &mut Option<CatchingUp>) {
 /// Whether the effect is still to be done, and by this node, says the shard's leader.
 pub(super) async fn is_still_mine(doors: &Doors, job: &Job) -> bool {
     let effect = &job.waiting.effect;
-    if !is_caught_up(doors, effect.id.shard).await {
+    let Some(shard) = doors.replica.shard_of(job.site()) else { return false };
+    if !is_caught_up(doors, shard.id).await {
         return false;
     }
-    let Some(shard) = doors.replica.shard(effect.id.shard) else { return false };
     let shard = shard.read();
     is_owner(shard.view(), effect, doors.node) && shard.is_pending(job.site(), effect.id)
 }

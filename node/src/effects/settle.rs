@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use rotary_proto::effect::{EffectOutcome, EffectStart};
 use rotary_proto::outcome::Answer;
-use rotary_proto::{
-    Actor, Command, EffectId, Envelope, EventRecord, Origin, Outcome as Said, Refusal,
-    ShardCommand, SiteId,
-};
+use rotary_proto::{Actor, Command, EffectId, EventRecord, Outcome as Said, Refusal, SiteId};
 
 use crate::effects::performer::{Came, Job, is_owner};
 use crate::gateway::doors::Doors;
 
-/// How long a command waits for its commit, and the pause before it is proposed again.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause before a command is proposed again.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(500);
 
 /// How an effect came out, as its performer knows it.
@@ -27,15 +23,9 @@ pub(super) struct Outcome {
 }
 
 /// Asks the cluster's own command of a site.
-pub(super) async fn tell(
-    doors: &Doors,
-    site: SiteId,
-    effect: EffectId,
-    command: Command,
-) -> Option<Answer> {
-    let (origin, actor) = (Origin::Internal, Actor::System);
-    let command = ShardCommand::Site(Envelope { site, origin, actor, command });
-    doors.propose(effect.shard, &command, PATIENCE).await.ok()
+pub(super) async fn tell(doors: &Doors, site: SiteId, command: Command) -> Option<Answer> {
+    let told = doors.submit_internal(site, Actor::System, command).await;
+    told.ok().map(|placed| placed.answer)
 }
 
 /// Has an outcome logged, however long that takes while the effect is this node's; or, where this
@@ -45,8 +35,8 @@ pub(super) async fn settle(doors: &Doors, job: &Job, came: Outcome) -> Came {
     let Outcome { outcome, attempts, status, start } = came;
     let command = Command::EndEffect { effect, outcome, attempts, status, start };
     loop {
-        let told = tell(doors, site, effect, command.clone()).await;
-        let Some(shard) = doors.replica.shard(effect.shard) else { return Came::Postponed };
+        let told = tell(doors, site, command.clone()).await;
+        let Some(shard) = doors.replica.shard_of(site) else { return Came::Postponed };
         let over = !shard.read().is_pending(site, effect);
         let said = told.map(|answer| answer.outcome);
         if over || matches!(said, Some(Said::Done(_))) {
@@ -76,10 +66,10 @@ pub(super) enum Read {
 /// Reads the event of that sequence, for an effect.
 pub(super) async fn read(doors: &Doors, site: SiteId, id: EffectId, sequence: u64) -> Read {
     let (replica, after) = (doors.replica.clone(), sequence - 1);
-    let read = move || replica.events(id.shard, site, after, 1);
+    let read = move || replica.events(site, after, 1);
     match crate::blocking::run(read).await {
         Ok(Ok(mut events)) => events.pop().map_or(Read::Later, |event| Read::Event(event.into())),
-        Ok(Err(error)) if error.is_forgotten() && doors.replica.is_whole(id.shard) => {
+        Ok(Err(error)) if error.is_forgotten() && is_whole(doors, site, sequence) => {
             Read::Forgotten
         }
         Ok(Err(error)) => {
@@ -88,4 +78,10 @@ pub(super) async fn read(doors: &Doors, site: SiteId, id: EffectId, sequence: u6
         }
         Err(_) => Read::Later,
     }
+}
+
+/// Whether nothing is being fetched of the shard in which an event of the site happened.
+fn is_whole(doors: &Doors, site: SiteId, sequence: u64) -> bool {
+    let stay = doors.replica.stay_at(site, sequence);
+    stay.is_some_and(|stay| doors.replica.is_whole(stay.shard))
 }

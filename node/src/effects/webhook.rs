@@ -28,7 +28,7 @@ pub(super) async fn perform(
         settle(doors, job, Outcome { outcome, attempts, status, start: None })
     };
     let given_up = || over(EffectOutcome::NotSent, attempts, job.waiting.status);
-    let Some(shard) = doors.replica.shard(effect.id.shard) else { return Came::Postponed };
+    let Some(shard) = doors.replica.shard_of(job.site()) else { return Came::Postponed };
     let known = shard.read().webhook(job.site(), webhook).map(|(_, p, s)| (p.clone(), s.clone()));
     let Some((plan, secret)) = known.filter(|(plan, _)| plan.enabled) else {
         return given_up().await;

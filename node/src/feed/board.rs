@@ -12,7 +12,7 @@ use std::time::Duration;
 use rotary_proto::board::{BoardAgents, BoardQueue};
 use rotary_proto::limits::BOARD_PAUSE_MS;
 use rotary_proto::query::{AgentView, Link, QueueView};
-use rotary_proto::{Declared, ShardId, SiteId};
+use rotary_proto::{Declared, SiteId};
 use tokio::sync::watch;
 
 use crate::replica::{Replica, ShardReplica};
@@ -44,18 +44,13 @@ impl Boards {
     }
 
     /// Looks at a site: it is counted for as long as somebody does.
-    pub(crate) fn look(
-        self: &Arc<Self>,
-        replica: &Arc<Replica>,
-        shard: ShardId,
-        site: SiteId,
-    ) -> Latest {
+    pub(crate) fn look(self: &Arc<Self>, replica: &Arc<Replica>, site: SiteId) -> Latest {
         match self.counted().entry(site) {
             Entry::Occupied(found) => found.get().clone(),
             Entry::Vacant(place) => {
                 let (figures, latest) = watch::channel(None);
                 place.insert(latest.clone());
-                tokio::spawn(count(self.clone(), replica.clone(), shard, site, figures));
+                tokio::spawn(count(self.clone(), replica.clone(), site, figures));
                 latest
             }
         }
@@ -76,13 +71,12 @@ impl Boards {
 async fn count(
     boards: Arc<Boards>,
     replica: Arc<Replica>,
-    shard: ShardId,
     site: SiteId,
     figures: watch::Sender<Option<Arc<Figures>>>,
 ) {
     while !boards.forget(site, &figures) {
-        if let Some(shard) = replica.shard(shard)
-            && let Some(now) = figures_of(shard, site).await
+        if let Some(shard) = replica.shard_of(site)
+            && let Some(now) = figures_of(&shard, site).await
         {
             figures.send_replace(Some(Arc::new(now)));
         }

@@ -12,6 +12,7 @@ use rotary_proto::{Event, EventRecord, SiteId};
 use tokio::sync::mpsc;
 
 use crate::actor::Registry;
+use crate::replica::stays::last_stay_in;
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::names;
 
@@ -78,7 +79,7 @@ impl Dispatcher {
 
     async fn take(&mut self, batch: Vec<EventRecord>) {
         for record in batch {
-            let passed = self.passed.get(&record.site).copied().unwrap_or(0);
+            let passed = self.passed(record.site);
             if record.sequence > passed + 1 {
                 self.fill(record.site, record.sequence - 1).await;
             }
@@ -88,11 +89,14 @@ impl Dispatcher {
 
     /// Finds sites whose journal is ahead of what was dispatched while nothing comes any more.
     async fn look_for_holes(&mut self) {
-        let mut sites: BTreeSet<SiteId> = self.shard.read().sites().collect();
-        sites.extend(self.passed.keys());
+        let sites: BTreeSet<SiteId> = {
+            let shard = self.shard.read();
+            self.passed.retain(|site, _| shard.knows(*site));
+            shard.sites().collect()
+        };
         for site in sites {
-            let last = self.replica.journal().last_sequence(self.shard.id.0, site.key());
-            if last > self.passed.get(&site).copied().unwrap_or(0) {
+            let last = self.replica.last_sequence_in(self.shard.id, site);
+            if last > self.passed(site) {
                 self.fill(site, last).await;
             }
         }
@@ -101,7 +105,7 @@ impl Dispatcher {
     /// Dispatches, from the journal, everything of a site up to `through`.
     async fn fill(&mut self, site: SiteId, through: u64) {
         loop {
-            let after = self.passed.get(&site).copied().unwrap_or(0);
+            let after = self.passed(site);
             if after >= through {
                 return;
             }
@@ -110,8 +114,8 @@ impl Dispatcher {
                 return;
             }
             counter!(names::FEED_GAPS, "shard" => self.shard.id.to_string()).increment(1);
-            let (replica, shard) = (self.replica.clone(), self.shard.id);
-            let read = crate::blocking::run(move || replica.events(shard, site, after, PAGE)).await;
+            let replica = self.replica.clone();
+            let read = crate::blocking::run(move || replica.events(site, after, PAGE)).await;
             match read.map_err(|error| error.to_string()).and_then(|r| r.map_err(|e| e.to_string()))
             {
                 Ok(events) if events.is_empty() => return,
@@ -130,16 +134,25 @@ impl Dispatcher {
         }
     }
 
+    /// The last sequence of a site that was dispatched, or came before it lived here.
+    fn passed(&self, site: SiteId) -> u64 {
+        let before = || last_stay_in(&self.shard.read(), site).first - 1;
+        self.passed.get(&site).copied().unwrap_or_else(before)
+    }
+
     fn dispatch(&mut self, record: EventRecord) {
-        let passed = self.passed.entry(record.site).or_insert(0);
-        if record.sequence <= *passed {
+        if record.sequence <= self.passed(record.site) {
             return;
         }
-        *passed = record.sequence;
+        self.passed.insert(record.site, record.sequence);
         if !self.registry.serves(record.site) {
             return;
         }
         let record = Arc::new(record);
+        if matches!(record.event, Event::SiteMoved { .. }) {
+            // What came before may be on its way still: whoever reads, reads it from the journal.
+            return self.registry.deliver_to_all(record.site, &record);
+        }
         for viewer in concerned(&record) {
             self.registry.deliver(record.site, viewer, &record);
         }

@@ -40,9 +40,10 @@ async fn what_was_not_handed_over_is_read_from_the_journal_in_order() {
     // The journal's writer may outlive the directory.
     let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
     let journal = Journal::open(Arc::new(FileDisk), dir.path(), options).expect("an empty one");
-    let replica = Arc::new(Replica::new(1, Arc::new(journal), Lookup::in_memory()));
+    let replica =
+        Arc::new(Replica::new([rotary_proto::ShardId(1)], Arc::new(journal), Lookup::in_memory()));
     let registry = Registry::start(replica.clone()).await.expect("it starts");
-    let shard = replica.shards().next().expect("one shard").clone();
+    let shard = replica.shards().first().cloned().expect("one shard");
     let (entry, source) = entry();
     start(replica.clone(), shard, registry.clone(), source);
 

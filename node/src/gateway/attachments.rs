@@ -106,9 +106,9 @@ pub(crate) async fn show(
     if claims.agent.is_some() || stage == Stage::Closed {
         readable(&claims, id, stage, &read_story(&doors, id, usize::MAX).await?)?;
     }
-    let shard = doors.shard_of(id.site).await?.id;
+    doors.shard_of(id.site).await?;
     let replica = doors.replica.clone();
-    let naming = blocking(move || replica.naming(shard, id, blob, NAMING_MAX)).await?;
+    let naming = blocking(move || replica.naming(id, blob, NAMING_MAX)).await?;
     let sees_notes = claims.role != Role::Customer;
     let attachment = naming.into_iter().find_map(|record| attached(record, blob, sees_notes));
     let attachment = attachment.ok_or_else(|| {

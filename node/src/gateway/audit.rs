@@ -121,11 +121,14 @@ fn told(method: &Method, uri: &Uri) -> Option<(&'static str, AuditTarget)> {
         |id: &str| id.parse::<ShardId>().map_or(AuditTarget::Cluster, AuditTarget::Shard);
     Some(match (method.as_str(), path.as_slice()) {
         ("POST", ["nodes"]) => ("admit_node", AuditTarget::Cluster),
+        ("POST", ["join-tokens"]) => ("create_join_token", AuditTarget::Cluster),
+        ("GET", ["join-tokens"]) => ("list_join_tokens", AuditTarget::Cluster),
+        ("DELETE", ["join-tokens", _]) => ("revoke_join_token", AuditTarget::Cluster),
         ("DELETE", ["nodes", node]) => ("forget_node", of_node(node)),
         ("POST", ["nodes", node, "decommission"]) => ("decommission_node", of_node(node)),
         ("PUT", ["nodes", node, "drain"]) => ("drain_node", of_node(node)),
         ("PUT", ["nodes", node, "vote"]) => ("set_vote", of_node(node)),
-        ("GET", ["shards", shard, "backup"]) => ("back_up", of_shard(shard)),
+        ("GET", ["shards", shard, "backup" | "entries"]) => ("back_up", of_shard(shard)),
         ("GET", ["debug"]) => ("debug", AuditTarget::Cluster),
         ("GET", ["audit"]) => ("read_audit", AuditTarget::Cluster),
         ("POST", ["tenants"]) => ("create_tenant", AuditTarget::Cluster),
@@ -194,8 +197,8 @@ pub(crate) struct RecordJson {
     number: u64,
     wall: Wall,
     principal: PrincipalId,
-    /// What was shown: an API key, a user, `first_user`, or `break_glass` for a token that was made
-    /// from a node's own files.
+    /// What was shown: an API key, a user, a join token, `first_user`, or `break_glass` for a token
+    /// that was made from a node's own files.
     credential: String,
     /// Whose the principal is; null for those of the whole cluster.
     tenant: Option<TenantId>,
@@ -221,6 +224,7 @@ impl RecordJson {
                 Some(Credential::ApiKey(key)) => key.to_string(),
                 Some(Credential::User { user, .. }) => user.to_string(),
                 Some(Credential::FirstUser) => "first_user".to_owned(),
+                Some(Credential::JoinToken(token)) => token.to_string(),
                 None => "break_glass".to_owned(),
             },
             tenant: asked.tenant,

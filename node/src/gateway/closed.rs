@@ -53,9 +53,9 @@ pub(crate) async fn list(
     let site = query.site.or(claims.site);
     let site = site.ok_or_else(|| Problem::bad_value("site: say whose conversations"))?;
     let filter = allowed(&claims, site, &query)?;
-    let (replica, shard) =
-        (doors.replica.clone(), doors.shard_to_read(site, query.consistency).await?.id);
-    let page = blocking(move || replica.closed(shard, site, &filter, after, limit)).await?;
+    doors.shard_to_read(site, query.consistency).await?;
+    let replica = doors.replica.clone();
+    let page = blocking(move || replica.closed(site, &filter, after, limit)).await?;
     let row = |ClosedRow { view, closed }: ClosedRow| ClosedJson { view, closed };
     let data = page.rows.into_iter().map(row).collect();
     Ok(AxumJson(Page { data, next: page.next.map(|next| next.to_string()) }))

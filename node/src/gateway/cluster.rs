@@ -27,6 +27,8 @@ use crate::spine::ShardMembers;
 pub(crate) struct ClusterJson {
     /// Who answers.
     node: NodeId,
+    /// The cluster's id.
+    cluster: String,
     build: &'static str,
     /// The version of the routing logic that the cluster acts by.
     acts_by: u32,
@@ -61,6 +63,9 @@ struct NodeJson {
     remains: Option<String>,
     /// The version that it announced; null before it has.
     build: Option<Name>,
+    /// Whether it has said what it is since it started, so that this is what runs; null if it does
+    /// not answer.
+    announced: Option<bool>,
     /// Which versions of the routing logic it can apply.
     logic: Option<LogicJson>,
     /// What fails together with it, as it announced; null where nobody said.
@@ -140,11 +145,21 @@ pub(crate) async fn show(
     let gateways = gateways(&doors).await;
     let nodes = nodes(&doors, &shards);
     let build = build::name();
-    let Upgrade { acts_by, wanted } = doors.replica.directory().upgrade();
-    let overweight = doors.replica.directory().overweight_zones();
-    let overweight = overweight.into_iter().filter_map(|zone| zone.zone).collect();
-    let node = doors.node;
-    Ok(Json(ClusterJson { node, build, acts_by, wanted, nodes, gateways, shards, overweight }))
+    let (node, directory) = (doors.node, doors.replica.directory());
+    let Upgrade { acts_by, wanted } = directory.upgrade();
+    let overweight = directory.overweight_zones();
+    let cluster = doors.cluster.clone();
+    Ok(Json(ClusterJson {
+        node,
+        cluster,
+        build,
+        acts_by,
+        wanted,
+        nodes,
+        gateways,
+        shards,
+        overweight,
+    }))
 }
 
 /// The core nodes, those included that keep nothing any more and are not forgotten.
@@ -174,6 +189,7 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
                 .then(|| remains(doors, shards, peer.node))
                 .flatten(),
             build: announced.map(|announced| announced.build.clone()),
+            announced: doors.hints.announced(peer.node),
             logic: announced.map(|announced| logic(announced.logic)),
             zone: announced.and_then(|announced| announced.zone.clone()),
             peer: peer.clone(),
@@ -186,7 +202,7 @@ fn nodes(doors: &Doors, shards: &[ShardJson]) -> Vec<NodeJson> {
 fn remains(doors: &Doors, shards: &[ShardJson], node: NodeId) -> Option<String> {
     let leads = shards.iter().filter(|shard| shard.leader == Some(node)).map(|shard| shard.shard);
     let performs = |shard: &Arc<ShardReplica>| shard.read().view().replicas.contains(&node);
-    let performs = doors.replica.shards().filter(|shard| performs(shard)).map(|shard| shard.id);
+    let performs = doors.replica.shards().into_iter().filter(performs).map(|shard| shard.id);
     let sessions = doors.hints.sessions(node).unwrap_or(0);
     drain::remains(sessions, &leads.collect::<Vec<_>>(), &performs.collect::<Vec<_>>())
 }
@@ -266,6 +282,9 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
     let directory = doors.replica.directory();
     let ShardMembers { voters, learners, waiting } = doors.spine.members(shard);
     let wanted = directory.seats(shard).unwrap_or_default();
+    let begins = directory.founding().find(|(begins, _)| *begins == shard);
+    let begins = begins.and_then(|(_, founding)| founding.founder(shard));
+    let begins = begins.map(|founder| format!("it is being made, and begins on {founder}"));
     // What the leader said a moment ago may have come true.
     let waiting = waiting.filter(|_| voters != wanted.voters || learners != wanted.learners);
     Some(ShardJson {
@@ -281,7 +300,7 @@ fn shard(doors: &Doors, shard: ShardId) -> Option<ShardJson> {
         voteless: wanted.learners,
         voters,
         learners,
-        waiting,
+        waiting: begins.or(waiting),
         recorded,
         marks,
     })

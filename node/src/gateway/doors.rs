@@ -12,13 +12,14 @@ use rotary_directory::{
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::outcome::{Answer, Position};
 use rotary_proto::{Actor, Command, Done, Envelope, GatewayId, NodeId, Origin, Outcome};
-use rotary_proto::{RequestId, ShardCommand, ShardId, SiteId};
+use rotary_proto::{Refusal, RequestId, ShardCommand, ShardId, SiteId};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::actor::Registry;
 use crate::admission::{Admission, Asker, Caller, Class, Seats};
+use crate::backup::schedule::Standing;
 use crate::blobs::Blobs;
 use crate::debug::About;
 use crate::gateway::audit::{self, Notes};
@@ -46,6 +47,10 @@ const SITE_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) const DIRECTORY_PATIENCE: Duration = SITE_PATIENCE;
 /// How long a linearizable read waits for its index, retries included: longer than a failover.
 const READ_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a site is followed to where it went while it is being read.
+const MOVES_MAX: u32 = 4;
+/// How often it is looked whether a site has come where it is going.
+const HOME_LOOK: Duration = Duration::from_millis(5);
 /// How long an answer waits for this node to have applied it itself.
 const OWN_WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -86,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) notes: Notes,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) about: About,
+    /// How the backups are doing that nodes make by themselves.
+    pub(crate) backups: Arc<Standing>,
 }
 
 /// A handle to [`Inner`].
@@ -98,6 +105,13 @@ impl Deref for Doors {
     fn deref(&self) -> &Inner {
         &self.0
     }
+}
+
+/// What a command came to, and in which shard: its index is one of that shard's log.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) shard: ShardId,
+    pub(crate) answer: Answer,
 }
 
 /// A command that was done.
@@ -115,8 +129,19 @@ impl Doors {
         Self(Arc::new(inner))
     }
 
+    /// The shard that a site lives in, once it is not on its way; `None` if that takes longer.
+    async fn home(&self, site: SiteId, until: tokio::time::Instant) -> Option<ShardId> {
+        loop {
+            match self.replica.shard_of(site) {
+                Some(shard) if shard.read().gone_to(site).is_none() => return Some(shard.id),
+                _ if tokio::time::Instant::now() >= until => return None,
+                _ => tokio::time::sleep(HOME_LOOK).await,
+            }
+        }
+    }
+
     /// The shard of a site that exists.
-    pub(crate) async fn shard_of(&self, site: SiteId) -> Result<&Arc<ShardReplica>, Problem> {
+    pub(crate) async fn shard_of(&self, site: SiteId) -> Result<Arc<ShardReplica>, Problem> {
         self.replica.find_site(site, SITE_PATIENCE).await.ok_or_else(|| site_unknown(site))
     }
 
@@ -125,15 +150,25 @@ impl Doors {
         &self,
         site: SiteId,
         consistency: Consistency,
-    ) -> Result<&Arc<ShardReplica>, Problem> {
+    ) -> Result<Arc<ShardReplica>, Problem> {
         if consistency == Consistency::Local {
             return self.shard_of(site).await;
         }
         if self.replica.shard_of(site).is_none() {
             self.spine.read_index(DIRECTORY, READ_PATIENCE).await?;
         }
-        let shard = self.replica.shard_of(site).ok_or_else(|| site_unknown(site))?;
+        let mut shard = self.replica.shard_of(site).ok_or_else(|| site_unknown(site))?;
         self.spine.read_index(shard.id, READ_PATIENCE).await?;
+        for _ in 0..MOVES_MAX {
+            // It may live where it is going by now, and have taken something there.
+            let Some(next) = shard.read().gone_to(site) else { break };
+            self.spine.read_index(next, READ_PATIENCE).await?;
+            let found = self.replica.shard_of(site).ok_or_else(|| site_unknown(site))?;
+            if found.id == shard.id {
+                break;
+            }
+            shard = found;
+        }
         if self.replica.is_whole(shard.id) {
             return Ok(shard);
         }
@@ -154,9 +189,9 @@ impl Doors {
         let actor = claims.actor().ok_or_else(|| Problem::not_allowed("who are you?"))?;
         let origin = Origin::Request { principal: claims.principal, request: key };
         let key = Some(key);
-        let shard = self.shard_of(site).await?.id;
-        let answer = self.submit(shard, Envelope { site, origin, actor, command }).await;
-        let answer = answer.map_err(|error| Problem::from(error).under(key))?;
+        self.shard_of(site).await?;
+        let placed = self.submit(Envelope { site, origin, actor, command }).await;
+        let Placed { shard, answer } = placed.map_err(|error| Problem::from(error).under(key))?;
         let position = Position { shard, index: answer.index };
         match answer.outcome {
             Outcome::Done(done) => {
@@ -169,13 +204,37 @@ impl Doors {
         }
     }
 
-    /// Puts a command in its shard's order and gives its answer. Commands of sessions and requests
-    /// are recognised when they come twice, and the cluster's own do nothing when repeated.
-    pub(crate) async fn submit(
-        &self,
-        shard: ShardId,
-        envelope: Envelope,
-    ) -> Result<Answer, SpineError> {
+    /// Puts a command in the order of the shard that its site lives in, and gives its answer. One
+    /// that meets its site on the way to another shard waits for it there. Commands of sessions and
+    /// requests are recognised when they come twice, and the cluster's own do nothing when
+    /// repeated.
+    pub(crate) async fn submit(&self, envelope: Envelope) -> Result<Placed, SpineError> {
+        let (site, until) = (envelope.site, tokio::time::Instant::now() + PATIENCE);
+        loop {
+            let Some(shard) = self.home(site, until).await else {
+                let detail = format!("{site} is on its way to another shard; ask again");
+                return Err(SpineError::NotApplied(detail));
+            };
+            let answer = self.submit_to(shard, envelope.clone()).await?;
+            let away = matches!(answer.outcome, Outcome::Refused(Refusal::SiteAway { .. }));
+            if away && tokio::time::Instant::now() < until {
+                // This node learns of it with the entry that was just refused, or soon.
+                self.replica.reach(shard, answer.index, OWN_WRITE_PATIENCE).await;
+                continue;
+            }
+            let shard = if answer.repeated { self.given_in(site, &answer, shard) } else { shard };
+            return Ok(Placed { shard, answer });
+        }
+    }
+
+    /// Where a repeated answer was given first: a site takes its answers along when it moves.
+    fn given_in(&self, site: SiteId, answer: &Answer, shard: ShardId) -> ShardId {
+        let stays = self.replica.stays(site);
+        let stay = stays.iter().rev().find(|stay| stay.first <= answer.sequence.max(1));
+        stay.map_or(shard, |stay| stay.shard)
+    }
+
+    async fn submit_to(&self, shard: ShardId, envelope: Envelope) -> Result<Answer, SpineError> {
         let op = envelope.command.word();
         let begun = Instant::now();
         let step = trace::step(op, envelope.command.conversation());
@@ -230,13 +289,12 @@ impl Doors {
     /// The cluster's own command to a site.
     pub(crate) async fn submit_internal(
         &self,
-        shard: ShardId,
         site: SiteId,
         actor: Actor,
         command: Command,
-    ) -> Result<Answer, SpineError> {
+    ) -> Result<Placed, SpineError> {
         let origin = Origin::Internal;
-        self.submit(shard, Envelope { site, origin, actor, command }).await
+        self.submit(Envelope { site, origin, actor, command }).await
     }
 
     /// Proposes something of the cluster's own to a shard and reads the answer.

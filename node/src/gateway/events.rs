@@ -137,13 +137,13 @@ pub(crate) async fn list(
     let viewer = wanted.unwrap_or_else(|| viewer(&claims));
     permit(&claims, Action::Read(site, viewer))?;
     let limit = limit(query.limit)?;
-    let shard = doors.shard_to_read(site, query.consistency).await?.id;
+    doors.shard_to_read(site, query.consistency).await?;
     let replica = doors.replica.clone();
     let read = move || {
         let mut position = Position::after(viewer, site, query.after);
         let (mut data, mut looked) = (Vec::new(), 0);
         while data.len() < limit && looked < LOOK_MAX {
-            let page = replica.page(viewer, shard, site, position.sequence(), limit)?;
+            let page = replica.page(viewer, site, position.sequence(), limit)?;
             if page.through == position.sequence() {
                 break;
             }
@@ -170,7 +170,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     let read = crate::blocking::run(read).await;
     let read = read.map_err(|error| Problem::unavailable(error.to_string()))?;
     read.map_err(|error| match &error {
-        ReadError::Indexing { .. } => {
+        ReadError::Indexing { .. } | ReadError::Behind { .. } => {
             Problem::unavailable(format!("{error}; ask another node, or this one later"))
                 .after(1_000)
         }
@@ -192,8 +192,9 @@ pub(crate) async fn read_story(
     id: ConversationId,
     limit: usize,
 ) -> Result<Vec<EventRecord>, Problem> {
-    let (replica, shard) = (doors.replica.clone(), doors.shard_of(id.site).await?.id);
-    blocking(move || replica.story(shard, id, limit)).await
+    doors.shard_of(id.site).await?;
+    let replica = doors.replica.clone();
+    blocking(move || replica.story(id, limit)).await
 }
 
 /// `GET /v1/conversations/{id}/trace`

@@ -1,5 +1,7 @@
 //! Whether this node lives, is ready, and how it is doing.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -53,7 +55,12 @@ pub(crate) async fn readyz(State(doors): State<Doors>) -> (StatusCode, String) {
 pub(crate) fn unready(doors: &Doors) -> Vec<String> {
     let mut reasons = Vec::new();
     reasons.extend(doors.sessions.leaving.reason().map(str::to_owned));
-    for shard in all_shards(doors) {
+    let begins: BTreeSet<ShardId> = {
+        let directory = doors.replica.directory();
+        directory.founding().map(|(shard, _)| shard).collect()
+    };
+    // Nothing lives yet in one that begins.
+    for shard in all_shards(doors).filter(|shard| !begins.contains(shard)) {
         match doors.spine.status(shard) {
             None => reasons.push(format!("{shard} has no replica here")),
             Some(status) if status.leader.is_none() => {
@@ -82,7 +89,7 @@ pub(crate) fn unready(doors: &Doors) -> Vec<String> {
 
 /// The directory's shard and every data shard.
 pub(crate) fn all_shards(doors: &Doors) -> impl Iterator<Item = ShardId> {
-    std::iter::once(DIRECTORY).chain(doors.replica.shards().map(|shard| shard.id))
+    std::iter::once(DIRECTORY).chain(doors.replica.shard_ids())
 }
 
 /// The answer where measures are not told to clients.
@@ -107,10 +114,10 @@ pub(crate) async fn measured(State(doors): State<Doors>) -> impl IntoResponse {
     }
     gauge!(names::BUILD_LOGIC).set(f64::from(doors.runs.logic.newest));
     for shard in doors.replica.shards() {
-        measure_sites(shard);
+        measure_sites(&shard);
         measure_members(&doors, shard.id);
-        measure_marks(shard);
-        measure_effects(shard);
+        measure_marks(&shard);
+        measure_effects(&shard);
     }
     measure_members(&doors, DIRECTORY);
     if let Some(free) = doors.about.free_bytes() {

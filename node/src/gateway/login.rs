@@ -65,6 +65,19 @@ impl Logins {
         }
     }
 
+    /// Counts an attempt at a secret from there.
+    ///
+    /// # Errors
+    /// `too-many-attempts`.
+    pub(crate) fn attempt_from(&self, address: IpAddr) -> Result<(), Problem> {
+        self.by_address.take(&address).map_err(too_many)
+    }
+
+    /// The attempt was not in vain.
+    pub(crate) fn forgive_from(&self, address: IpAddr) {
+        self.by_address.give_back(&address);
+    }
+
     /// Counts an attempt at somebody's password.
     ///
     /// # Errors
@@ -165,7 +178,7 @@ pub(crate) async fn login(
         return Err(Problem::bad_value(format!("ttl_s: 1 to {TTL_S}")));
     }
     let whose = (tenant, folded(&login)?);
-    doors.logins.by_address.take(&address).map_err(too_many)?;
+    doors.logins.attempt_from(address)?;
     doors.logins.allow(&whose)?;
     // An error leaves what this node knows.
     let _ = doors.spine.read_index(DIRECTORY, FRESH_PATIENCE).await;
@@ -192,7 +205,7 @@ pub(crate) async fn login(
     if !good {
         return Err(wrong_password());
     }
-    doors.logins.by_address.give_back(&address);
+    doors.logins.forgive_from(address);
     doors.logins.forgive(&whose);
     let token = doors.tokens.sign(&claims);
     Ok(AxumJson(SignedIn { token, expires_at, user: id }))

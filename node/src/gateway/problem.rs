@@ -32,6 +32,9 @@ pub(crate) struct Problem {
     told: Option<Box<Told>>,
 }
 
+/// After how long it is worth asking again for a site that is on its way.
+const AWAY_AFTER_MS: u64 = 500;
+
 /// What the headers of an answer to a change say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -200,6 +203,9 @@ impl From<Refusal> for Problem {
             | Refusal::DispositionUnknown
             | Refusal::ConversationUnknown => StatusCode::NOT_FOUND,
             Refusal::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::SiteAway { .. } => {
+                return Self::unavailable(refusal.to_string()).after(AWAY_AFTER_MS);
+            }
             _ => StatusCode::CONFLICT,
         };
         Self::new(status, refusal.word(), refusal.to_string())
@@ -210,7 +216,9 @@ impl From<DirectoryRefusal> for Problem {
     fn from(refusal: DirectoryRefusal) -> Self {
         let status = match &refusal {
             DirectoryRefusal::OutcomeForgotten => StatusCode::CONFLICT,
-            DirectoryRefusal::NotFounded => StatusCode::SERVICE_UNAVAILABLE,
+            DirectoryRefusal::NotFounded | DirectoryRefusal::ShardNotFounded { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             DirectoryRefusal::LoginTaken
             | DirectoryRefusal::KeepsReplicas { .. }
             | DirectoryRefusal::KeepsNoReplicas { .. }
@@ -219,12 +227,16 @@ impl From<DirectoryRefusal> for Problem {
             | DirectoryRefusal::LastServing { .. }
             | DirectoryRefusal::BuildUnfit { .. }
             | DirectoryRefusal::UpgradeBlocked { .. }
-            | DirectoryRefusal::UpgradeFinal { .. } => StatusCode::CONFLICT,
+            | DirectoryRefusal::UpgradeFinal { .. }
+            | DirectoryRefusal::SiteMoving { .. }
+            | DirectoryRefusal::JoinTokenTaken { .. } => StatusCode::CONFLICT,
+            DirectoryRefusal::JoinTokenOver { .. } => StatusCode::GONE,
             DirectoryRefusal::TenantUnknown
             | DirectoryRefusal::SiteUnknown
             | DirectoryRefusal::ApiKeyUnknown
             | DirectoryRefusal::UserUnknown
-            | DirectoryRefusal::NodeUnknown => StatusCode::NOT_FOUND,
+            | DirectoryRefusal::NodeUnknown
+            | DirectoryRefusal::JoinTokenUnknown => StatusCode::NOT_FOUND,
             DirectoryRefusal::LimitReached { .. } => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         };

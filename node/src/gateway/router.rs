@@ -22,8 +22,8 @@ use crate::gateway::routes::{Routes, delete, get, post, put, text};
 use crate::gateway::sites::{list_names, put_name};
 use crate::gateway::{
     agents, api_keys, attachments, audit, backups, blobs, bots, closed, cluster, conversations,
-    debug, events, health, login, nodes, offers, openapi, pages, queues, runbook, session, sites,
-    tenants, tokens, upgrade, users, votes, webhooks,
+    debug, events, health, joins, login, nodes, offers, openapi, pages, queues, runbook, session,
+    shards, sites, tenants, tokens, upgrade, users, votes, webhooks,
 };
 use crate::telemetry::{names, trace};
 
@@ -100,8 +100,20 @@ fn cluster_routes() -> Routes {
                 .and(put("spread_votes", "Spreads the votes over the zones.", votes::spread)),
         )
         .route(
+            "/cluster/shards",
+            put("add_shards", "Has data shards made until there are so many.", shards::add),
+        )
+        .route(
             "/shards/{shard}/backup",
             get("back_up", "Everything that a shard is, as a file.", backups::show),
+        )
+        .route(
+            "/shards/{shard}/entries",
+            get("read_entries", "Entries of a shard's log, as a file.", backups::entries),
+        )
+        .route(
+            "/backups",
+            get("show_backups", "How the cluster's own backups are doing.", backups::standing),
         )
         .route("/audit", get("list_audit", "Who did what to the cluster.", audit::list))
         .route("/debug", get("debug", "What a node tells who looks for a fault.", debug::show))
@@ -161,6 +173,22 @@ fn node_routes() -> Routes {
             put("set_vote", "Gives a core node a vote, or takes it away.", nodes::vote),
         )
         .route(
+            "/join-tokens",
+            get("list_join_tokens", "New nodes' folders that wait.", joins::list).and(
+                post("create_join_token", "Has a new node's folder wait.", joins::create)
+                    .or(joins::creation),
+            ),
+        )
+        .route(
+            "/join-tokens/{token}",
+            delete("revoke_join_token", "Drops a new node's folder.", joins::revoke),
+        )
+        .route(
+            "/join-tokens/{token}/take",
+            post("take_join_token", "Gives a new node's folder to its machine.", joins::take)
+                .or(joins::refusals),
+        )
+        .route(
             "/upgrade",
             get("show_upgrade", "Where an upgrade stands.", upgrade::show)
                 .and(put(
@@ -209,6 +237,14 @@ fn plan_routes() -> Routes {
     Routes::new()
         .route("/", get("show_site", "A site at a glance.", sites::show))
         .route("/settings", put("put_settings", "Replaces a site's settings.", sites::put))
+        .route(
+            "/shard",
+            put("move_site", "Has a site live in another shard.", sites::relocate).and(delete(
+                "cancel_site_move",
+                "Has a site stay where it is.",
+                sites::stay,
+            )),
+        )
         .route("/skills", get("list_skills", "Skills.", list_names::<SkillId>))
         .route("/skills/{skill}", put("put_skill", "Names a skill.", put_name::<SkillId>))
         .route("/reasons", get("list_reasons", "Reasons for not ready.", list_names::<ReasonId>))

@@ -37,6 +37,11 @@ impl Secret {
         Ok(Self(bytes))
     }
 
+    /// One that follows from another secret.
+    pub(crate) fn of(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// What the directory keeps of it.
     pub(crate) fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.0).into()

@@ -2,7 +2,7 @@
 
 use axum::Json as AxumJson;
 use axum::extract::State;
-use rotary_directory::{DirectoryCommand, DirectoryDone};
+use rotary_directory::{DirectoryCommand, DirectoryDone, SiteMoving};
 use rotary_proto::query::{Named, SiteView};
 use rotary_proto::{
     Command, DispositionId, Name, ReasonId, ShardCommand, ShardId, SiteId, SiteSettings, SkillId,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::gateway::authority::{Action, permit};
 use crate::gateway::doors::{Decided, Doors};
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
+use crate::gateway::identity::change;
 use crate::gateway::list::{Changed, Made, Nothing, Page, Reading};
 use crate::gateway::problem::Problem;
 
@@ -38,6 +39,24 @@ pub(crate) struct SiteJson {
     site: SiteId,
     shard: ShardId,
     name: Name,
+    /// Where it is to live instead, if it is, or did not get.
+    moving: Option<MovingJson>,
+}
+
+/// A site's way to another shard.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SiteMoving")]
+pub(crate) struct MovingJson {
+    to: ShardId,
+    /// Why it lives where it was, if it does. It is not tried again.
+    failed: Option<String>,
+}
+
+/// Where a site is to live.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShardBody {
+    shard: ShardId,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -76,7 +95,12 @@ pub(crate) async fn list(
     let directory = doors.replica.directory();
     let rows = directory.sites(claims.tenant);
     let seen = rows.filter(|row| claims.site.is_none_or(|own| own == row.site));
-    let rows = seen.map(|row| SiteJson { site: row.site, shard: row.shard, name: row.name });
+    let rows = seen.map(|row| {
+        let moving = directory.moving_of(row.site);
+        let moving = moving
+            .map(|SiteMoving { to, failed, .. }| MovingJson { to: *to, failed: failed.clone() });
+        SiteJson { site: row.site, shard: row.shard, name: row.name, moving }
+    });
     Ok(AxumJson(Page::whole(rows.collect())))
 }
 
@@ -102,6 +126,29 @@ pub(crate) async fn put(
 ) -> Result<Changed<Nothing>, Problem> {
     let decided = doors.ask(&claims, key, site, Command::PutSite { settings }).await?;
     Ok(decided.answer(|_| Nothing {}))
+}
+
+/// `PUT /v1/sites/{site}/shard`
+pub(crate) async fn relocate(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Key(key): Key,
+    Json(ShardBody { shard }): Json<ShardBody>,
+) -> Result<Changed<Nothing>, Problem> {
+    permit(&claims, Action::ChangeNodes)?;
+    change(&doors, &claims, key, DirectoryCommand::MoveSite { site, to: shard }).await
+}
+
+/// `DELETE /v1/sites/{site}/shard`
+pub(crate) async fn stay(
+    State(doors): State<Doors>,
+    Caller(claims): Caller,
+    Ids(site): Ids<SiteId>,
+    Key(key): Key,
+) -> Result<Changed<Nothing>, Problem> {
+    permit(&claims, Action::ChangeNodes)?;
+    change(&doors, &claims, key, DirectoryCommand::CancelMove { site }).await
 }
 
 /// A site that the directory knows and its shard on this node does not, yet.

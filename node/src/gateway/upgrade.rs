@@ -80,9 +80,6 @@ pub(crate) async fn show(
     Caller(claims): Caller,
 ) -> Result<AxumJson<UpgradeJson>, Problem> {
     permit(&claims, Action::SeeCluster)?;
-    let seen = seen_by_all(&doors).await;
-    let seen = seen.iter().flat_map(|(_, rows)| rows).filter(|row| row.connected);
-    let gateways: BTreeSet<NodeId> = seen.map(|row| row.node).collect();
     let (nodes, upgrade) = {
         let directory = doors.replica.directory();
         let known = |node| (node, directory.node(node).cloned());
@@ -90,10 +87,19 @@ pub(crate) async fn show(
             directory.participants().into_iter().map(known).collect();
         (nodes, directory.upgrade())
     };
+    let is_gateway =
+        |known: &Option<Announced>| known.as_ref().is_some_and(|it| it.kind == NodeKind::Gateway);
+    // The other core nodes are asked only if there are any.
+    let seen = match nodes.iter().any(|(_, known)| is_gateway(known)) {
+        true => seen_by_all(&doors).await,
+        false => Vec::new(),
+    };
+    let seen = seen.iter().flat_map(|(_, rows)| rows).filter(|row| row.connected);
+    let gateways: BTreeSet<NodeId> = seen.map(|row| row.node).collect();
     let newest = nodes.iter().filter_map(|(_, known)| Some(known.as_ref()?.logic.newest)).max();
     let next = newest.filter(|newest| *newest > upgrade.wanted);
     let row = |(node, known): &(NodeId, Option<Announced>)| {
-        let gateway = known.as_ref().is_some_and(|known| known.kind == NodeKind::Gateway);
+        let gateway = is_gateway(known);
         let answers = match gateway {
             true => gateways.contains(node),
             false => doors.hints.health(*node).is_some(),

@@ -71,7 +71,6 @@ pub(crate) async fn show(
     }
     let Spread { voters, gain, lose } = directory.spread(count);
     let overweight = directory.overweight_zones();
-    let overweight = overweight.into_iter().filter_map(|zone| zone.zone).collect();
     let zones = directory.zones().into_iter().map(ZoneJson::from).collect();
     Ok(AxumJson(VotesJson { zones, overweight, voters, gain, lose }))
 }

@@ -1,6 +1,7 @@
 //! What everybody in a run shares.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rotary_client::{Gateway, Over, SessionConfig, Trust};
 use rotary_proto::values::Item;
@@ -46,6 +47,8 @@ pub(super) struct Conduct {
     pub trust: Trust,
     /// What carries sessions.
     pub over: Over,
+    /// After how long without a sign of life a client goes elsewhere; it asks three times as often.
+    pub silence: Duration,
     /// Of offers.
     pub decline_share: f64,
     /// Of offers.
@@ -58,7 +61,15 @@ impl Conduct {
     /// A session whose first gateway is the `number`-th, so that sessions are spread.
     pub(super) fn session(&self, number: usize, token: &str) -> SessionConfig {
         let config = SessionConfig::new(self.entrances.from(number), token.to_owned());
-        SessionConfig { over: self.over, trust: self.trust.clone(), ..config }
+        SessionConfig {
+            over: self.over,
+            trust: self.trust.clone(),
+            ping: self.silence.mul_f64(0.3),
+            silence: self.silence,
+            connect: config.connect.max(self.silence / 2),
+            welcome: config.welcome.max(self.silence),
+            ..config
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use rotary_proto::frame::Mode;
 
 use super::desk::Desk;
 use super::ledger::{Record, digest};
+use super::run::wall_ms;
 use super::tally::Tally;
 
 /// One session's scribe.
@@ -62,6 +63,7 @@ impl Recorder {
                     cursor: frame.cursor.sequence,
                     index: frame.index,
                     digest: digest(&frame.event),
+                    after_ms: wall_ms().saturating_sub(frame.wall.0),
                 });
             }
             Notice::Ended(End::Fault(fault)) => {

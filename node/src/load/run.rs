@@ -60,7 +60,8 @@ pub(crate) struct Finished {
     pub outages: String,
 }
 
-fn wall_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(super) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u64
 }
@@ -97,6 +98,7 @@ impl Load {
             pace,
             entrances: Arc::new(Entrances::of(gateways)),
             over: options.over,
+            silence: Duration::from_secs_f64(options.silence),
             trust,
             decline_share: options.decline,
             lapse_share: options.lapse,

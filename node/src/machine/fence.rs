@@ -31,6 +31,16 @@ impl Fences {
         Self { can, notes, fatal }
     }
 
+    /// What ends the process.
+    pub(crate) const fn fatal(&self) -> &Fatal {
+        &self.fatal
+    }
+
+    /// What a node must know at its next start.
+    pub(crate) const fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// That of a shard that is about to be made from its snapshot and log.
     pub(crate) fn of(&self, shard: ShardId) -> Fence {
         Fence { shard, can: self.can, fences: self.clone(), unfit: None }

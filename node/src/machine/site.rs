@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use metrics::{Counter, counter};
-use rotary_distributor::{Applied, Restore, RestoreError};
+use rotary_distributor::{Applied, Restore, RestoreError, Shard};
 use rotary_log::{Chunks, Frozen, JournalRecords, Machine, Records, decode_base, encode_base};
 use rotary_proto::codec::{self, Limit};
 use rotary_proto::{EventRecord, NodeId, ShardCommand, ShardId, Stamp, Wall};
@@ -15,6 +15,7 @@ use rotary_storage::{EXIT_STORAGE, Fatal, JournalBase, JournalError, JournalReco
 use crate::feed::FeedEntry;
 use crate::machine::fence::Fence;
 use crate::machine::{Application, Witness};
+use crate::replica::stays::last_stay_in;
 use crate::replica::{Replica, ShardReplica};
 use crate::telemetry::{names, trace};
 
@@ -62,6 +63,7 @@ impl SiteMachine {
             self.fence.stop(error);
             return None;
         }
+        let moves = matches!(command, Ok(ShardCommand::Move(_)));
         let applied = match command {
             Ok(command) => shard.apply(index, stamp, wall, command),
             Err(error) => {
@@ -73,21 +75,25 @@ impl SiteMachine {
                 shard.refuse_malformed(index, stamp)
             }
         };
+        if moves {
+            let forgotten = shard.take_forgotten();
+            drop(shard);
+            self.replica.note_moved();
+            // Freeing it takes longer than an entry may. Where no thread is to be had, it is freed
+            // here.
+            if let Some(site) = forgotten {
+                let _ = std::thread::Builder::new().spawn(move || drop(site));
+            }
+        }
         Some(applied)
     }
 
     /// Writes events to the journal. A journal that refuses them has lost its place, and a replica
     /// without a journal cannot keep its promises.
     fn record(&self, events: &[EventRecord]) {
-        let records = (0u32..).zip(events).map(|(ordinal, record)| JournalRecord {
-            stream: record.site.key(),
-            sequence: record.sequence,
-            index: record.index,
-            ordinal,
-            bytes: codec::encode(record, Limit::Entry).expect("an event fits an entry"),
-        });
         let group = self.shard.id.0;
-        if let Err(error) = self.replica.journal().append(group, records.collect()) {
+        let records = records(&self.shard.read(), events);
+        if let Err(error) = self.replica.journal().append(group, records) {
             let reason = format!("journal of {}: {error}", ShardId(group));
             self.fatal.end(EXIT_STORAGE, &reason);
         }
@@ -171,6 +177,7 @@ impl Machine for SiteMachine {
     fn refuse_poisoned(&mut self, index: u64, stamp: Stamp, payload: &[u8]) -> Vec<u8> {
         let command = codec::decode::<ShardCommand>(payload, Limit::Entry).ok();
         let applied = self.shard.write().refuse_poisoned(index, stamp, command.as_ref());
+        self.replica.note_moved();
         tracing::error!(
             code = "entry-poisoned",
             shard = %self.shard.id, index,
@@ -227,9 +234,25 @@ impl Machine for SiteMachine {
             witness.installed(self.shard.id, index, shard.digest());
         }
         *self.shard.write() = shard;
+        self.replica.note_moved();
         self.applied(index);
         Ok(())
     }
+}
+
+/// The events of one entry as the journal of a shard has them, which has applied it.
+pub(crate) fn records(shard: &Shard, events: &[EventRecord]) -> Vec<JournalRecord> {
+    let record = |(ordinal, record): (u32, &EventRecord)| {
+        let stay = last_stay_in(shard, record.site);
+        JournalRecord {
+            stream: stay.stream,
+            sequence: stay.in_stream(record.sequence),
+            index: record.index,
+            ordinal,
+            bytes: codec::encode(record, Limit::Entry).expect("an event fits an entry"),
+        }
+    };
+    (0..).zip(events).map(record).collect()
 }
 
 /// A shard's state on its way into a snapshot, behind where its journal stands.

@@ -45,6 +45,7 @@ pub(crate) async fn announce_self(doors: Doors, announced: Announced, shards: u3
         }
         tokio::time::sleep(AGAIN).await;
     }
+    doors.hints.is_announced();
     let differs = disagreement(shards, &doors.replica.directory());
     if let Some(differs) = differs {
         tracing::warn!(

@@ -3,7 +3,6 @@
 //! effects ([`crate::view`]). Requests are answered as before until it stops.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use rotary_directory::Directory;
 use rotary_proto::{NodeId, ShardId};
@@ -37,12 +36,6 @@ pub(crate) async fn follow(doors: Doors) {
             return;
         }
     }
-}
-
-/// Every node that drains, or is to keep nothing.
-pub(crate) fn avoided(replica: &Arc<Replica>) -> impl Fn(NodeId) -> bool + Send + use<> {
-    let replica = replica.clone();
-    move |node| is_to_be_left(&replica, node)
 }
 
 /// What is still on a node that drains; `None` once it is empty.

@@ -199,7 +199,7 @@ fn known(
     if nodes.is_empty() {
         return None;
     }
-    let members = log.shards().filter_map(|shard| log.members(shard));
+    let members = log.shards().into_iter().filter_map(|shard| log.members(shard));
     nodes.extend(members.flat_map(|members: Members| members.all().collect::<Vec<_>>()));
     let peer = |node: NodeId| match directory.node(node) {
         Some(announced) => {

@@ -101,7 +101,7 @@ impl Look {
         let is_draining = |node: &NodeId| is_to_be_left(replica, *node);
         let draining = wanted.voters.iter().copied().filter(is_draining).collect();
         let mut leads = BTreeMap::new();
-        for leader in log.shards().filter_map(|shard| log.status(shard)?.leader) {
+        for leader in log.shards().into_iter().filter_map(|shard| log.status(shard)?.leader) {
             *leads.entry(leader).or_default() += 1;
         }
         Some(Self { node, wanted, actual, followers, last, whole, draining, leads })
@@ -138,12 +138,12 @@ impl Look {
         }
         let follower = self.followers.iter().find(|follower| follower.node == node);
         let Some(follower) = follower else { return Some(format!("{node} does not follow yet")) };
-        if follower.silent.is_none_or(|silent| silent > SILENT_MAX) {
-            return Some(format!("{node} does not answer"));
-        }
-        let behind = self.last.saturating_sub(follower.matched);
-        if behind > BEHIND_MAX {
-            return Some(format!("{node} lacks {behind} entries"));
+        if !follower.is_caught_up(self.last, SILENT_MAX, BEHIND_MAX) {
+            let answers = follower.is_caught_up(self.last, SILENT_MAX, u64::MAX);
+            return Some(match follower.behind(self.last) {
+                behind if answers => format!("{node} lacks {behind} entries"),
+                _ => format!("{node} does not answer"),
+            });
         }
         let is_whole = self.whole.contains(&node);
         (!is_whole).then(|| format!("{node} fetches the journal before its snapshot"))

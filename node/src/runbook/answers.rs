@@ -28,6 +28,22 @@ pub(super) const PAGES: &[Page] = &[
          serve those customers from another site.",
     ),
     page(
+        "site-away",
+        "The site is in another shard, or on its way there.",
+        "It moves (`rotary site move`), and this was asked of the shard where it was. Nodes follow \
+         a site by themselves and wait for it, so a client sees `unavailable` and this only in \
+         logs.",
+        "Nothing was done: ask again in a moment. `rotary site ls` says where sites live and where \
+         they are going.",
+    ),
+    page(
+        "site-moving",
+        "The site is on its way to a third shard.",
+        "It was asked for before that the site is to live elsewhere, and it is not there yet.",
+        "Wait until it is there (`rotary site ls`), or have it stay where it is (`rotary site \
+         cancel-move`) and ask again.",
+    ),
+    page(
         "outcome-forgotten",
         "Nobody knows any more whether this was done.",
         "The key is older than the window in which outcomes are kept, ten minutes of the \
@@ -95,6 +111,33 @@ pub(super) const PAGES: &[Page] = &[
          others may still be on its way.",
         "Take the number that `detail` names: prepare the node with it (`rotary cluster \
          add-node --id`), and add that. Nothing was done.",
+    ),
+    page(
+        "join-token-unknown",
+        "There is no such join token, or what was shown is not its proof.",
+        "The token is of another cluster, or of one that was made anew from a backup; or somebody \
+         tries tokens.",
+        "Copy the whole command that `rotary cluster add-node` printed, or have another token made \
+         (`rotary cluster tokens create`). Attempts in vain are bounded by address.",
+    ),
+    page(
+        "join-token-over",
+        "The join token is good no more.",
+        "Its time has passed, it was revoked, or another one was made for the same node. The \
+         folder that waited under it is gone with it.",
+        "Have another one made where the cluster's authority is (`rotary cluster tokens create`), \
+         and paste that; a folder that is half written is gone on with.",
+    ),
+    page(
+        "join-token-taken",
+        "A machine has fetched the folder of that node already.",
+        "A join token is good for one machine: for the one that used it first, also after that was \
+         killed half way, and for no other. Somebody else has used it, or the folder in which it \
+         was begun was removed.",
+        "`rotary cluster tokens list` says when it was fetched, and from where. If that was the \
+         machine that is meant, go on there, with the same folder. If not, somebody has a node's \
+         key: revoke the token (`rotary cluster tokens revoke`), do not take that node in, and \
+         prepare another one under another number (`rotary cluster add-node`).",
     ),
     page(
         "last-voter",

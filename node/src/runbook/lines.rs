@@ -72,9 +72,30 @@ pub(super) const PAGES: &[Page] = &[
     page(
         "members-differ",
         "A node's configuration is not what the cluster was founded with.",
-        "cluster.shards was changed on this node. It goes on, because its vote may be needed. But \
-         it does not keep the shards that its configuration lacks.",
-        "`differs` says what. Give the node the cluster.shards of the others, and start it again.",
+        "cluster.shards of this node is more than the cluster has. It goes on, because its vote \
+         may be needed; what it has too many of never gets a leader.",
+        "`differs` says what. Give the node the cluster.shards of the others, and start it again. \
+         More are made with `rotary cluster set-shards`.",
+    ),
+    page(
+        "shard-unfounded",
+        "A new shard has no beginning yet.",
+        "`rotary cluster set-shards` asked for a shard which this node is to give its first \
+         voters, and its own replica refuses. Nothing lives in it yet, and all others go on.",
+        "`error` says why. It is tried again five times a second, and told again when it is \
+         something else. Where the node's log lost its tail (`log-cut`), or not all voters say \
+         that the shard is new to them, bring back those that are away. `rotary cluster status` \
+         says which shard waits, and for which node. Should that node be broken, replace it \
+         (`rotary node replace`): another one then begins the shard.",
+    ),
+    page(
+        "site-not-moved",
+        "A site lives on in the shard where it was.",
+        "It was to live in another one (`rotary site move`), which does not take it: `why` says \
+         why, and so does `rotary site ls`. The site serves as before; for a moment nobody could \
+         ask it for anything.",
+        "Mend what `why` says and ask again, name another shard, or clear the line with \
+         `rotary site cancel-move`.",
     ),
     page(
         "members-unsettled",
@@ -188,9 +209,9 @@ pub(super) const PAGES: &[Page] = &[
         "log-cut",
         "The node's log lost its tail, so it has no vote.",
         "Power was lost and the disk had not kept what it said it had.",
-        "Nothing, if the other nodes run: it catches up and votes again. The line names nodes \
-         that it waits for: bring those back. A disk that does this lies about syncs: replace \
-         it.",
+        "Nothing, if the other nodes run: it catches up and votes again, also where nobody has \
+         anything of a shard. The line names nodes that it waits for: bring those back. A disk \
+         that does this lies about syncs: replace it.",
     ),
     page(
         "entries-lost",
@@ -228,6 +249,26 @@ pub(super) const PAGES: &[Page] = &[
         "Nobody knows how old records are, so none are dropped.",
         "The lookup or the journal cannot be read.",
         "Look at the disk; what should be dropped stays until then.",
+    ),
+    page(
+        "backup-failed",
+        "A backup was not made, or the store of backups does not answer.",
+        "The line has what the store or the shard said: no room, no leave, no connection, no \
+         answer, a history that this node still fetches, sites that moved all the time. What was \
+         begun is removed with the next attempt.",
+        "It is tried again by itself, after an attempt that failed later each time, up to \
+         `backup.every`; changed keys are taken up then. Look with `rotary backup status`, and \
+         with `rotary backup list STORE` from the node's machine. Where backup.keep is more than \
+         the store can list, keep fewer. A restart tries at once.",
+    ),
+    page(
+        "backup-late",
+        "The newest backup is more than twice as old as it should be.",
+        "No node could make one, which `backup-failed` says; \
+         or it takes longer than `backup.every`: backup.bytes_per_second is too low for what \
+         there is (`rotary_backup_bytes`, `rotary_backup_seconds`).",
+        "Mend what `backup-failed` names, on the node that leads the directory (`rotary backup \
+         status`). Until then make one by hand: `rotary backup create --to STORE`.",
     ),
     page(
         "retention-failed",

@@ -1,16 +1,16 @@
 //! The spine of a cluster's node: the replicated log.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use rotary_log::{Log, Members, ProposeError, ReadError};
+use rotary_log::{Log, Members, OfflineLog, ProposeError, ReadError};
 use rotary_proto::limits::PROPOSALS_IN_FLIGHT_MAX;
 use rotary_proto::{NodeId, ShardId};
 use rotary_storage::Space;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::hint::Freshness;
 use crate::spine::{Kept, ShardMembers, ShardStatus, Snapshot, Spine, SpineError};
@@ -20,15 +20,28 @@ pub(crate) struct LogSpine {
     log: Arc<Log>,
     node: NodeId,
     freshness: Arc<Freshness>,
-    admission: BTreeMap<ShardId, Arc<Semaphore>>,
+    admission: Mutex<BTreeMap<ShardId, Arc<Semaphore>>>,
 }
 
 impl LogSpine {
     /// On that log.
     pub(crate) fn new(log: Arc<Log>, node: NodeId, freshness: Arc<Freshness>) -> Self {
-        let permits = |shard| (shard, Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX)));
-        let admission = log.shards().map(permits).collect();
-        Self { log, node, freshness, admission }
+        Self { log, node, freshness, admission: Mutex::default() }
+    }
+
+    /// A place among what is on its way to a shard, unless there is none; `None` if the shard has
+    /// no replica here.
+    fn permit(&self, shard: ShardId) -> Option<Result<OwnedSemaphorePermit, TryAcquireError>> {
+        let mut all = self.admission.lock().expect("no code panics while it holds this lock");
+        let new = || Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX));
+        let places = match all.get(&shard) {
+            Some(places) => places.clone(),
+            None => {
+                self.log.status(shard)?;
+                all.entry(shard).or_insert_with(new).clone()
+            }
+        };
+        Some(places.try_acquire_owned())
     }
 }
 
@@ -61,7 +74,7 @@ impl Spine for LogSpine {
         patience: Duration,
         repeatable: bool,
     ) -> BoxFuture<'static, Result<Vec<u8>, SpineError>> {
-        let permit = self.admission.get(&shard).cloned().map(Semaphore::try_acquire_owned);
+        let permit = self.permit(shard);
         let log = self.log.clone();
         async move {
             let _permit = match permit {
@@ -124,6 +137,10 @@ impl Spine for LogSpine {
     fn snapshot(&self, shard: ShardId) -> BoxFuture<'static, Result<Snapshot, String>> {
         let log = self.log.clone();
         async move { log.snapshot(shard).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn entries(&self) -> Option<OfflineLog> {
+        Some(self.log.stored())
     }
 
     fn short_of_space(&self) -> Option<String> {

@@ -91,15 +91,23 @@ fn blocks(text: &str) -> BTreeSet<String> {
 }
 
 /// The certificates that a node starts with, and what they were read from.
-pub(crate) struct Begun(Texts);
+pub(super) struct Begun(Texts);
 
 /// Reads them from the files that are configured.
 ///
 /// # Errors
 /// [`StartError`] naming what is wrong.
-pub(crate) fn read(config: &Config) -> Result<(Certificates, Begun), StartError> {
+pub(super) fn read(config: &Config) -> Result<(Certificates, Begun), StartError> {
     let texts = Texts::read(&config.tls)?;
     Ok((texts.certificates(config)?, Begun(texts)))
+}
+
+/// The same, for whoever shows them once.
+///
+/// # Errors
+/// [`StartError`] naming what is wrong.
+pub(crate) fn certificates(config: &Config) -> Result<Certificates, StartError> {
+    Texts::read(&config.tls)?.certificates(config)
 }
 
 /// Keeps what a node shows as its files are.

@@ -28,6 +28,8 @@ pub(crate) struct PublicTls {
 #[derive(Debug)]
 struct Shown {
     doors: GatewayDoors,
+    /// What was there and is of no use, so that it is told once.
+    refused: RwLock<Option<Written>>,
     certified: RwLock<(Arc<CertifiedKey>, Written)>,
 }
 
@@ -51,7 +53,11 @@ impl PublicTls {
             return Ok(None);
         }
         let shown = read(doors)?;
-        let shown = Arc::new(Shown { doors: doors.clone(), certified: RwLock::new(shown) });
+        let shown = Arc::new(Shown {
+            doors: doors.clone(),
+            refused: RwLock::default(),
+            certified: RwLock::new(shown),
+        });
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -76,13 +82,17 @@ impl PublicTls {
     /// Shows what the files have by now, if they were written since; whether they were.
     ///
     /// # Errors
-    /// [`StartError::PublicCertificate`] naming the file; the certificate before is shown on.
+    /// [`StartError::PublicCertificate`] naming the file, once until it is written again; the
+    /// certificate before is shown on.
     pub(super) fn look_again(&self) -> Result<bool, StartError> {
         let before = self.shown.certified.read().unwrap_or_else(PoisonError::into_inner).1;
-        if written(&self.shown.doors) == before {
+        let now = written(&self.shown.doors);
+        let mut refused = self.shown.refused.write().unwrap_or_else(PoisonError::into_inner);
+        if now == before || *refused == Some(now) {
             return Ok(false);
         }
-        let shown = read(&self.shown.doors)?;
+        let shown = read(&self.shown.doors).inspect_err(|_| *refused = Some(now))?;
+        *refused = None;
         *self.shown.certified.write().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(true)
     }

@@ -6,38 +6,36 @@ use std::time::Duration;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rotary_directory::{Directory, DirectoryAnswer, DirectoryCommand, DirectoryEntry};
-use rotary_log::{Blocking, History, Log, LogConfig, LogStores, Machine, Members, WallClock};
+use rotary_log::{Blocking, History, Log, LogConfig, LogStores, Members, WallClock};
 use rotary_proto::{GatewayId, NodeId, ShardId};
-use rotary_storage::Fatal;
+
+use rotary_storage::{Blobs as BlobStore, Journal, Lookup, Notes as NodeNotes};
 use rotary_transport::Transport;
 use tokio::sync::watch;
 
 use crate::actor::Registry;
 use crate::admission::Admission;
 use crate::archive::Indexer;
+use crate::backup::schedule::{self, Standing};
 use crate::balance;
 use crate::blobs::{Blobs, keeper};
-use crate::config::Config;
+use crate::config::{Config, PeerNode};
 use crate::debug::About;
-use crate::effects;
-use crate::feed;
 use crate::founder::Founder;
 use crate::gateway::audit::Notes;
-use crate::gateway::doors::{Doors, Inner};
+use crate::gateway::doors::{Doors, Inner, Peer};
 use crate::gateway::login::Logins;
 use crate::gateway::password::Passwords;
 use crate::gateway::router::{self, router};
 use crate::gateway::session::behind::{self, Behind};
 use crate::gateway::session::{Sessions, start_leases, strays};
 use crate::hint::{Freshness, Hints, keep_beating};
-use crate::machine::Witness;
-use crate::machine::directory::DirectoryMachine;
 use crate::machine::fence::Fences;
-use crate::machine::site::SiteMachine;
 use crate::marks;
 use crate::nodes::announce::{self, announce_self};
+use crate::nodes::hosting::{self, Hosting};
 use crate::nodes::roster::Roster;
-use crate::nodes::{self, Gateways, drain, roster, seats, upgrade};
+use crate::nodes::{self, Gateways, assembler, drain, mover, roster, seats, upgrade};
 use crate::replica::{DIRECTORY, Replica};
 use crate::retention::Retention;
 use crate::server::admin::AdminDoor;
@@ -75,17 +73,17 @@ pub(crate) async fn start(
     metrics: PrometheusHandle,
 ) -> Result<Running, StartError> {
     let fences = fences(&ground)?;
-    let journal = ground.journal.clone();
-    let replica = Arc::new(Replica::new(config.cluster.shards, journal, ground.lookup));
-    let fatal = &ground.log.fatal;
+    let (fatal, journal) = (&ground.log.fatal, ground.journal.clone());
+    let replica = empty_replica(config, &ground.stores.notes, journal, ground.lookup)?;
     let indexer = Indexer::start(replica.clone(), fatal.clone()).map_err(StartError::Io)?;
     let registry = Registry::start(replica.clone()).await?;
     ground.handler.set_records(registry.clone(), ground.journal.clone());
-    let machines = machines(&replica, &registry, &fences, fatal, ground.witness.as_ref());
+    let hosting = Hosting::new((ground.node, ground.witness), &replica, &registry, &fences);
     let roster = Roster::of(config);
     let (wall, blocking) = (ground.log.wall.clone(), ground.log.blocking);
     let between = (&ground.transport, &ground.handler);
-    let log = start_log(ground.log, ground.stores, between, machines).await?;
+    let hosts = (&hosting, config.cluster.shards);
+    let log = start_log(ground.log, ground.stores, between, hosts).await?;
     let sessions = Arc::new(Sessions::new());
     let parts = (ground.journal, sessions.clone());
     let freshness = Freshness::new(roster.clone(), parts, ground.runs.logic);
@@ -93,8 +91,7 @@ pub(crate) async fn start(
     keep_together(ground.node, &roster, &replica, &log, &freshness, &ground.transport);
     let history = history(&replica, &ground.transport, log.clone(), blocking);
     ground.handler.set_sessions(sessions.clone());
-    let blobs =
-        Blobs::new(ground.blobs, ground.transport.clone(), roster.clone(), config.blobs.clone());
+    let blobs = blobs(config, ground.blobs, &ground.transport, (&roster, &replica, &log));
     ground.handler.set_blobs(blobs.clone());
     let doors = Doors::new(Inner {
         node: ground.node,
@@ -119,12 +116,13 @@ pub(crate) async fn start(
         notes: Notes::new(),
         metrics,
         about: About::of(config),
+        backups: Standing::of(&config.backup),
     });
     ground.handler.set_doors(doors.clone());
     keep_up(config, &doors, &log, (wall, fences));
     tokio::spawn(found(doors.clone(), config.clone(), ground.founder));
     tokio::spawn(history.keep_whole());
-    effects::start(&doors, ground.tools);
+    tokio::spawn(hosting.keep(doors.clone(), log.clone(), Arc::new(ground.tools)));
     let back_door = ground.doorstep.back_door();
     ground.handler.set_back_door(back_door.clone());
     Ok(Running {
@@ -175,19 +173,22 @@ fn fences(ground: &Ground) -> Result<Fences, StartError> {
     Ok(fences)
 }
 
-/// Starts the shards, and gives each its first members, where it has none.
+/// Starts the shards, and gives each of those that the cluster begins with its first members, where
+/// it has none.
 async fn start_log(
     config: LogConfig,
     stores: LogStores,
     (transport, handler): (&Arc<Transport>, &Arc<NodeHandler>),
-    machines: Vec<(ShardId, Box<dyn Machine>)>,
+    (hosting, shards): (&Hosting, u32),
 ) -> Result<Arc<Log>, StartError> {
-    let started = Log::start(config, stores, transport.clone(), &handler.door, machines).await?;
+    let (door, machines) = (&handler.door, hosting.machines());
+    let started = Log::start(config, stores, transport.clone(), door, machines).await?;
     let log = Arc::new(started);
     handler.set_log(log.clone());
-    for shard in log.shards() {
+    for shard in (0..=shards).map(ShardId) {
         log.initialize(shard).await?;
     }
+    hosting.catch_up(&log).await?;
     Ok(log)
 }
 
@@ -196,15 +197,17 @@ fn keep_up(config: &Config, doors: &Doors, log: &Arc<Log>, (wall, fences): (Wall
     tokio::spawn(upgrade::keep(doors.clone(), log.clone(), fences));
     start_leases(doors.clone());
     keeper::start(doors);
+    schedule::start(config, doors);
     tokio::spawn(strays::watch(doors.clone()));
     tokio::spawn(behind::watch(doors.clone()));
     tokio::spawn(announce::watch(doors.clone()));
     tokio::spawn(drain::follow(doors.clone()));
+    tokio::spawn(mover::keep(doors.clone()));
+    tokio::spawn(assembler::keep(doors.replica.clone()));
     tokio::spawn(marks::keep_logged(doors.clone()));
     tokio::spawn(view::keep_logged(doors.clone(), log.clone()));
     if config.log.balance_leaders {
-        let (log, roster) = (log.clone(), doors.roster.clone());
-        tokio::spawn(balance::keep(log, doors.node, roster, drain::avoided(&doors.replica)));
+        tokio::spawn(balance::keep(doors.clone(), log.clone()));
     }
     tokio::spawn(watch_space(log.clone()));
     keep_young(config, doors, log, wall);
@@ -229,41 +232,47 @@ pub(crate) fn log_config(config: &Config) -> LogConfig {
     log
 }
 
+/// Replicas of what this node keeps, with nothing in them yet.
+fn empty_replica(
+    config: &Config,
+    notes: &NodeNotes,
+    journal: Arc<Journal>,
+    lookup: Lookup,
+) -> Result<Arc<Replica>, StartError> {
+    let kept = hosting::kept(config.cluster.shards, notes).map_err(StartError::Io)?;
+    Ok(Arc::new(Replica::new(kept, journal, lookup)))
+}
+
+/// The blobs of this node; those of a site count where its shard has voters.
+fn blobs(
+    config: &Config,
+    store: BlobStore,
+    transport: &Arc<Transport>,
+    (roster, replica, log): (&Arc<Roster>, &Arc<Replica>, &Arc<Log>),
+) -> Arc<Blobs> {
+    let (replica, log) = (replica.clone(), log.clone());
+    let voters = Box::new(move |site| {
+        let shard = replica.shard_of(site);
+        shard.and_then(|shard| log.members(shard.id)).unwrap_or_default().voters
+    });
+    Blobs::new(store, transport.clone(), roster.clone(), voters, config.blobs.clone())
+}
+
 fn history(
-    replica: &Replica,
+    replica: &Arc<Replica>,
     transport: &Arc<Transport>,
     log: Arc<Log>,
     blocking: Blocking,
 ) -> History {
+    let shards = replica.clone();
     let members = move |shard| log.members(shard).iter().flat_map(Members::all).collect();
     History {
         journal: replica.journal().clone(),
         transport: transport.clone(),
         members: Box::new(members),
-        shards: replica.shards().map(|shard| shard.id).collect(),
+        shards: Box::new(move || shards.shard_ids()),
         blocking,
     }
-}
-
-fn machines(
-    replica: &Arc<Replica>,
-    registry: &Arc<Registry>,
-    fences: &Fences,
-    fatal: &Fatal,
-    witness: Option<&Arc<dyn Witness>>,
-) -> Vec<(ShardId, Box<dyn Machine>)> {
-    let directory = DirectoryMachine::new(replica.clone(), fences.of(DIRECTORY), witness.cloned());
-    let directory: Box<dyn Machine> = Box::new(directory);
-    let mut machines = vec![(DIRECTORY, directory)];
-    for shard in replica.shards() {
-        let (entry, source) = feed::entry();
-        feed::start(replica.clone(), shard.clone(), registry.clone(), source);
-        let fence = fences.of(shard.id);
-        let machine = SiteMachine::new(replica.clone(), shard.clone(), entry, fatal.clone(), fence);
-        let machine = machine.seen_by(witness.cloned());
-        machines.push((shard.id, Box::new(machine)));
-    }
-    machines
 }
 
 /// Looks at the disk again and again: others may fill it while this node writes nothing.
@@ -327,6 +336,16 @@ pub(super) async fn serve(
 }
 
 impl Running {
+    /// The core nodes, as this one knows them at the moment.
+    pub(super) fn peers(&self) -> impl Fn() -> Vec<PeerNode> + Send + use<> {
+        let roster = self.doors.roster.clone();
+        let of = |peer: &Peer| {
+            let (id, public) = (peer.node.0, peer.url.clone());
+            Some(PeerNode { id, peer: peer.peer.parse().ok()?, public })
+        };
+        move || roster.peers().values().filter_map(of).collect()
+    }
+
     /// Whether another node answers this one, as far as it should: who is no core node any more
     /// need not.
     pub(super) fn reaches(&self) -> impl Fn(NodeId) -> bool + Send + use<> {

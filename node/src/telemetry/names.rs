@@ -60,6 +60,10 @@ registry! {
     /// Spans of traces. `result` is `sent`, or `dropped` where the collector was too slow or said
     /// no.
     SPANS: Counter "rotary_spans_total" ["result"];
+    /// Moves of sites to other shards that ended on this node. `result` is `moved` or `failed`.
+    SITE_MOVES: Counter "rotary_site_moves_total" ["result"];
+    /// Seconds for which a site that moved waited to be taken by the other shard.
+    SITE_MOVE_SECONDS: Histogram "rotary_site_move_seconds" [];
     /// Commands that got no permit. `budget` is `shard`, `tenant` or `caller`; `class` is `new`,
     /// `talk`, `ending` or `upkeep`.
     ADMISSION_REFUSED: Counter "rotary_admission_refused_total" ["budget", "class"];
@@ -158,6 +162,17 @@ registry! {
     BLOBS_REMOVED: Counter "rotary_blobs_removed_total" [];
     /// Files that this node had no room for.
     BLOBS_FULL: Counter "rotary_blobs_full_total" [];
+    /// Seconds since the newest finished backup that nodes made by themselves was begun, as this
+    /// node sees the store; where there is none, since this node started.
+    BACKUP_AGE: Gauge "rotary_backup_age_seconds" [];
+    /// Seconds from the beginning of one backup to that of the next, as configured.
+    BACKUP_EVERY: Gauge "rotary_backup_every_seconds" [];
+    /// Bytes of the newest finished backup.
+    BACKUP_BYTES: Gauge "rotary_backup_bytes" [];
+    /// Seconds that it took, until all of it was read back.
+    BACKUP_SECONDS: Gauge "rotary_backup_seconds" [];
+    /// Attempts to make a backup, or to look at the store, that failed.
+    BACKUP_FAILURES: Counter "rotary_backup_failures_total" [];
     /// Attempts to tell a webhook. `result` is `taken`, `gone`, `refused` or `unanswered`.
     WEBHOOK_ATTEMPTS: Counter "rotary_webhook_attempts_total" ["result"];
     /// Turns that a bot was asked for. `result` is `answered`, `handed_over` or `failed`.

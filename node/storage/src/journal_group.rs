@@ -330,10 +330,10 @@ impl GroupJournal {
         pending.records += records;
     }
 
-    /// Goes on from where a snapshot ended, in a segment of that number. Nothing may be pending.
+    /// Goes on from another place, in a segment of that number. Nothing may be pending.
     pub(crate) fn rebase(&mut self, number: u32, base: Begin) {
         assert!(self.pending.is_empty(), "the caller has flushed");
-        let (head, origin) = (base.head, Origin::Rebased);
+        let (head, origin) = (base.head, base.origin);
         let streams = base.streams.iter();
         self.streams =
             streams.map(|(id, last)| (*id, Stream { last: *last, ..Stream::default() })).collect();

@@ -144,6 +144,25 @@ impl Journal {
         self.flush()
     }
 
+    /// Begins a group of which nothing is here, at a place before which nothing is kept. Nothing is
+    /// missing then.
+    ///
+    /// # Errors
+    /// `Import` if something is here; `Io`; `Failed` if the writer has failed.
+    pub fn plant(&self, group: u32, base: JournalBase) -> Result<(), JournalError> {
+        self.shared.change(group, |journal| {
+            if journal.last_index > 0 || journal.lower.is_some() {
+                let what = "something is here already".to_owned();
+                return Err(JournalError::Import { group, what });
+            }
+            let JournalBase { head, streams } = base;
+            let begin = Begin { origin: Origin::Grown, head, streams };
+            journal.rebase(journal.open.number, begin);
+            Ok(())
+        })?;
+        self.flush()
+    }
+
     /// What a group lacks; `None` if nothing.
     pub fn missing(&self, group: u32) -> Option<Missing> {
         self.shared.read_group(group, GroupJournal::missing).flatten()

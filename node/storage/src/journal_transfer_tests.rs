@@ -69,6 +69,36 @@ fn a_new_replica_gets_the_whole_history_in_chunks_of_any_size() {
     }
 }
 
+/// With a gap below it would wait for ever, where nobody has anything to fetch.
+#[test]
+fn a_journal_that_begins_where_nothing_is_kept_lacks_nothing() {
+    let empty = open(&SimulatedDisk::new(3));
+    empty.advance(GROUP, LAST).expect("advances");
+    for source in [source(), empty] {
+        let (disk, tip) = (SimulatedDisk::new(2), source.tip(GROUP));
+        let target = open(&disk);
+        target.plant(GROUP, tip.clone()).expect("nothing is here");
+        target.plant(GROUP, tip.clone()).expect_err("something is here");
+        let target = {
+            disk.power_cut();
+            open(&disk)
+        };
+        assert_eq!((target.missing(GROUP), target.base(GROUP)), (None, tip.clone()));
+        assert_eq!(target.tip(GROUP), tip);
+        let last = tip.streams.get(&STREAM).copied().unwrap_or(0);
+        let stream = STREAM;
+        let (sequence, index) = (last + 1, tip.head.index + 1);
+        let record = JournalRecord { stream, sequence, index, ordinal: 0, bytes: vec![1] };
+        target.append(GROUP, vec![record]).expect("it goes on");
+        target.flush().expect("durable");
+        disk.power_cut();
+        let target = open(&disk);
+        assert_eq!((target.missing(GROUP), target.base(GROUP)), (None, tip));
+        assert_eq!(target.last_sequence(GROUP, STREAM), last + 1);
+        assert_eq!(target.read(GROUP, STREAM, last + 1, 9, 9).expect("it is there").len(), 1);
+    }
+}
+
 #[test]
 fn a_chunk_is_no_larger_than_asked() {
     let source = source();

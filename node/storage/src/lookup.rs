@@ -65,7 +65,7 @@ pub trait Keys: Send + Sync {
     /// `earlier` gives the records that came before it under a key.
     ///
     /// # Errors
-    /// What `earlier` says.
+    /// What `earlier` says; `Later` if the keys depend on what is not known yet.
     fn keys(&self, record: &JournalRecord, earlier: &Earlier<'_>) -> Result<KeyList, LookupError>;
 }
 
@@ -84,6 +84,9 @@ pub enum LookupError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The keys of a record are not known yet: it is indexed later.
+    #[error("{0}; it is indexed later")]
+    Later(String),
 }
 
 /// How far an index has come.
@@ -239,8 +242,13 @@ impl Lookup {
         self.mark(group).lock().expect(UNPANICKED).through
     }
 
+    /// The same, unless the group is being indexed at this moment: for who is indexing another.
+    pub fn through_if_idle(&self, group: u32) -> Option<u64> {
+        self.mark(group).try_lock().ok().map(|mark| mark.through)
+    }
+
     /// Indexes what the journal holds and the lookup does not, at most about `records_max`
-    /// records. Blocks on the disk.
+    /// records, and up to the first that is for later. Blocks on the disk.
     ///
     /// # Errors
     /// [`LookupError`]; what was indexed before then is kept.
@@ -259,17 +267,27 @@ impl Lookup {
         while mark.through < last && left > 0 {
             let after = mark.through;
             let page = journal.read_index(group, after, BATCH_RECORDS.min(left), BATCH_BYTES)?;
-            let mut batch = Rows::new();
+            let (mut batch, mut through) = (Rows::new(), page.through.max(after));
             for record in &page.records {
-                self.put(journal, group, record, keys, &mut batch)?;
+                match self.put(journal, group, record, keys, &mut batch) {
+                    Err(LookupError::Later(_)) => {
+                        // What was put of that index already is put again.
+                        through = record.index - 1;
+                        break;
+                    }
+                    put => put?,
+                }
             }
             let durable = journal.durable_head(group);
-            let anchor = if durable.index <= page.through { durable } else { mark.anchor };
-            let next = Mark { through: page.through.max(after), anchor, ..*mark };
+            let anchor = if durable.index <= through { durable } else { mark.anchor };
+            let next = Mark { through, anchor, ..*mark };
             if !page.records.is_empty() {
                 self.write(group, batch, next)?;
             }
             *mark = next;
+            if through < page.through {
+                break;
+            }
             left = left.saturating_sub(page.records.len().max(1));
         }
         Ok(Progress { through: mark.through, last })

@@ -61,6 +61,8 @@ fn own_rows(supervisor: Option<Expected>) -> Case {
 /// Routes that nobody needs a credential for, and that tell nothing of any tenant.
 pub(crate) fn is_public(route: &str) -> bool {
     let open = ["GET /livez", "GET /metrics", "GET /readyz", "POST /v1/login"];
+    // What it takes is in the body: the proof that follows from a join token.
+    let proved = ["POST /v1/join-tokens/{token}/take"];
     // Their first frame has the credential.
     let sessions = ["GET /v1/session", "POST /v1/session/stream"];
     let page = ["GET /", "GET /favicon.ico", "GET /status.css", "GET /status.js", "GET /words.js"];
@@ -72,7 +74,11 @@ pub(crate) fn is_public(route: &str) -> bool {
         "GET /v1/openapi.json",
     ];
     let documents = route.starts_with("GET /runbook/") || document.contains(&route);
-    documents || open.contains(&route) || sessions.contains(&route) || page.contains(&route)
+    documents
+        || proved.contains(&route)
+        || open.contains(&route)
+        || sessions.contains(&route)
+        || page.contains(&route)
 }
 
 /// The route that takes the token of a session and no other credential. It is tried by itself.
@@ -101,13 +107,18 @@ fn case_of_cluster(house: &House, route: &str) -> Case {
         // It shows nodes and shards, and of sites how many there are in each.
         "GET /v1/cluster" | "GET /v1/cluster/votes" | "GET /v1/sites" => own_rows(None),
         "DELETE /v1/nodes/{node}" | "POST /v1/nodes/{node}/decommission" => of_nodes(),
-        "GET /v1/shards/{shard}/backup" | "GET /v1/debug" => of_nodes(),
+        "GET /v1/shards/{shard}/backup" | "GET /v1/shards/{shard}/entries" => of_nodes(),
+        "GET /v1/debug" | "GET /v1/backups" => of_nodes(),
         // Administrators of another tenant read what their own people did.
         "GET /v1/audit" => Case { other_tenant: Empty, other_site: NOT_ALLOWED, ..of_nodes() },
+        "PUT /v1/cluster/shards" => of_nodes().with(json!({"shards": 9})),
         "PUT /v1/cluster/votes" => of_nodes().with(json!({"count": 1})),
         "GET /v1/upgrade" => own_rows(None),
         "PUT /v1/upgrade" => of_nodes().with(json!({"version": 2})),
         "DELETE /v1/upgrade" => of_nodes(),
+        "GET /v1/join-tokens" | "DELETE /v1/join-tokens/{token}" => of_nodes(),
+        "POST /v1/join-tokens" => of_nodes().with(json!({"node": "nd_9", "kind": "core",
+            "proof": "A".repeat(43), "sealed": "AAAA"})),
         "PUT /v1/nodes/{node}/drain" => of_nodes().with(json!({"drains": true})),
         "PUT /v1/nodes/{node}/vote" => of_nodes().with(json!({"votes": false})),
         "POST /v1/nodes" => of_nodes()
@@ -189,6 +200,8 @@ fn case_of_site(house: &House, route: &str) -> Case {
         "GET /conversations" => Case { agent: NOT_ALLOWED, ..of_site(json!({}), Empty) },
         // A customer of the site may bring a file for a conversation of their own.
         "POST /blobs" => of_site(json!({}), Empty),
+        "PUT /shard" => of_nodes().with(json!({"shard": "sh_1"})),
+        "DELETE /shard" => of_nodes(),
         "PUT /settings"
         | "PUT /skills/{skill}"
         | "PUT /reasons/{reason}"

@@ -193,6 +193,7 @@ impl House {
         for (name, prefix) in [
             ("{node}", "nd"),
             ("{shard}", "sh"),
+            ("{token}", "jt"),
             ("{skill}", "sk"),
             ("{reason}", "nr"),
             ("{disposition}", "di"),

@@ -110,6 +110,22 @@ pub(crate) fn shard_commands() -> Vec<(&'static str, ShardCommand)> {
         RaiseVersion => ShardCommand::RaiseVersion { version: 2 },
         SetView => ShardCommand::SetView { replicas: vec![NodeId(1), NodeId(3)] },
         JournalMark => ShardCommand::JournalMark { node: NodeId(3), index: 4_096 },
+        Move => ShardCommand::Move(SiteMove::Decline { site: site(), departed: 700 }),
+    })
+}
+
+fn moves() -> Vec<(&'static str, SiteMove)> {
+    let (site, departed) = (site(), 700);
+    let (attempt, number, bytes) = (900, 3, vec![1, 2, 3]);
+    samples!(SiteMove {
+        Depart => SiteMove::Depart { site, to: ShardId(5), departed },
+        Return => SiteMove::Return { site, departed },
+        Forget => SiteMove::Forget { site, departed },
+        Expect => SiteMove::Expect { site, from: ShardId(2), departed },
+        Take => SiteMove::Take(SitePart { site, attempt, number, ends_chunk: true, bytes }),
+        Decline => SiteMove::Decline { site, departed },
+        Settle => SiteMove::Settle { site, departed },
+        Arrive => SiteMove::Arrive { site, attempt, parts: 40 },
     })
 }
 
@@ -117,6 +133,7 @@ pub(crate) fn shard_commands() -> Vec<(&'static str, ShardCommand)> {
 fn what_can_be_asked_of_a_shard() {
     let mut page = Page::new("commands");
     page.add_all("ShardCommand", shard_commands());
+    page.add_all("SiteMove", moves());
     page.add_all("Origin", origins());
     page.add_all(
         "Actor",

@@ -114,6 +114,7 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
             note: Some(sealed("call back on Monday")),
             expired: true,
         },
+        SiteMoved => Event::SiteMoved { from: ShardId(2), to: ShardId(5) },
     })
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         NotInSelfService => Refusal::NotInSelfService,
         EffectFenced => Refusal::EffectFenced,
         LimitReached => Refusal::LimitReached { limit: word("QUEUES_PER_SITE_MAX") },
+        SiteAway => Refusal::SiteAway { shard: ShardId(3) },
     })
 }
 

@@ -72,7 +72,7 @@ const ELSEWHERE: [&str; 2] = ["snapshot_directory.txt", "snapshot_distributor.tx
 /// Whether a crate beside this one compares a released file of that name with one of its own.
 fn is_of_a_neighbour(name: &str) -> bool {
     let nodes = crate::page::folder().join("../../node");
-    ["storage", "log"].into_iter().any(|neighbour| {
+    ["storage", "log", "directory"].into_iter().any(|neighbour| {
         let file = name.strip_prefix(neighbour).and_then(|name| name.strip_prefix('_'));
         file.is_some_and(|file| nodes.join(neighbour).join("golden").join(file).exists())
     })

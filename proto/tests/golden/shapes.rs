@@ -217,6 +217,7 @@ fn ids() {
     page.add("GatewayId", &gateway());
     page.add("ApiKeyId", &ApiKeyId(11));
     page.add("UserId", &UserId(12));
+    page.add("JoinTokenId", &JoinTokenId(12));
     page.add("largest NodeId", &NodeId(u64::MAX));
     page.add("largest ItemId", &ItemId(u128::MAX));
     page.settle();

@@ -20,6 +20,10 @@ pub enum Lane {
     Limits,
     /// Wall clocks.
     Clock,
+    /// Where sites live.
+    Sites,
+    /// What operators take away.
+    Backups,
 }
 
 macro_rules! kinds {
@@ -126,6 +130,10 @@ kinds! {
     /// A node is emptied of sessions, leaders and effects, and serves again. Bites if it had some,
     /// and had none left.
     Drain = "drain", [], Lane::Process;
+    /// A site goes to another shard. Bites if it got there.
+    SiteMove = "site-move", [], Lane::Sites;
+    /// A backup is made, and must verify. Bites if it was made while the fault lasted.
+    Backup = "backup", [], Lane::Backups;
     /// A node's wall clock jumps, up to a day. Bites if its answers have the other date.
     ClockJump = "clock-jump", [WallClock], Lane::Clock;
 }

@@ -41,7 +41,8 @@ impl ClockProof {
         }
         *last = (stamp, now_ms);
         for record in seen.events {
-            self.event(record.site, seen.stamp, &record.event, found);
+            // A site that moved has a clock of its own.
+            self.event(record.site, record.stamp, &record.event, found);
         }
     }
 

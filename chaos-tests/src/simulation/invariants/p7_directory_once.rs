@@ -20,6 +20,7 @@ pub(crate) struct DirectoryOnce {
     sites: BTreeMap<TenantId, u32>,
     /// Beside the first one, which nobody asks for.
     principals: u32,
+    join_tokens: u32,
 }
 
 impl DirectoryOnce {
@@ -52,6 +53,7 @@ impl DirectoryOnce {
                 (self.sites.entry(site.tenant).or_default(), site.number)
             }
             DirectoryDone::Principal(principal) => (&mut self.principals, principal.0 - 1),
+            DirectoryDone::JoinToken(token) => (&mut self.join_tokens, token.0),
         };
         *last += 1;
         *last == number

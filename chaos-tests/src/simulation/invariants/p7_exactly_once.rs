@@ -54,9 +54,12 @@ impl ExactlyOnce {
 /// Refusals that say nothing of the command itself, and may differ from one retry to the next.
 fn is_of_the_window(outcome: &Outcome) -> bool {
     use Refusal::{
-        Malformed, OutcomeForgotten, SessionUnknown, SiteFrozen, SiteUnknown, WindowFull,
+        Malformed, OutcomeForgotten, SessionUnknown, SiteAway, SiteFrozen, SiteUnknown, WindowFull,
     };
     let Outcome::Refused(refusal) = outcome else { return false };
+    if matches!(refusal, SiteAway { .. }) {
+        return true;
+    }
     let known = [OutcomeForgotten, WindowFull, SessionUnknown, SiteUnknown, SiteFrozen, Malformed];
     known.contains(refusal)
 }

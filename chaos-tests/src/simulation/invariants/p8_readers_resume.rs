@@ -8,7 +8,7 @@ use rotary_proto::SiteId;
 use rotary_storage::{Journal, JournalError};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::simulation::story::Story;
+use crate::simulation::story::{Story, Stream};
 
 /// Records of one read.
 const PAGE_RECORDS: usize = 64;
@@ -44,7 +44,8 @@ impl Readers {
             Ok(records) => records,
             Err(JournalError::Forgotten { first, .. }) if journal.missing(shard).is_none() => {
                 let first_index = journal.first_index(shard);
-                if drops && first > position + 1 && story.is_dropped(first - 1, first_index) {
+                let gone = |told: &Stream| told.is_dropped(first - 1, first_index);
+                if drops && first > position + 1 && story.stream_of(site).is_some_and(gone) {
                     return Turn::Late(first - 1);
                 }
                 return Turn::Wrong(format!("{place} is told that it is too late"));
@@ -58,7 +59,8 @@ impl Readers {
         let mut position = position;
         for record in records {
             position += 1;
-            let right = story.event_hash(position) == Some(xxh3_64(&record.bytes));
+            let told = story.stream_of(site).and_then(|told| told.hash(position));
+            let right = told == Some(xxh3_64(&record.bytes));
             if record.sequence != position || !right {
                 return Turn::Wrong(format!("{place} is given {} for {position}", record.sequence));
             }

@@ -1,16 +1,15 @@
 //! P8: streams have no gaps, and P1 for the journal: what became true stays readable.
 //!
-//! Read from its first position, a site's stream in any replica's journal is every event of the
-//! site in order, byte for byte what the machines said: so far as the replica has come while it
-//! works, all of it at the end. Where journals have a retention the stream begins later, behind
-//! what was dropped whole, and has no gap from there on.
+//! Read from its first position, a stream in any replica's journal is every event of a site's stay
+//! in the shard in order, byte for byte what the machines said: so far as the replica has come
+//! while it works, all of it at the end. Where journals have a retention the stream begins later,
+//! behind what was dropped whole, and has no gap from there on.
 
-use rotary_proto::SiteId;
 use rotary_storage::{Journal, JournalError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Findings;
-use crate::simulation::story::Story;
+use crate::simulation::story::Stream;
 
 /// Records of one read.
 const PAGE_RECORDS: usize = 256;
@@ -25,22 +24,22 @@ pub(crate) enum Extent {
     All,
 }
 
-/// Reads the stream of a shard's site in a node's journal, which may drop what is old or not.
+/// Reads a stream in a node's journal, which may drop what is old or not.
 pub(crate) fn check(
-    (node, shard, site): (usize, u32, SiteId),
+    (node, shard, stream): (usize, u32, u64),
     journal: &Journal,
     (extent, drops): (Extent, bool),
-    story: &Story,
+    told: &Stream,
     found: &mut Findings,
 ) {
-    let place = format!("node {} shard {shard}", node + 1);
-    let mut next = if drops { journal.first_sequence(shard, site.key()) } else { 1 };
-    if !story.is_dropped(next - 1, journal.first_index(shard)) {
+    let place = format!("node {} shard {shard} stream {stream:x}", node + 1);
+    let mut next = if drops { journal.first_sequence(shard, stream) } else { 1 };
+    if !told.is_dropped(next - 1, journal.first_index(shard)) {
         let what = format!("{place}: the stream begins with {next}, and should before");
         return found.breach("P8", what);
     }
     loop {
-        let read = journal.read(shard, site.key(), next, PAGE_RECORDS, PAGE_BYTES);
+        let read = journal.read(shard, stream, next, PAGE_RECORDS, PAGE_BYTES);
         let records = match read {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
@@ -48,8 +47,8 @@ pub(crate) fn check(
             Err(error) => return found.breach("P8", format!("{place}: {error}")),
         };
         for record in records {
-            let right = record.sequence == next && story.event_hash(next).is_some();
-            if !right || story.event_hash(next) != Some(xxh3_64(&record.bytes)) {
+            let right = record.sequence == next && told.hash(next).is_some();
+            if !right || told.hash(next) != Some(xxh3_64(&record.bytes)) {
                 let sequence = record.sequence;
                 let what = format!("{place}: event {next} is another one, as {sequence}");
                 return found.breach("P8", what);
@@ -57,7 +56,7 @@ pub(crate) fn check(
             next += 1;
         }
     }
-    let events = story.events().len() as u64;
+    let events = told.len();
     if extent == Extent::All && next <= events {
         found.breach("P8", format!("{place}: the stream ends before {next} of {events}"));
     }

@@ -10,13 +10,15 @@ use rotary_proto::codec::{self, Limit};
 use rotary_proto::command::Subject;
 use rotary_proto::event::Event;
 use rotary_proto::ids::SkillId;
-use rotary_proto::ids::{GatewayId, NodeId, OfferId, PrincipalId, SessionId, ShardId};
+use rotary_proto::ids::{
+    CustomerId, GatewayId, ItemId, NodeId, OfferId, PrincipalId, SessionId, ShardId,
+};
 use rotary_proto::plan::RequiredSkill;
-use rotary_proto::values::Attributes;
+use rotary_proto::values::{Attributes, Item};
 use rotary_proto::{
-    Actor, AgentId, AgentProfile, Capacity, Channel, Command, ConversationId, Declared, Envelope,
-    Name, Origin, Outcome, QueueId, QueuePlan, Sealed, ShardCommand, SiteId, SiteSettings, Stamp,
-    Wall,
+    Actor, AgentId, AgentProfile, Body, Capacity, Channel, Command, ConversationId, Declared,
+    Envelope, Name, Origin, Outcome, QueueId, QueuePlan, Sealed, ShardCommand, SiteId,
+    SiteSettings, Stamp, Wall,
 };
 
 pub(crate) const SITE: SiteId = SiteId::new(1, 1);
@@ -205,6 +207,42 @@ impl World {
             }
         }
         taken
+    }
+
+    /// A customer attaches, opens a chat with a first message and posts another.
+    pub(crate) fn chat(&mut self, number: u64) {
+        let customer = CustomerId(u128::from(number) << 32 | 0xabc);
+        let (subject, session) =
+            (Subject::Customer(customer), SessionId(u128::from(number) + (1 << 64)));
+        let gateway = GatewayId { node: NodeId(1), run: 1 };
+        self.ask(Actor::Customer(customer), Command::Attach { session, subject, gateway });
+        self.conversations += 1;
+        let conversation = ConversationId::new(SITE, self.conversations);
+        let item = |at: u128| {
+            let body = Body::plain("Good morning, I have a question.").expect("short");
+            Item { id: ItemId(u128::from(number) * 2 + at), body }
+        };
+        let skill = self.random.below(100) as u32;
+        let level = self.random.below(10) as u8 + 1;
+        let commands = [
+            Command::Open {
+                conversation,
+                queue: QueueId(skill % 20),
+                channel: Channel::Chat,
+                priority: None,
+                skills: vec![RequiredSkill { skill: SkillId(skill), level }],
+                customer: Some(customer),
+                attributes: Attributes::default(),
+                item: Some(item(0)),
+                mail: None,
+            },
+            Command::Post { conversation, item: item(1), note: false, seen_to: None },
+        ];
+        for (sequence, command) in (1..).zip(commands) {
+            let origin = Origin::Session { session, sequence, acknowledged: sequence - 1 };
+            let actor = Actor::Customer(customer);
+            self.apply(ShardCommand::Site(Envelope { site: SITE, origin, actor, command }));
+        }
     }
 
     pub(crate) fn open(&mut self, skill: u32, level: u8) -> Duration {

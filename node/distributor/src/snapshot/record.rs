@@ -1,10 +1,10 @@
 //! The records of a snapshot, and their order.
 //!
 //! ```text
-//! Shard, Lease*,
-//! ( Site, Skill*, Reason*, Disposition*, Webhook*, Queue*, Class*, Agent*, Admitted*, Session*,
-//!   Conversation*, Effect*, Tombstone*, Principal*, Request*, Work*, LostGateway*, LostSession*,
-//!   SiteEnd )*,
+//! Shard, Lease*, Away*, Passed*, ( Arriving, Part* )*,
+//! ( Site, Travel?, Skill*, Reason*, Disposition*, Webhook*, Queue*, Class*, Agent*, Admitted*,
+//!   Session*, Conversation*, Effect*, Tombstone*, Principal*, Request*, Work*, LostGateway*,
+//!   LostSession*, SiteEnd )*,
 //! End
 //! ```
 //!
@@ -16,7 +16,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use rotary_proto::Stamp;
 use rotary_proto::effect::{PendingEffect, View};
 use rotary_proto::ids::{
     AgentId, DispositionId, GatewayId, NodeId, PrincipalId, QueueId, ReasonId, RequestId,
@@ -25,13 +24,15 @@ use rotary_proto::ids::{
 use rotary_proto::outcome::Answer;
 use rotary_proto::plan::{Requirement, SiteSettings, Strategy};
 use rotary_proto::values::Name;
+use rotary_proto::{SitePart, Stamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Frozen, FrozenSite};
+use super::{Frozen, FrozenMoves, FrozenSite};
 use crate::agent::Agent;
 use crate::class::{Build, ClassRow};
 use crate::conversation::{Conversation, Stage};
 use crate::effects::Webhook;
+use crate::moves::{Away, Expected, Passed, Travel};
 use crate::queue::Queue;
 use crate::session::Session;
 use crate::site::{Tombstone, Work};
@@ -53,8 +54,18 @@ pub(super) enum Record<'a> {
         gateway: GatewayId,
         until: Stamp,
     },
+    /// A site has left, or is about to.
+    Away(SiteId, Away),
+    /// The last departures of a site that were taken or declined here.
+    Passed(SiteId, Passed),
+    /// A site that is being given.
+    Arriving(Expected),
+    /// A part of it.
+    Part(Cow<'a, SitePart>),
     /// A site begins.
     Site(Cow<'a, Head>),
+    /// Where it was before.
+    Travel(Cow<'a, Travel>),
     Skill(SkillId, Cow<'a, Name>),
     Reason(ReasonId, Cow<'a, Name>),
     Disposition(DispositionId, Cow<'a, Name>),
@@ -142,33 +153,38 @@ pub(super) struct Head {
 
 impl Record<'_> {
     /// How many kinds there are.
-    pub(super) const KINDS: usize = 22;
+    pub(super) const KINDS: usize = 27;
 
     /// The kind's place in the order of kinds, from 0.
     pub(super) const fn kind(&self) -> usize {
         match self {
             Self::Shard { .. } => 0,
             Self::Lease { .. } => 1,
-            Self::Site { .. } => 2,
-            Self::Skill { .. } => 3,
-            Self::Reason { .. } => 4,
-            Self::Disposition { .. } => 5,
-            Self::Webhook { .. } => 6,
-            Self::Queue { .. } => 7,
-            Self::Class { .. } => 8,
-            Self::Agent { .. } => 9,
-            Self::Admitted { .. } => 10,
-            Self::Session { .. } => 11,
-            Self::Conversation { .. } => 12,
-            Self::Effect(_) => 13,
-            Self::Tombstone(_) => 14,
-            Self::Principal { .. } => 15,
-            Self::Request { .. } => 16,
-            Self::Work { .. } => 17,
-            Self::LostGateway { .. } => 18,
-            Self::LostSession { .. } => 19,
-            Self::SiteEnd { .. } => 20,
-            Self::End { .. } => 21,
+            Self::Away(..) => 2,
+            Self::Passed { .. } => 3,
+            Self::Arriving(_) => 4,
+            Self::Part(_) => 5,
+            Self::Site(_) => 6,
+            Self::Travel(_) => 7,
+            Self::Skill(..) => 8,
+            Self::Reason(..) => 9,
+            Self::Disposition(..) => 10,
+            Self::Webhook(..) => 11,
+            Self::Queue(..) => 12,
+            Self::Class { .. } => 13,
+            Self::Agent { .. } => 14,
+            Self::Admitted { .. } => 15,
+            Self::Session { .. } => 16,
+            Self::Conversation { .. } => 17,
+            Self::Effect(_) => 18,
+            Self::Tombstone(_) => 19,
+            Self::Principal { .. } => 20,
+            Self::Request { .. } => 21,
+            Self::Work(_) => 22,
+            Self::LostGateway(_) => 23,
+            Self::LostSession { .. } => 24,
+            Self::SiteEnd(_) => 25,
+            Self::End { .. } => 26,
         }
     }
 }
@@ -176,7 +192,7 @@ impl Record<'_> {
 impl Frozen {
     /// Every record, in order.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let Self { id, last, logic_version, marks, view, leases, sites, digest } = self;
+        let Self { id, last, logic_version, marks, view, leases, moves, sites, digest } = self;
         let (marks, view) = (Cow::Borrowed(marks), Cow::Borrowed(view));
         let logic_version = *logic_version;
         let head = Record::Shard { id: *id, last: *last, logic_version, marks, view };
@@ -187,8 +203,22 @@ impl Frozen {
         let end = Record::End { sites: sites.len() as u64, digest: *digest };
         std::iter::once(head)
             .chain(leases.iter().map(lease))
+            .chain(moves.records())
             .chain(sites.iter().flat_map(FrozenSite::records))
             .chain(std::iter::once(end))
+    }
+}
+
+impl FrozenMoves {
+    /// Who went, who is not taken, and who is coming.
+    fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let away = self.away.iter().map(|(site, away)| Record::Away(*site, *away));
+        let passed = |(site, passed): (&SiteId, &Passed)| Record::Passed(*site, *passed);
+        let arriving = self.arriving.iter().flat_map(|(expected, parts)| {
+            let parts = parts.iter().map(|part| Record::Part(Cow::Borrowed(&**part)));
+            std::iter::once(Record::Arriving(*expected)).chain(parts)
+        });
+        away.chain(self.passed.iter().map(passed)).chain(arriving)
     }
 }
 
@@ -225,7 +255,9 @@ impl FrozenSite {
         let reasons = self.reasons.iter();
         let dispositions = self.dispositions.iter();
         let webhooks = self.webhooks.iter();
+        let travel = self.travel.iter();
         std::iter::once(Record::Site(Cow::Owned(self.head())))
+            .chain(travel.map(|travel| Record::Travel(Cow::Borrowed(travel))))
             .chain(skills.map(|(id, name)| Record::Skill(*id, Cow::Borrowed(name))))
             .chain(reasons.map(|(id, name)| Record::Reason(*id, Cow::Borrowed(name))))
             .chain(dispositions.map(|(id, name)| Record::Disposition(*id, Cow::Borrowed(name))))

@@ -93,23 +93,25 @@ impl From<ChunkError> for RestoreError {
 }
 
 /// A shard on its way back from chunks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Restore {
     reader: Reader,
     building: Building,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Building {
     shard: Shard,
     /// The kind of the last record.
     last: Option<usize>,
     site: Option<Box<Draft>>,
     can: LogicVersions,
+    /// Whether nothing else is taken: no other site, and none on its way.
+    alone: bool,
 }
 
 /// A site whose end has not come.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Draft {
     site: Site,
     due: Option<Stamp>,
@@ -128,8 +130,16 @@ impl Restore {
 
     /// The same for a build that can apply those versions of the logic, and takes no other.
     pub fn fitting(shard: ShardId, can: LogicVersions) -> Self {
-        let building = Building { shard: Shard::new(shard), last: None, site: None, can };
+        let (shard, site) = (Shard::new(shard), None);
+        let building = Building { shard, last: None, site, can, alone: false };
         Self { reader: Reader::new(Machine::Distributor), building }
+    }
+
+    /// The same of a shard that has one site only.
+    pub(crate) fn alone(shard: ShardId, can: LogicVersions) -> Self {
+        let mut restore = Self::fitting(shard, can);
+        restore.building.alone = true;
+        restore
     }
 
     /// Takes the next chunk. A refused one ends the restoration.
@@ -141,13 +151,18 @@ impl Restore {
         Ok(self)
     }
 
+    /// Whether all of it has come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.building.last == Some(END)
+    }
+
     /// The shard, if all of it has come.
     ///
     /// # Errors
     /// [`RestoreError`]: chunks are missing, or a promise does not hold.
     pub fn finish(self) -> Result<Shard, RestoreError> {
         self.reader.finish()?;
-        if self.building.last != Some(END) {
+        if !self.is_whole() {
             return Err(RestoreError::Count);
         }
         let shard = self.building.shard;
@@ -160,14 +175,20 @@ impl Restore {
 
 const SHARD: usize = 0;
 const LEASE: usize = 1;
-const SITE: usize = 2;
-const SITE_END: usize = 20;
-const END: usize = 21;
+const ARRIVING: usize = 4;
+const PART: usize = 5;
+const SITE: usize = 6;
+const TRAVEL: usize = 7;
+const SITE_END: usize = 25;
+const END: usize = 26;
 
 impl Building {
+    // long: one arm a kind of record, and nothing else.
     fn take(&mut self, record: Record) -> Result<(), RestoreError> {
         let kind = record.kind();
-        if !may_follow(self.last, kind) {
+        let moves = LEASE < kind && kind < SITE;
+        let another = kind == SITE && !self.shard.sites.is_empty();
+        if !may_follow(self.last, kind) || self.alone && (moves || another) {
             return Err(RestoreError::OutOfOrder { kind });
         }
         self.last = Some(kind);
@@ -195,6 +216,22 @@ impl Building {
                 if !self.shard.restore_lease(gateway, until) {
                     return Err(RestoreError::LimitReached { limit: "gateways_per_shard_max" });
                 }
+            }
+            Record::Away(site, away) => {
+                let few = self.shard.moves.restore_away(site, away);
+                few.then_some(()).ok_or(RestoreError::LimitReached { limit: "sites_gone_max" })?;
+            }
+            Record::Passed(site, passed) => {
+                let few = self.shard.moves.restore_passed(site, passed);
+                few.then_some(()).ok_or(RestoreError::LimitReached { limit: "sites_gone_max" })?;
+            }
+            Record::Arriving(expected) => {
+                let few = self.shard.moves.restore_expected(expected);
+                few.then_some(()).ok_or(RestoreError::LimitReached { limit: "arrivals_max" })?;
+            }
+            Record::Part(part) => {
+                let (site, kept) = (part.site, self.shard.moves.take(part.into_owned()));
+                kept.map_err(|refusal| inconsistent(site, refusal))?;
             }
             Record::Site(head) => {
                 self.site = Some(Box::new(Draft::new(&head, self.shard.recorded())?));
@@ -225,12 +262,13 @@ impl Building {
         let (due, digest) = (draft.due, draft.digest);
         let mut site = draft.site;
         let id = site.id;
+        let departed = self.shard.moves.is_departed(id);
         let rebuilt = site.rebuild(&draft.free, &draft.admitted);
         rebuilt.map_err(|detail| inconsistent(id, detail))?;
         if site.digest() != digest {
             return Err(RestoreError::Digest { site: Some(id) });
         }
-        let awaited = !site.frozen && site.due(self.shard.last_stamp()).is_some();
+        let awaited = !site.frozen && !departed && site.due(Stamp::ZERO).is_some();
         if due.is_some() != awaited {
             return Err(inconsistent(id, "it is due and has nothing to do, or the reverse"));
         }
@@ -255,8 +293,12 @@ fn restored_view(view: View) -> Result<View, RestoreError> {
 fn may_follow(last: Option<usize>, kind: usize) -> bool {
     match last {
         None => kind == SHARD,
-        Some(SHARD | LEASE) => matches!(kind, LEASE | SITE | END),
+        Some(ARRIVING | PART) => matches!(kind, ARRIVING | PART | SITE | END),
+        Some(front) if front < SITE => {
+            kind != SHARD && kind != PART && front <= kind && (kind <= SITE || kind == END)
+        }
         Some(SITE_END) => matches!(kind, SITE | END),
+        Some(TRAVEL) if kind == TRAVEL => false,
         Some(END) => false,
         Some(within) => within <= kind && kind > SITE && kind <= SITE_END,
     }
@@ -289,9 +331,16 @@ impl Draft {
         if fine { Ok(()) } else { Err(inconsistent(self.site.id, detail)) }
     }
 
+    // long: one arm a kind of record, and nothing else.
     fn take(&mut self, record: Record) -> Result<(), RestoreError> {
         let site = &mut self.site;
         match record {
+            Record::Travel(travel) => {
+                let few = travel.stays.len() <= limits::SITE_STAYS_MAX;
+                let fine = few && !travel.stays.is_empty();
+                site.travel = Some(travel.into_owned());
+                self.is(fine, "it has been nowhere, or in too many shards")
+            }
             Record::Skill(id, name) => {
                 within(site.skills.len(), limits::SKILLS_PER_SITE_MAX, "skills_per_site_max")?;
                 put(Arc::make_mut(&mut site.skills).insert(id, name.into_owned()), site.id)

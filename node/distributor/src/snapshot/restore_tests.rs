@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rotary_proto::ids::{GatewayId, NodeId, PrincipalId, SessionId};
-use rotary_proto::{ShardCommand, Wall, snapshot};
+use rotary_proto::{ShardCommand, SitePart, Wall, snapshot};
 
 use super::*;
+use crate::moves::{Expected, Travel};
 use crate::site::Work;
 use crate::snapshot::record::tests::small;
 
@@ -61,8 +62,8 @@ fn with(record: Record<'static>) -> impl FnOnce(&mut Vec<Record>) {
     }
 }
 
-const CONVERSATION: usize = 12;
-const EFFECT: usize = 13;
+const CONVERSATION: usize = 17;
+const EFFECT: usize = 18;
 
 #[test]
 fn records_as_they_were_are_restored() {
@@ -72,11 +73,11 @@ fn records_as_they_were_are_restored() {
 #[test]
 fn records_out_of_order_or_missing_are_refused() {
     assert_eq!(refused(without(SHARD)), RestoreError::OutOfOrder { kind: LEASE });
-    assert_eq!(refused(without(SITE)), RestoreError::OutOfOrder { kind: 4 });
+    assert_eq!(refused(without(SITE)), RestoreError::OutOfOrder { kind: 9 });
     assert_eq!(refused(without(SITE_END)), RestoreError::OutOfOrder { kind: END });
     assert_eq!(refused(without(END)), RestoreError::Count);
     assert_eq!(refused(without(CONVERSATION)), RestoreError::Count);
-    assert_eq!(refused(|records| records.swap(3, 9)), RestoreError::OutOfOrder { kind: 6 });
+    assert_eq!(refused(|records| records.swap(3, 9)), RestoreError::OutOfOrder { kind: 11 });
     let more = |records: &mut Vec<Record>| records.push(Record::SiteEnd([0; Record::KINDS]));
     assert_eq!(refused(more), RestoreError::OutOfOrder { kind: SITE_END });
     let none =
@@ -128,7 +129,7 @@ fn what_no_digest_covers_is_checked() {
 
 #[test]
 fn what_comes_twice_or_refers_to_nothing_is_refused() {
-    for kind in [4, 6, 7, 8, 9, 11, CONVERSATION, EFFECT, 15, 16] {
+    for kind in [9, 11, 12, 13, 14, 16, CONVERSATION, EFFECT, 20, 21] {
         let twice = |records: &mut Vec<Record>| {
             let place = at(records, kind);
             let frozen = small().freeze();
@@ -178,4 +179,46 @@ fn more_than_there_may_be_is_refused() {
     };
     let limit = "reasons_per_site_max";
     assert_eq!(refused(reasons), RestoreError::LimitReached { limit });
+}
+
+#[test]
+fn sites_on_their_way_are_taken_in_their_order_and_bounds_only() {
+    let site = SiteId::new(1, 7);
+    let (from, departed, attempt) = (ShardId(2), 5, 90);
+    let arriving = || Record::Arriving(Expected { site, from, departed, attempt, version: 1 });
+    let (number, ends_chunk, bytes) = (0, true, vec![1]);
+    let sample = SitePart { site, attempt, number, ends_chunk, bytes };
+    let part = |change: fn(&mut SitePart)| {
+        let mut part = sample.clone();
+        change(&mut part);
+        Record::Part(Cow::Owned(part))
+    };
+    let put = |more: Vec<Record<'static>>| {
+        move |records: &mut Vec<Record>| drop(records.splice(2..2, more))
+    };
+    let alone = put(vec![part(|_| ())]);
+    assert_eq!(refused(alone), RestoreError::OutOfOrder { kind: PART });
+    let begun = part(|part| part.ends_chunk = false);
+    let kept = refused(put(vec![arriving(), begun]));
+    assert_eq!(kept, RestoreError::Digest { site: None }, "the digest covers it");
+    let twice = refused(put(vec![arriving(), arriving()]));
+    assert_eq!(twice, RestoreError::LimitReached { limit: "arrivals_max" });
+    let unread = refused(put(vec![arriving(), part(|_| ())]));
+    assert_eq!(
+        unread,
+        RestoreError::Digest { site: None },
+        "what it makes is seen when it arrives"
+    );
+    let other = contradiction(put(vec![arriving(), part(|part| part.attempt = 91)]));
+    assert!(other.contains("attempt 90"), "{other}");
+    let travel = || {
+        let mut travel = Travel::none_yet(ShardId(1));
+        travel.stays.clear();
+        Record::Travel(Cow::Owned(travel))
+    };
+    assert!(contradiction(with(travel())).contains("nowhere"));
+    let mut on_its_way = Restore::alone(ShardId(1), LogicVersions { oldest: 1, newest: 1 });
+    on_its_way.building.last = Some(SHARD);
+    let refused = on_its_way.building.take(arriving());
+    assert_eq!(refused, Err(RestoreError::OutOfOrder { kind: ARRIVING }), "a site brings none");
 }

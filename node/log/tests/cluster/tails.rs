@@ -1,15 +1,21 @@
 //! Logs that lost their tail, or all of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rotary_log::doubt_note;
+use rotary_log::{LogError, doubt_note};
+use rotary_proto::{NodeId, ShardId};
+use rotary_storage::LogStore as _;
 
 use crate::world::{World, eventually};
 use crate::{SHARD, assert_each_once, propose_many};
+
+/// A shard that is made after the others.
+const LATER: ShardId = ShardId(7);
 
 /// The last segment of a node's log, and where its last byte that is not zero is.
 fn tail(world: &World, node: u64) -> io::Result<(PathBuf, u64)> {
@@ -148,4 +154,79 @@ async fn a_lost_log_that_is_noted_is_made_again_from_the_others() {
     assert_each_once(&world.agreed(SHARD, 60).await, 60);
     whole(&world, lost).await;
     assert!(!world.path(lost).join("notes").join(doubt_note(SHARD)).exists());
+}
+
+fn voters(nodes: &[u64]) -> BTreeSet<NodeId> {
+    nodes.iter().copied().map(NodeId).collect()
+}
+
+fn is_cut_in_later(world: &World, node: u64) -> bool {
+    world.nodes[&node].log.status(LATER).expect("known").cut
+}
+
+/// Nodes 1 to 3, of which the first lost its log's tail, and has caught up since.
+async fn once_cut() -> World {
+    let mut world = World::start(3, 1).await;
+    propose_many(&world, SHARD, 0..50).await;
+    world.kill(1).await;
+    tear(&world, 1);
+    world.start_node(1).await;
+    whole(&world, 1).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_never_was_on_a_node_lost_nothing_there() {
+    let mut world = once_cut().await;
+    world.nodes[&1].log.never_had(LATER).await.expect("noted");
+    world.add(LATER).await;
+    assert!(!is_cut_in_later(&world, 1));
+    world.nodes[&1].log.found(LATER, &voters(&[1, 2, 3])).await.expect("founded");
+    propose_many(&world, LATER, 0..20).await;
+    assert_each_once(&world.agreed(LATER, 20).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_replica_founds_nothing_until_all_say_that_there_was_nothing() {
+    let mut world = once_cut().await;
+    world.cut_off(&[3]);
+    world.add(LATER).await;
+    assert!(is_cut_in_later(&world, 1), "nobody said that it never was there");
+    let all = voters(&[1, 2, 3]);
+    let unsure = world.nodes[&1].log.found(LATER, &all).await;
+    assert!(matches!(unsure, Err(LogError::Unsure { .. })), "{unsure:?}");
+    world.cut_off(&[]);
+    eventually("the doubt has ended", || (!is_cut_in_later(&world, 1)).then_some(())).await;
+    world.nodes[&1].log.found(LATER, &all).await.expect("founded");
+    propose_many(&world, LATER, 0..20).await;
+    assert_each_once(&world.agreed(LATER, 20).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_voted_for_a_founder_that_is_gone_begins_the_shard_again() {
+    let mut world = World::start(3, 1).await;
+    for node in 1..=3 {
+        world.kill(node).await;
+    }
+    // The founder was elected by the other two, and is gone before they heard more of it.
+    for node in [2, 3] {
+        let store = world.store(node).await;
+        let vote = store.vote(SHARD.0).expect("readable").expect("they voted");
+        let (done, synced) = std::sync::mpsc::channel();
+        store.save_vote(LATER.0, vote, Box::new(move |result| done.send(result).expect("awaited")));
+        synced.recv().expect("answered").expect("written");
+        drop(store);
+        world.start_node(node).await;
+    }
+    world.add(LATER).await;
+    let (log, left) = (world.nodes[&2].log.clone(), voters(&[2, 3]));
+    let unsure = log.found(LATER, &left).await;
+    assert!(matches!(unsure, Err(LogError::Unsure { .. })), "the founder may live: {unsure:?}");
+    let unsure = log.found_again(LATER, &voters(&[1, 2, 3])).await;
+    assert!(matches!(unsure, Err(LogError::Unsure { .. })), "one is silent: {unsure:?}");
+    log.found_again(LATER, &left).await.expect("founded");
+    propose_many(&world, LATER, 0..20).await;
+    assert_each_once(&world.agreed(LATER, 20).await, 20);
+    log.found_again(LATER, &left).await.expect("it has begun");
+    assert_eq!(log.members(LATER).expect("known").voters, left);
 }

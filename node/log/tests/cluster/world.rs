@@ -290,16 +290,7 @@ impl World {
     pub(crate) async fn node(&self, node: u64) -> Node {
         let (id, door) = (NodeId(node), Door::new());
         let transport = self.transport(id, &door).await;
-        let store = eventually("the store is free", || {
-            let options = SegmentLogOptions {
-                log_id: u128::from(node),
-                free_bytes_min: 0,
-                reserve_bytes: 0,
-                ..SegmentLogOptions::default()
-            };
-            SegmentLog::open(Arc::new(FileDisk), self.path(node).join("log"), options).ok()
-        })
-        .await;
+        let store = self.store(node).await;
         let mut seen = BTreeMap::new();
         let mut machines = Vec::new();
         for shard in &self.shards {
@@ -340,6 +331,30 @@ impl World {
         self.start_node(node).await;
         self.nodes.values().for_each(|other| other.transport.set_peer(NodeId(node), address));
         node
+    }
+
+    /// The log of a node that does not run.
+    pub(crate) async fn store(&self, node: u64) -> SegmentLog {
+        eventually("the store is free", || {
+            let options = SegmentLogOptions {
+                log_id: u128::from(node),
+                free_bytes_min: 0,
+                reserve_bytes: 0,
+                ..SegmentLogOptions::default()
+            };
+            SegmentLog::open(Arc::new(FileDisk), self.path(node).join("log"), options).ok()
+        })
+        .await
+    }
+
+    /// Starts a replica of one more shard on every node that runs; nobody founds it.
+    pub(crate) async fn add(&mut self, shard: ShardId) {
+        for (node, running) in &mut self.nodes {
+            let state = Arc::new(Mutex::new(Seen::default()));
+            running.seen.insert(shard, state.clone());
+            let machine = Box::new(Recorder(state, NodeId(*node)));
+            running.log.add(shard, machine).await.expect("added");
+        }
     }
 
     /// Cuts these nodes, together, off from the others; none to mend it.

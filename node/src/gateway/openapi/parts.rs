@@ -11,7 +11,7 @@ use rotary_proto::Refusal;
 use schemars::JsonSchema;
 
 use crate::gateway::attachments::{File, Wanted};
-use crate::gateway::backups::Backup;
+use crate::gateway::backups::{Backup, LogEntries};
 use crate::gateway::blobs::Upload;
 use crate::gateway::doors::Doors;
 use crate::gateway::extract::{Caller, Ids, Json, Key, Query};
@@ -149,6 +149,14 @@ impl Answers for File {
 impl Answers for Backup {
     fn describe(draft: &mut Draft<'_>) {
         draft.octets(200, "All of the shard.");
+        draft.refused(404, ["not-found"]);
+        draft.refused(503, ["unavailable"]);
+    }
+}
+
+impl Answers for LogEntries {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.octets(200, "All of them.");
         draft.refused(404, ["not-found"]);
         draft.refused(503, ["unavailable"]);
     }

@@ -41,7 +41,7 @@ impl Behind {
 pub(crate) async fn watch(doors: Doors) {
     loop {
         tokio::time::sleep(Duration::from_millis(FEED_HEARTBEAT_MS)).await;
-        let shards = doors.replica.shards().map(|shard| shard.id);
+        let shards = doors.replica.shard_ids().into_iter();
         doors.behind.note(shards.filter(|id| doors.is_behind(*id)).collect());
     }
 }

@@ -97,7 +97,7 @@ impl Board {
     async fn show(&self, doors: &Doors, out: &Outbox) -> End {
         let look = |place: &Place| Shown {
             site: place.site,
-            latest: doors.sessions.boards.look(&doors.replica, place.shard, place.site),
+            latest: doors.sessions.boards.look(&doors.replica, place.site),
             after: place.after.unwrap_or(0),
             last: None,
         };
@@ -106,8 +106,10 @@ impl Board {
         pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             pause.tick().await;
-            if let Some(place) = self.places.iter().find(|place| doors.is_behind(place.shard)) {
-                let detail = format!("this node has not heard from the leader of {}", place.shard);
+            let shards = self.places.iter().filter_map(|place| doors.replica.shard_of(place.site));
+            let shards: Vec<_> = shards.map(|shard| shard.id).collect();
+            if let Some(shard) = shards.into_iter().find(|shard| doors.is_behind(*shard)) {
+                let detail = format!("this node has not heard from the leader of {shard}");
                 return End::resume("behind", detail);
             }
             for site in &mut shown {

@@ -7,10 +7,10 @@
 
 use rotary_proto::frame::{CommandReply, CommandResult, ServerFrame};
 use rotary_proto::outcome::Position;
-use rotary_proto::{Actor, Command, Envelope, Origin, SessionId, ShardId, SiteId};
+use rotary_proto::{Actor, Command, Envelope, Origin, SessionId, SiteId};
 use tokio::sync::mpsc;
 
-use crate::gateway::doors::Doors;
+use crate::gateway::doors::{Doors, Placed};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::Attached;
@@ -58,13 +58,14 @@ async fn execute(
     numbered: Numbered,
 ) -> Result<CommandResult, End> {
     let site = numbered.site;
-    let place = attached.places.iter().find(|place| place.site == site);
-    let place = place.ok_or_else(|| End::never("protocol", not_read(site)))?;
+    if !attached.places.iter().any(|place| place.site == site) {
+        return Err(End::never("protocol", not_read(site)));
+    }
     if is_gateways_own(&numbered.command) {
         return Err(End::never("protocol", GATEWAYS_OWN));
     }
     let session = attached.served.session;
-    Ok(submit(doors, session, attached.actor, place.shard, numbered).await)
+    Ok(submit(doors, session, attached.actor, numbered).await)
 }
 
 /// Why a session's client may not ask for that.
@@ -85,13 +86,12 @@ pub(super) async fn submit(
     doors: &Doors,
     session: SessionId,
     actor: Actor,
-    shard: ShardId,
     numbered: Numbered,
 ) -> CommandResult {
     let Numbered { site, number, acknowledged, command, .. } = numbered;
     let origin = Origin::Session { session, sequence: number, acknowledged };
-    match doors.submit(shard, Envelope { site, origin, actor, command }).await {
-        Ok(answer) => CommandResult {
+    match doors.submit(Envelope { site, origin, actor, command }).await {
+        Ok(Placed { shard, answer }) => CommandResult {
             site,
             number,
             repeated: answer.repeated,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rotary_proto::{Actor, Command, SessionId, ShardId, SiteId};
+use rotary_proto::{Actor, Command, SessionId, SiteId};
 
-use crate::gateway::doors::Doors;
+use crate::gateway::doors::{Doors, Placed};
 use crate::gateway::problem::Problem;
 use crate::gateway::session::handshake::{Place, known_session};
 use crate::gateway::session::table::Served;
@@ -42,7 +42,7 @@ pub(crate) async fn tell(
 /// Whether the log knows that the socket is gone.
 async fn detach(doors: &Doors, served: &Served, place: &Place, actor: Actor, ended: bool) -> bool {
     let command = Command::Detach { session: served.session, gateway: doors.gateway, ended };
-    let told = doors.submit_internal(place.shard, place.site, actor, command).await;
+    let told = doors.submit_internal(place.site, actor, command).await;
     if let Err(error) = &told {
         tracing::warn!(site = %place.site, %error, "a lost socket could not be told yet");
     }
@@ -55,18 +55,17 @@ async fn detach(doors: &Doors, served: &Served, place: &Place, actor: Actor, end
 /// That it could not be told, or that this node does not know where the session is.
 pub(super) async fn end(
     doors: &Doors,
-    shard: ShardId,
     site: SiteId,
     session: SessionId,
     actor: Actor,
 ) -> Result<(), Problem> {
     for _ in 0..MOVES_MAX {
-        if doors.is_behind(shard) {
+        if doors.replica.shard_of(site).is_none_or(|shard| doors.is_behind(shard.id)) {
             break;
         }
-        let Ok(view) = known_session(doors, shard, site, session).await else { return Ok(()) };
+        let Ok(view) = known_session(doors, site, session).await else { return Ok(()) };
         let command = Command::Detach { session, gateway: view.gateway, ended: true };
-        let answer = doors.submit_internal(shard, site, actor, command).await?;
+        let Placed { shard, answer } = doors.submit_internal(site, actor, command).await?;
         doors.replica.reach(shard, answer.index, APPLY_PATIENCE).await;
     }
     Err(Problem::unavailable("this node does not know where the session is; ask another"))

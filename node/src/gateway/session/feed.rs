@@ -17,6 +17,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::{Attached, Place};
 use crate::gateway::session::serving::Outbox;
+use crate::replica::ReadError;
 use crate::telemetry::{names, trace};
 
 /// Events read from the journal at once.
@@ -59,11 +60,25 @@ enum Never {}
 impl Feed<'_> {
     async fn go(&mut self) -> Result<Never, End> {
         self.begin().await?;
+        loop {
+            let inbox = self.caught_up().await?;
+            match self.live(inbox).await {
+                // It goes on where it was, reading in the shard that the site lives in now.
+                Err(Stop::Link(Why::Moved)) => {}
+                Err(Stop::Link(why)) => return Err(end_of(why)),
+                Err(Stop::End(end)) => return Err(end),
+                Ok(never) => match never {},
+            }
+        }
+    }
+
+    /// Brings everything that is recorded; what comes from then on is in the inbox.
+    async fn caught_up(&mut self) -> Result<Inbox, End> {
         for _ in 0..CATCH_UPS_MAX {
             let mut inbox = self.join().await?;
             match self.catch_up(&mut inbox).await {
-                Ok(()) => return self.live(inbox).await,
-                Err(Stop::Link(Why::Slow)) => {}
+                Ok(()) => return Ok(inbox),
+                Err(Stop::Link(Why::Slow | Why::Moved)) => {}
                 Err(Stop::Link(why)) => return Err(end_of(why)),
                 Err(Stop::End(end)) => return Err(end),
             }
@@ -126,8 +141,8 @@ impl Feed<'_> {
 
     async fn page(&self, place: &Place, after: u64) -> Result<EventPage, End> {
         let (replica, viewer) = (self.doors.replica.clone(), viewer_of(self.attached.subject));
-        let (shard, site) = (place.shard, place.site);
-        let read = move || replica.page(viewer, shard, site, after, PAGE);
+        let site = place.site;
+        let read = move || replica.page(viewer, site, after, PAGE);
         let behind = |error: String| {
             tracing::error!(
                 code = "journal-unreadable",
@@ -139,6 +154,9 @@ impl Feed<'_> {
         let read = crate::blocking::run(read).await;
         let read = read.map_err(|error| behind(error.to_string()))?;
         read.map_err(|error| {
+            if matches!(error, ReadError::Behind { .. }) {
+                return End::resume("behind", error.to_string());
+            }
             if error.is_forgotten() {
                 return End::resume("behind", "what was missed is forgotten; a snapshot follows");
             }
@@ -182,29 +200,27 @@ impl Feed<'_> {
     }
 
     /// Hands on what comes, and gives up when this node loses touch with a leader.
-    async fn live(&mut self, mut inbox: Inbox) -> Result<Never, End> {
-        let shards: Vec<ShardId> = self.positions.iter().map(|(place, _)| place.shard).collect();
+    async fn live(&mut self, mut inbox: Inbox) -> Result<Never, Stop> {
+        let shards = self.positions.iter();
+        let shards = shards.filter_map(|(place, _)| self.doors.replica.shard_of(place.site));
+        let shards: Vec<ShardId> = shards.map(|shard| shard.id).collect();
         let mut behind = pin!(self.doors.behind.in_any(&shards));
         loop {
             let delivery = tokio::select! {
                 biased;
-                why = wait_for_end(&mut inbox.end) => return Err(end_of(why)),
+                why = wait_for_end(&mut inbox.end) => return Err(Stop::Link(why)),
                 shard = &mut behind => {
                     let detail = format!("this node has not heard from the leader of {shard}");
-                    return Err(End::resume("behind", detail));
+                    return Err(End::resume("behind", detail).into());
                 }
                 delivery = inbox.deliveries.recv() => delivery,
             };
             match delivery {
-                None => return Err(end_of(Why::Broken)),
+                None => return Err(Stop::Link(Why::Broken)),
                 Some(Delivery::Event(record)) => {
                     let at = self.positions.iter().position(|(place, _)| place.site == record.site);
                     let at = at.expect("only links to this session's sites end in its inbox");
-                    match self.show(at, &record, &mut inbox).await {
-                        Ok(()) => {}
-                        Err(Stop::Link(why)) => return Err(end_of(why)),
-                        Err(Stop::End(end)) => return Err(end),
-                    }
+                    self.show(at, &record, &mut inbox).await?;
                 }
                 Some(Delivery::Signal { conversation, agent, signal }) => {
                     let frame = ServerFrame::Signal { conversation, agent, signal };
@@ -225,6 +241,7 @@ async fn wait_for_end(end: &mut watch::Receiver<Option<Why>>) -> Why {
 fn end_of(why: Why) -> End {
     match why {
         Why::Slow => End::resume("slow", "events were not taken in time; resume"),
+        Why::Moved => End::resume("behind", "the site moves to and fro; resume"),
         Why::TakenOver => End::never("taken-over", "the session was resumed on another socket"),
         Why::Ended => End::restart("session-ended", "the session is over; start a new one"),
         Why::Lost => End::resume("behind", "this gateway was taken for lost; resume"),
@@ -234,7 +251,7 @@ fn end_of(why: Why) -> End {
 
 /// State as far as a subject may see it, and where it stands.
 fn state_of(doors: &Doors, subject: Subject, place: &Place) -> Option<(Cursor, SnapshotState)> {
-    let replica = doors.replica.shard(place.shard)?;
+    let replica = doors.replica.shard_of(place.site)?;
     let shard = replica.read();
     let site = place.site;
     let cursor = Cursor { site, sequence: shard.sequence(site)? };

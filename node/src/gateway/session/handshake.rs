@@ -12,7 +12,7 @@ use rotary_proto::frame::{
 use rotary_proto::limits::ATTACH_MS;
 use rotary_proto::outcome::Position;
 use rotary_proto::query::{Link as SessionLink, SessionView};
-use rotary_proto::{Actor, Cursor, SessionId, ShardId, SiteId};
+use rotary_proto::{Actor, Cursor, SessionId, SiteId};
 
 use crate::actor::link::Standing;
 use crate::admission::{Budget, Seat, spread};
@@ -23,6 +23,7 @@ use crate::gateway::session::table::Served;
 use crate::gateway::session::telling::{Telling, ended};
 use crate::gateway::session::{End, farewell};
 use crate::gateway::token::{Claims, ResumeClaims, Role, TokenError, unix_s};
+use crate::replica::stays::stays_in;
 
 /// Sites that one session may read.
 const SITES_MAX: usize = 64;
@@ -57,7 +58,6 @@ pub(crate) struct Attached {
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) site: SiteId,
-    pub(crate) shard: ShardId,
     /// The last sequence that the client has, or the present if it named none.
     pub(crate) after: Option<u64>,
     /// Since when the log knows of the socket.
@@ -137,8 +137,8 @@ async fn attach(
         end = &mut given_up => return Err(end),
         places = places(doors, &wish) => places?,
     };
-    let shards = places.iter().map(|place| place.shard).collect();
-    let served = Arc::new(doors.sessions.take(wish.session, shards));
+    let sites = places.iter().map(|place| place.site).collect();
+    let served = Arc::new(doors.sessions.take(wish.session, sites));
     served.pulse.start(wish.seq);
     let at_once = wish.resumes && places.iter().all(|place| is_known(doors, place));
     let telling = Telling::start(doors, &served, &places, (subject, actor), at_once);
@@ -196,9 +196,7 @@ fn finish(
 /// applied here, everything that any node ever showed is here too: a cursor beyond that was never
 /// given. One before what retention left is answered with state.
 fn is_known(doors: &Doors, place: &Place) -> bool {
-    let (journal, stream) = (doors.replica.journal(), place.site.key());
-    let first = journal.first_sequence(place.shard.0, stream);
-    let last = journal.last_sequence(place.shard.0, stream);
+    let (first, last) = doors.replica.recorded(place.site);
     place.after.is_some_and(|after| after <= last && after + 1 >= first)
 }
 
@@ -264,11 +262,11 @@ pub(super) async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End
         }
         let cursor = wish.cursors.iter().find(|cursor| cursor.site == site);
         let after = cursor.map(|cursor| cursor.sequence);
-        places.push(Place { site, shard: shard.id, after, standing: Standing::unknown() });
+        places.push(Place { site, after, standing: Standing::unknown() });
     }
     if wish.resumes && wish.holder.role != Role::Board {
         for place in &places {
-            known_session(doors, place.shard, place.site, wish.session).await?;
+            known_session(doors, place.site, wish.session).await?;
         }
     }
     Ok(places)
@@ -278,13 +276,12 @@ pub(super) async fn places(doors: &Doors, wish: &Wish) -> Result<Vec<Place>, End
 /// moment to be known here.
 pub(super) async fn known_session(
     doors: &Doors,
-    shard: ShardId,
     site: SiteId,
     session: SessionId,
 ) -> Result<SessionView, End> {
     let deadline = tokio::time::Instant::now() + KNOWN_PATIENCE;
     loop {
-        let shard = doors.replica.shard(shard);
+        let shard = doors.replica.shard_of(site);
         match shard.and_then(|shard| shard.read().session_view(site, session)) {
             Some(view) if view.link == SessionLink::None => return Err(ended()),
             Some(view) => return Ok(view),
@@ -326,13 +323,16 @@ pub(crate) fn welcome(doors: &Doors, attached: &Attached) -> ServerFrame {
 /// not among them the client sends again, and is told that it is repeated if it was applied.
 fn results(doors: &Doors, attached: &Attached) -> Vec<CommandResult> {
     let mut results = Vec::new();
-    for Place { site, shard, .. } in &attached.places {
-        let (site, shard) = (*site, *shard);
-        let Some(replica) = doors.replica.shard(shard) else { continue };
+    for Place { site, .. } in &attached.places {
+        let site = *site;
+        let Some(replica) = doors.replica.shard_of(site) else { continue };
         let replica = replica.read();
+        let stays = stays_in(&replica, site);
         for (number, answer) in replica.session_answers(site, attached.served.session) {
             if attached.unacknowledged.contains(&CommandNumber { site, number }) {
-                let position = Some(Position { shard, index: answer.index });
+                let stay = stays.iter().rev().find(|stay| stay.first <= answer.sequence.max(1));
+                let shard = stay.map(|stay| stay.shard);
+                let position = shard.map(|shard| Position { shard, index: answer.index });
                 let result = CommandReply::Outcome(answer.outcome.clone());
                 results.push(CommandResult { site, number, repeated: true, position, result });
             }

@@ -151,7 +151,14 @@ fn blobs(dir: &std::path::Path) -> Arc<Blobs> {
     let disk = Arc::new(rotary_storage::FileDisk);
     let fatal = Fatal::with(|_, _| {});
     let store = rotary_storage::Blobs::open(disk, &dir.join("blobs"), room, fatal);
-    Blobs::new(store.expect("an empty one"), Arc::new(transport()), roster(), Default::default())
+    let nobody = Box::new(|_| std::collections::BTreeSet::new());
+    Blobs::new(
+        store.expect("an empty one"),
+        Arc::new(transport()),
+        roster(),
+        nobody,
+        Default::default(),
+    )
 }
 
 /// A node's doors before that log, and what it is asked.
@@ -170,8 +177,11 @@ impl House {
         let options = JournalOptions { fatal: Fatal::with(|_, _| {}), ..JournalOptions::default() };
         let journal = Journal::open(Arc::new(rotary_storage::FileDisk), dir.path(), options)
             .expect("an empty one");
-        let replica =
-            Arc::new(Replica::new(1, Arc::new(journal), rotary_storage::Lookup::in_memory()));
+        let replica = Arc::new(Replica::new(
+            [rotary_proto::ShardId(1)],
+            Arc::new(journal),
+            rotary_storage::Lookup::in_memory(),
+        ));
         found(&replica);
         let (asked, seen) = mpsc::unbounded_channel();
         let tokens = Tokens::new(b"secret");
@@ -205,6 +215,7 @@ impl House {
             notes: Notes::new(),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             about: About::of(&Config::default()),
+            backups: crate::backup::schedule::Standing::of(&Default::default()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -429,11 +440,11 @@ async fn a_session_without_a_socket_is_taken_back_and_one_elsewhere_is_not() {
     let mut house = House::open().await;
     house.live(HERE);
     let found = strays::strays(&house.doors);
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(ShardId(1), SITE, SESSION)]);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [(SITE, SESSION)]);
     let watching = tokio::spawn(strays::watch(house.doors.clone()));
     assert_eq!(house.seen().await, Seen::Detach);
     watching.abort();
-    let served = house.doors.sessions.take(SESSION, vec![ShardId(1)]);
+    let served = house.doors.sessions.take(SESSION, vec![SITE]);
     assert!(strays::strays(&house.doors).is_empty());
     house.doors.sessions.release(&served);
 }

@@ -211,14 +211,14 @@ impl Post<'_> {
         }
         let actor = self.claims.holder.actor().ok_or_else(nobody)?;
         let shard = self.doors.shard_of(site).await?;
-        if !self.may_execute(shard, (site, number), heard).await {
+        if !self.may_execute(&shard, (site, number), heard).await {
             let detail = "the session has lost its connection; resume it first".to_owned();
             let (code, after_ms) = ("behind".to_owned(), 0);
             let result = CommandReply::NotApplied { code, detail, after_ms };
             return Ok(CommandResult { site, number, repeated: false, position: None, result });
         }
         let caller = asked.traceparent.clone();
-        let asked = commands::submit(self.doors, self.claims.session, actor, shard.id, asked);
+        let asked = commands::submit(self.doors, self.claims.session, actor, asked);
         Ok(trace::within(caller.as_deref(), asked).await)
     }
 
@@ -269,8 +269,8 @@ impl Post<'_> {
         }
         let actor = self.claims.holder.actor().ok_or_else(nobody)?;
         for site in &self.claims.sites {
-            let shard = self.doors.shard_of(*site).await?.id;
-            farewell::end(self.doors, shard, *site, self.claims.session, actor).await?;
+            self.doors.shard_of(*site).await?;
+            farewell::end(self.doors, *site, self.claims.session, actor).await?;
         }
         Ok(End::good_bye())
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use metrics::counter;
-use rotary_proto::{Actor, Command, SessionId, ShardId, SiteId};
+use rotary_proto::{Actor, Command, SessionId, SiteId};
 
 use crate::gateway::doors::Doors;
 use crate::telemetry::names;
@@ -22,29 +22,29 @@ pub(crate) async fn watch(doors: Doors) {
     loop {
         tokio::time::sleep(LOOK).await;
         let strays = strays(&doors);
-        for (shard, site, session) in strays.intersection(&before) {
-            tell(&doors, *shard, *site, *session).await;
+        for (site, session) in strays.intersection(&before) {
+            tell(&doors, *site, *session).await;
         }
         before = strays;
     }
 }
 
 /// Sessions that the log believes to be here, and that have no socket.
-pub(super) fn strays(doors: &Doors) -> BTreeSet<(ShardId, SiteId, SessionId)> {
+pub(super) fn strays(doors: &Doors) -> BTreeSet<(SiteId, SessionId)> {
     let mut strays = BTreeSet::new();
     for shard in doors.replica.shards() {
         // Looked at once the shard is let go: who applies waits for who reads.
         let here: Vec<_> = shard.read().sessions_at(doors.gateway).collect();
         let of_shard = here.into_iter().filter(|(_, session)| !doors.sessions.has(*session));
-        strays.extend(of_shard.map(|(site, session)| (shard.id, site, session)));
+        strays.extend(of_shard);
     }
     strays
 }
 
-async fn tell(doors: &Doors, shard: ShardId, site: SiteId, session: SessionId) {
+async fn tell(doors: &Doors, site: SiteId, session: SessionId) {
     let command = Command::Detach { session, gateway: doors.gateway, ended: false };
     counter!(names::SESSION_STRAYS).increment(1);
-    if let Err(error) = doors.submit_internal(shard, site, Actor::System, command).await {
+    if let Err(error) = doors.submit_internal(site, Actor::System, command).await {
         tracing::debug!(%site, %error, "a session without a socket is told again later");
     }
 }

@@ -1,13 +1,13 @@
 //! The sessions whose sockets are on this node, and the leases that keep them alive.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rotary_proto::limits::{LEASE_MS, LEASE_RENEWAL_MS, SESSIONS_PER_GATEWAY_MAX};
 use rotary_proto::outcome::Answer;
-use rotary_proto::{SessionId, ShardCommand, ShardId};
+use rotary_proto::{SessionId, ShardCommand, SiteId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::feed::Boards;
@@ -28,7 +28,7 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Open {
     sessions: HashMap<SessionId, Entry>,
-    per_shard: BTreeMap<ShardId, u64>,
+    per_site: BTreeMap<SiteId, u64>,
 }
 
 struct Entry {
@@ -36,7 +36,7 @@ struct Entry {
     socket: u64,
     /// Held while the log is told about the session.
     order: Arc<AsyncMutex<()>>,
-    shards: Vec<ShardId>,
+    sites: Vec<SiteId>,
     pulse: Arc<Pulse>,
 }
 
@@ -70,19 +70,19 @@ impl Sessions {
 
     /// Makes a new socket the one that serves a session. It asks for the [`Sessions::last_word`]
     /// before it tells the log anything.
-    pub(crate) fn take(&self, session: SessionId, shards: Vec<ShardId>) -> Served {
+    pub(crate) fn take(&self, session: SessionId, sites: Vec<SiteId>) -> Served {
         let socket = self.sockets.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open();
         let before = open.sessions.remove(&session);
         if let Some(before) = &before {
-            open.count_out(&before.shards);
+            open.count_out(&before.sites);
         }
         let order = before.map_or_else(Arc::default, |before| before.order);
-        for shard in &shards {
-            *open.per_shard.entry(*shard).or_default() += 1;
+        for site in &sites {
+            *open.per_site.entry(*site).or_default() += 1;
         }
         let pulse = Arc::<Pulse>::default();
-        open.sessions.insert(session, Entry { socket, order, shards, pulse: pulse.clone() });
+        open.sessions.insert(session, Entry { socket, order, sites, pulse: pulse.clone() });
         Served { session, socket, pulse }
     }
 
@@ -104,7 +104,7 @@ impl Sessions {
         let mut open = self.open();
         let ours = open.sessions.get(&served.session).is_some_and(|e| e.socket == served.socket);
         if ours && let Some(entry) = open.sessions.remove(&served.session) {
-            open.count_out(&entry.shards);
+            open.count_out(&entry.sites);
         }
     }
 
@@ -128,18 +128,19 @@ impl Sessions {
         Some(self.open().sessions.get(&session)?.pulse.beat())
     }
 
-    fn shards(&self) -> Vec<ShardId> {
-        self.open().per_shard.keys().copied().collect()
+    /// The sites that its sessions read.
+    fn sites(&self) -> Vec<SiteId> {
+        self.open().per_site.keys().copied().collect()
     }
 }
 
 impl Open {
-    fn count_out(&mut self, shards: &[ShardId]) {
-        for shard in shards {
-            if let Some(count) = self.per_shard.get_mut(shard) {
+    fn count_out(&mut self, sites: &[SiteId]) {
+        for site in sites {
+            if let Some(count) = self.per_site.get_mut(site) {
                 *count -= 1;
                 if *count == 0 {
-                    self.per_shard.remove(shard);
+                    self.per_site.remove(site);
                 }
             }
         }
@@ -154,7 +155,9 @@ pub(crate) fn start_leases(doors: Doors) {
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             renewal.tick().await;
-            for shard in doors.sessions.shards() {
+            let sites = doors.sessions.sites().into_iter();
+            let shards = sites.filter_map(|site| Some(doors.replica.shard_of(site)?.id));
+            for shard in shards.collect::<BTreeSet<_>>() {
                 let doors = doors.clone();
                 tokio::spawn(async move {
                     let command = ShardCommand::RenewLease { gateway: doors.gateway };
@@ -174,18 +177,19 @@ mod tests {
     use super::*;
 
     const SESSION: SessionId = SessionId(1);
+    const SITE: SiteId = SiteId::new(1, 1);
 
     #[tokio::test]
     async fn the_latest_socket_has_the_last_word() {
         let sessions = Sessions::new();
-        let first = sessions.take(SESSION, vec![ShardId(1)]);
-        let second = sessions.take(SESSION, vec![ShardId(1)]);
+        let first = sessions.take(SESSION, vec![SITE]);
+        let second = sessions.take(SESSION, vec![SITE]);
         assert!(sessions.last_word(&first).await.is_none());
         sessions.release(&first);
-        assert_eq!((sessions.count(), sessions.shards()), (1, vec![ShardId(1)]));
+        assert_eq!((sessions.count(), sessions.sites()), (1, vec![SITE]));
         assert!(sessions.last_word(&second).await.is_some());
         sessions.release(&second);
-        assert_eq!((sessions.count(), sessions.shards()), (0, vec![]));
+        assert_eq!((sessions.count(), sessions.sites()), (0, vec![]));
     }
 
     #[tokio::test]

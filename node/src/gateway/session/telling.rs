@@ -15,7 +15,7 @@ use rotary_proto::{Actor, Command, Outcome, Refusal, SessionId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::gateway::doors::Doors;
+use crate::gateway::doors::{Doors, Placed};
 use crate::gateway::session::End;
 use crate::gateway::session::handshake::Place;
 use crate::gateway::session::table::Served;
@@ -84,7 +84,7 @@ async fn tell_all(
 ) -> Result<(), End> {
     let _order = doors.sessions.last_word(served).await.ok_or_else(taken_over)?;
     for place in places {
-        let index = loop {
+        let sequence = loop {
             match tell(doors, place, served.session, subject, actor).await {
                 Err(end) if persist && end.retry == Retry::Resume => {
                     tokio::time::sleep(TELL_AGAIN).await;
@@ -92,7 +92,7 @@ async fn tell_all(
                 told => break told?,
             }
         };
-        place.standing.attached_at(index);
+        place.standing.attached_at(sequence);
         if persist {
             expect_standing(doors, place, served.session)?;
         }
@@ -104,7 +104,7 @@ async fn tell_all(
 /// What became true of the session before its link knew at which index it was attached went
 /// unheeded there, so it is looked at here.
 fn expect_standing(doors: &Doors, place: &Place, session: SessionId) -> Result<(), End> {
-    let shard = doors.replica.shard(place.shard);
+    let shard = doors.replica.shard_of(place.site);
     match shard.and_then(|shard| shard.read().session_view(place.site, session)) {
         Some(view) if view.link == SessionLink::Up && view.gateway == doors.gateway => Ok(()),
         Some(view) if view.link == SessionLink::Up => Err(taken_over()),
@@ -115,7 +115,8 @@ fn expect_standing(doors: &Doors, place: &Place, session: SessionId) -> Result<(
     }
 }
 
-/// Tells the log where the session's socket is, and waits until this node has applied it.
+/// Tells the log where the session's socket is, and waits until this node has applied it. The
+/// site's last sequence after that.
 async fn tell(
     doors: &Doors,
     place: &Place,
@@ -124,8 +125,9 @@ async fn tell(
     actor: Actor,
 ) -> Result<u64, End> {
     let command = Command::Attach { session, subject, gateway: doors.gateway };
-    let answer = doors.submit_internal(place.shard, place.site, actor, command).await;
-    let answer = answer.map_err(|error: SpineError| End::resume("behind", error.to_string()))?;
+    let told = doors.submit_internal(place.site, actor, command).await;
+    let Placed { shard, answer } =
+        told.map_err(|error: SpineError| End::resume("behind", error.to_string()))?;
     match answer.outcome {
         Outcome::Done(_) => {}
         Outcome::Refused(Refusal::SessionUnknown) => return Err(ended()),
@@ -133,10 +135,10 @@ async fn tell(
             return Err(End::never(refusal.word(), refusal.to_string()));
         }
     }
-    if doors.replica.reach(place.shard, answer.index, APPLY_PATIENCE).await {
-        return Ok(answer.index);
+    if doors.replica.reach(shard, answer.index, APPLY_PATIENCE).await {
+        return Ok(answer.sequence);
     }
-    let detail = format!("this node has not applied {}:{}", place.shard, answer.index);
+    let detail = format!("this node has not applied {shard}:{}", answer.index);
     Err(End::resume("behind", detail))
 }
 

@@ -7,8 +7,8 @@ use rotary_proto::outcome::Done;
 use rotary_proto::values::Item;
 use rotary_proto::{
     Actor, AgentId, AgentProfile, Attributes, Body, Capacity, Channel, ConversationId, CustomerId,
-    Declared, Event, ItemId, NodeId, OfferId, Position, QueueId, Sealed, SessionId, ShardId,
-    SiteId, Stamp, Strategy,
+    Declared, Event, ItemId, Name, NodeId, OfferId, Position, QueueId, Sealed, SessionId, ShardId,
+    SiteId, SkillId, Stamp, Strategy,
 };
 
 use super::super::readings::{FeedEvent, NodeReading};
@@ -227,7 +227,7 @@ fn stream(seen: &[u64], events: &[(u64, Event)]) -> Vec<Record> {
     for (seq, place) in (1..).zip(seen) {
         let (index, event) = &events[*place as usize - 1];
         let (cursor, index, digest) = (*place, *index, digest(event));
-        records.push(Record::Event { stream, seq, cursor, index, digest });
+        records.push(Record::Event { stream, seq, cursor, index, digest, after_ms: 0 });
     }
     records
 }
@@ -245,6 +245,17 @@ fn sound_evidence_passes() {
     let at = &verdict.looked_at;
     assert_eq!((at.conversations, at.messages, at.acknowledged), (2, 4, 8));
     assert_eq!((at.nodes, at.streams, at.received), (2, 1, at.events - 2));
+}
+
+#[test]
+fn indexes_fall_only_where_a_site_goes_on_in_another_shard() {
+    let (from, to) = (ShardId(1), ShardId(2));
+    let mut evidence = Evidence::sound();
+    evidence.event(3, Event::SiteMoved { from, to });
+    assert!(evidence.judged().passes(), "{}", evidence.judged());
+    evidence.events.last_mut().expect("just added").1 =
+        Event::SkillSet { skill: SkillId(1), name: Name::new("german").expect("valid") };
+    assert_eq!(caught(&evidence.judged()), ["gaps"]);
 }
 
 #[test]

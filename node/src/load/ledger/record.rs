@@ -105,6 +105,10 @@ pub(crate) enum Record {
         index: u64,
         /// What it said, by [`super::digest`].
         digest: u64,
+        /// How long after the wall time of its entry it was read, in milliseconds: by two clocks,
+        /// which differ where the leader is on another machine.
+        #[serde(default)]
+        after_ms: u64,
     },
     /// The client refused what a stream brought.
     Fault {
