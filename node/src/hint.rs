@@ -199,6 +199,12 @@ impl Freshness {
         self.lock().lately(node, now).map(|said| said.health.clone())
     }
 
+    /// What a node said of its build and its replicas, if it did lately and after `since`.
+    fn health_since(&self, node: NodeId, since: Instant, now: Instant) -> Option<Health> {
+        let known = self.lock();
+        known.lately(node, now).filter(|said| said.at > since).map(|said| said.health.clone())
+    }
+
     /// Shards of which any node said lately that their replicas differ and no majority agrees.
     pub(crate) fn doubtful(&self, now: Instant) -> BTreeSet<ShardId> {
         let known = self.lock();
@@ -419,6 +425,11 @@ impl Hints {
         self.freshness.health(node, Instant::now())
     }
 
+    /// What a node said of its build and its replicas, if it did lately and after `since`.
+    pub(crate) fn health_since(&self, node: NodeId, since: Instant) -> Option<Health> {
+        self.freshness.health_since(node, since, Instant::now())
+    }
+
     /// Shards of which any node said lately that their replicas differ and no majority agrees.
     pub(crate) fn doubtful(&self) -> BTreeSet<ShardId> {
         self.freshness.doubtful(Instant::now())
@@ -555,6 +566,9 @@ mod tests {
         assert_eq!(freshness.raising(shard, begin).as_deref(), Some("nd_3 can apply 1"));
         assert_eq!(freshness.doubtful(begin), BTreeSet::from([other]));
         assert_eq!(freshness.health(node, begin).map(|health| health.can), Some(CAN));
+        let before = begin.checked_sub(Duration::from_millis(1)).expect("it runs for a while");
+        assert!(freshness.health_since(node, before, begin).is_some());
+        assert_eq!(freshness.health_since(node, begin, begin), None, "that was said before");
         let later = begin + Duration::from_millis(FEED_SILENCE_MS + 1);
         assert!(!freshness.is_whole(node, shard, later), "that was long ago");
         assert_eq!(freshness.waiting(other, later), None);

@@ -5,16 +5,17 @@
 //! entry of the shard's own log, and every replica acts by the next version from there on. Whoever
 //! leads a shard takes the next step; nobody remembers anything.
 //!
-//! Before a step every member of the shard must have answered lately, and said that its build can
-//! apply the next version: a node that is away might come back with an older one. While replicas of
-//! any shard differ and nobody knows which are right, nothing is raised.
+//! Before a step every member of the shard must have answered lately, and since the step is wanted,
+//! and said that its build can apply the next version: a node that is away, or was stopped a moment
+//! before, might come back with an older one. While replicas of any shard differ and nobody knows
+//! which are right, nothing is raised.
 //!
 //! What a replica acts by is noted beside the shards, not by whoever applies: applying does not
 //! wait for a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rotary_directory::{DirectoryAnswer, DirectoryCommand, DirectoryEntry};
 use rotary_log::{Log, Members};
@@ -32,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Takes steps as long as the node runs, and notes which versions its replicas act by.
 pub(crate) async fn keep(doors: Doors, log: Arc<Log>, fences: Fences) {
-    let mut noted = BTreeMap::new();
+    let (mut noted, mut wishes) = (BTreeMap::new(), Wishes::default());
     loop {
         tokio::time::sleep(LOOK).await;
         let mut waiting = BTreeMap::new();
@@ -45,7 +46,9 @@ pub(crate) async fn keep(doors: Doors, log: Arc<Log>, fences: Fences) {
                     tracing::warn!(%shard, %error, "a version of the logic is not noted");
                 }
             }
-            let Some(look) = Look::at(&doors, &log, shard) else { continue };
+            let next = next(&doors, &log, shard);
+            let Some((next, since)) = wishes.note(shard, next, Instant::now()) else { continue };
+            let Some(look) = Look::at(&doors, &log, shard, next, since) else { continue };
             match look.obstacle() {
                 None => raise(&doors, shard, look.next).await,
                 Some(why) => _ = waiting.insert(shard, why),
@@ -87,6 +90,33 @@ async fn raise(doors: &Doors, shard: ShardId, version: u32) {
     }
 }
 
+/// The version that a shard is to act by next, if this node leads it and another is wanted.
+fn next(doors: &Doors, log: &Log, shard: ShardId) -> Option<u32> {
+    let now = acts_by(&doors.replica, shard);
+    let leads = log.followers(shard).is_some();
+    (leads && now < wanted(&doors.replica, shard)).then_some(now + 1)
+}
+
+/// Since when this node knows that its shards are to take their next steps.
+#[derive(Default)]
+struct Wishes(BTreeMap<ShardId, (u32, Instant)>);
+
+impl Wishes {
+    /// The step and since when it is known, unless there is none, or it is known only now: the
+    /// members had no time to answer yet.
+    fn note(&mut self, shard: ShardId, next: Option<u32>, now: Instant) -> Option<(u32, Instant)> {
+        let Some(next) = next else {
+            self.0.remove(&shard);
+            return None;
+        };
+        let known = self.0.get(&shard).copied().filter(|(version, _)| *version == next);
+        if known.is_none() {
+            self.0.insert(shard, (next, now));
+        }
+        known
+    }
+}
+
 /// A shard that this node leads and that is behind what is wanted, at a moment.
 struct Look {
     next: u32,
@@ -98,20 +128,13 @@ struct Look {
 }
 
 impl Look {
-    fn at(doors: &Doors, log: &Log, shard: ShardId) -> Option<Self> {
-        let leads = log.followers(shard).is_some();
-        let (now, wanted) = (acts_by(&doors.replica, shard), wanted(&doors.replica, shard));
-        if !leads || now >= wanted {
-            return None;
-        }
-        let next = now + 1;
+    fn at(doors: &Doors, log: &Log, shard: ShardId, next: u32, since: Instant) -> Option<Self> {
         let members: Members = log.members(shard)?;
-        let unfit = doors.replica.directory().unfit(next);
-        let can = |node| (node, doors.hints.health(node).map(|health| health.can));
+        let can = |node| (node, doors.hints.health_since(node, since).map(|health| health.can));
         Some(Self {
             next,
             members: members.all().map(can).collect(),
-            unfit,
+            unfit: doors.replica.directory().unfit(next),
             doubtful: doors.hints.doubtful(),
         })
     }
@@ -159,6 +182,18 @@ mod tests {
         let unfit = BTreeSet::from([NodeId(3), NodeId(9)]);
         let gateway = told(Look { unfit, ..look(Some(NEW)) });
         assert_eq!(gateway, "nd_9 is not known to be able to apply it");
+    }
+
+    #[test]
+    fn a_step_is_known_since_it_was_first_seen() {
+        let (mut wishes, shard, begin) = (Wishes::default(), ShardId(1), Instant::now());
+        let at = |ms| begin + Duration::from_millis(ms);
+        assert_eq!(wishes.note(shard, Some(2), at(0)), None, "nobody had time to answer");
+        assert_eq!(wishes.note(shard, Some(2), at(500)), Some((2, at(0))));
+        assert_eq!(wishes.note(shard, Some(3), at(600)), None, "it is another step");
+        assert_eq!(wishes.note(shard, Some(3), at(700)), Some((3, at(600))));
+        assert_eq!(wishes.note(shard, None, at(800)), None);
+        assert_eq!(wishes.note(shard, Some(3), at(900)), None, "it was taken back, and is new");
     }
 
     #[test]
