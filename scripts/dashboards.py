@@ -236,6 +236,14 @@ def shards():
                "that every node's build can apply.", "none",
                (f"min by (shard) (rotary_shard_logic_version{{{SHARD}}})", "{{shard}}"),
                (f"min(rotary_build_logic_version{{{ALL}}})", "builds")),
+        series("Sites moved", "Moves of sites to other shards that ended, a second.", "ops",
+               (rate("rotary_site_moves_total", "result"), "{{result}}")),
+        series("Pause of a site that moves", "From its freezing until the other shard has taken "
+               "it. Half of them take less.", "s",
+               (f"histogram_quantile(0.5, sum by (le) "
+                f"(rate(rotary_site_move_seconds_bucket{{{ALL}}}[$__rate_interval])))", "half"),
+               (f"histogram_quantile(0.99, sum by (le) "
+                f"(rate(rotary_site_move_seconds_bucket{{{ALL}}}[$__rate_interval])))", "99%")),
     ]
     logs = [
         series("Log kept", "Entries between what the log has forgotten and its end.", "none",

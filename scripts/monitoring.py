@@ -291,6 +291,21 @@ class Cluster:
         if ran.returncode != 0:
             fail(f"the load was not kept:\n{ran.stdout}{ran.stderr}")
 
+    def move_a_site(self):
+        """One of the sites that took traffic goes to another shard."""
+        asked = urllib.request.Request(f"{self.urls[0]}/v1/sites",
+                                       headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            first = json.load(answer)["data"][0]
+        shard = "sh_1" if first["shard"] != "sh_1" else "sh_2"
+        move = [self.binary, "site", "move", first["site"], "--to", shard, "--wait"]
+        move += ["--url", self.urls[0], "--token", self.token]
+        ran = subprocess.run(move, capture_output=True, timeout=60, text=True)
+        if ran.returncode != 0:
+            fail(f"{first['site']} did not move:\n{ran.stdout}{ran.stderr}")
+        rate = "rate(rotary_site_moves_total[1m])"
+        until("two scrapes have seen the move", 20, lambda: self.ask(rate))
+
 
 def filled(query):
     """A query of a dashboard as Grafana asks it, with every variable on All."""
@@ -341,6 +356,7 @@ def check_live(binary):
             cluster.start_nodes()
             cluster.start_prometheus()
             cluster.take_traffic()
+            cluster.move_a_site()
             check_queries(cluster)
             check_alerts_fire(cluster)
 
